@@ -1,0 +1,50 @@
+"""Exceptions whose message names the file or key, the value and the fix; and the frame every stage's ``main`` runs in."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+EXIT_USER_ERROR = 2
+
+
+class HifiDiffError(Exception):
+    """A failure that the user can act on. Its message is shown alone, without a traceback."""
+
+
+class ParameterError(HifiDiffError):
+    """A value in ``params.yaml`` is missing, unknown, of the wrong type or out of range."""
+
+
+class InputError(HifiDiffError):
+    """A file that a stage reads is missing, damaged, or made by another version."""
+
+    def __init__(self, path: object, problem: str, fix: str) -> None:
+        super().__init__(f"{path}: {problem}; {fix}")
+        self.path, self.problem, self.fix = str(path), problem, fix
+
+
+class ClipError(HifiDiffError):
+    """One clip can't be used. Stages catch it, record ``reason`` in the clip's row and go on with the next clip."""
+
+    def __init__(self, clip: str, reason: str) -> None:
+        super().__init__(f"clip {clip}: {reason}")
+        self.clip, self.reason = clip, reason
+
+
+class TrainingError(HifiDiffError):
+    """Training can't go on: a loss that is not finite, a checkpoint that belongs to other parameters."""
+
+
+def run(main: Callable[[], None]) -> NoReturn:
+    """Run a stage's ``main`` and exit: 0, or 2 with one line on stderr for a :class:`HifiDiffError`."""
+    try:
+        main()
+    except HifiDiffError as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        sys.exit(EXIT_USER_ERROR)
+    except KeyboardInterrupt:
+        print("interrupted: run the same command again to go on", file=sys.stderr, flush=True)
+        sys.exit(130)
+    sys.exit(0)

@@ -1,0 +1,79 @@
+"""Geometry of the 68 landmarks (iBUG numbering, from 0): eye aspect ratio, mouth opening, rigid motion and the face mask.
+
+Landmarks are (..., 68, 2) float arrays of (x, y) in pixels. T frames, H height, W width.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.floating]
+
+RIGHT_EYE, LEFT_EYE = slice(36, 42), slice(42, 48)  # the subject's own right and left
+MOUTH, INNER_LIPS = slice(48, 68), slice(60, 68)
+# Points that neither speech nor blinks move: nose bridge, nostrils, eye corners.
+RIGID = np.array([27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 39, 42, 45])
+
+
+def eye_aspect_ratio(eye_62: Array) -> Array:
+    """EAR of one eye, (..., 6, 2) → (...): (|p2-p6| + |p3-p5|) / (2 |p1-p4|), Soukupová and Čech 2016, eq. (1)."""
+    p = np.moveaxis(np.asarray(eye_62, np.float64), -2, 0)
+    height = np.linalg.norm(p[1] - p[5], axis=-1) + np.linalg.norm(p[2] - p[4], axis=-1)
+    return height / (2 * np.maximum(np.linalg.norm(p[0] - p[3], axis=-1), 1e-6))
+
+
+def ear(landmarks: Array) -> Array:
+    """(..., 68, 2) → (..., 2): EAR of the subject's left and right eye."""
+    return np.stack([eye_aspect_ratio(landmarks[..., LEFT_EYE, :]), eye_aspect_ratio(landmarks[..., RIGHT_EYE, :])], -1)
+
+
+def inter_ocular(landmarks: Array) -> Array:
+    """(..., 68, 2) → (...): distance of the outer eye corners, pixels."""
+    return np.linalg.norm(landmarks[..., 36, :] - landmarks[..., 45, :], axis=-1)
+
+
+def mouth_opening(landmarks: Array) -> Array:
+    """(..., 68, 2) → (...): mean inner-lip gap (61-67, 62-66, 63-65) over the inter-ocular distance."""
+    gap = np.linalg.norm(landmarks[..., 61:64, :] - landmarks[..., [67, 66, 65], :], axis=-1).mean(-1)
+    return gap / np.maximum(inter_ocular(landmarks), 1e-6)
+
+
+def similarity(source_L2: Array, target_L2: Array) -> Array:
+    """The 2×3 similarity (rotation, scale, shift) that best maps source onto target in least squares; Umeyama 1991."""
+    source, target = np.asarray(source_L2, np.float64), np.asarray(target_L2, np.float64)
+    mean_s, mean_t = source.mean(0), target.mean(0)
+    s, t = source - mean_s, target - mean_t
+    scale = (s**2).sum()
+    a = (s * t).sum() / scale
+    b = (s[:, 0] * t[:, 1] - s[:, 1] * t[:, 0]).sum() / scale
+    linear = np.array([[a, -b], [b, a]])
+    return np.column_stack([linear, mean_t - linear @ mean_s])
+
+
+def transform(points_L2: Array, matrix_23: Array) -> Array:
+    """Apply a 2×3 affine matrix to points (..., 2)."""
+    return points_L2 @ matrix_23[:, :2].T + matrix_23[:, 2]
+
+
+def clip_masks(landmarks_TL2: Array, size: int, dilation: float) -> NDArray[np.bool_]:
+    """Face masks of a clip, (T, 68, 2) → (T, size, size), true where the face is generated.
+
+    All frames' landmarks are brought onto the middle frame by the similarity of their rigid points; the hull of their union,
+    which reaches to the clip's largest jaw opening, is grown by ``dilation`` inter-ocular distances and carried back to each
+    frame. So the mask's shape is one for the whole clip and follows the head only: it can't tell how far the mouth is open.
+    """
+    landmarks = np.asarray(landmarks_TL2, np.float64)
+    middle = landmarks[len(landmarks) // 2]
+    to_middle = [similarity(frame[RIGID], middle[RIGID]) for frame in landmarks]
+    union = np.concatenate([transform(frame, m) for frame, m in zip(landmarks, to_middle, strict=True)])
+    hull = cv2.convexHull(union.astype(np.float32))[:, 0].astype(np.float64)
+    radius = dilation * float(inter_ocular(middle))
+    circle = radius * np.stack([np.cos(a := np.linspace(0, 2 * np.pi, 16, endpoint=False)), np.sin(a)], -1)
+    hull = cv2.convexHull((hull[:, None] + circle).reshape(-1, 2).astype(np.float32))[:, 0].astype(np.float64)
+    masks = np.zeros((len(landmarks), size, size), np.uint8)
+    for mask, frame in zip(masks, landmarks, strict=True):
+        polygon = transform(hull, similarity(middle[RIGID], frame[RIGID]))
+        cv2.fillConvexPoly(mask, np.round(polygon * 16).astype(np.int32), 1, shift=4)
+    return masks.astype(bool)

@@ -1,0 +1,310 @@
+"""The settings: one frozen model for each section of ``params.yaml``, and the file's reader.
+
+``params.yaml`` carries every value, so no field has a default. The JSON schema that Snakemake validates against is exported
+from these models (``python -m stages.params --schema workflow/schemas/params.schema.json``); a test holds it current.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from stages.errors import ParameterError, run
+
+PARAMS_FILE = "params.yaml"
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Positive = Annotated[float, Field(gt=0.0)]
+Natural = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=0)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
+
+
+class Section(BaseModel):
+    """A frozen group of settings in which an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Rendered(Section):
+    seed: Seed = Field(description="seed of identities, motion, blinks and voices")
+    sentences: Natural = Field(le=24, description="different sentences that each speaker says, one clip each")
+    width: Natural = Field(multiple_of=2, description="pixels")
+    height: Natural = Field(multiple_of=2, description="pixels")
+    fps: Positive = Field(le=120, description="frames per second of the written file; 29.97 is written as 30000/1001")
+    blink_rate: Positive = Field(description="mean blinks per second")
+    crf: Count = Field(le=51, description="H.264 constant rate factor; 0 is lossless")
+
+
+class Folder(Section):
+    path: str = Field(description="folder with video files; every sub-folder is a speaker")
+
+
+class Corpus(Section):
+    source: Literal["rendered", "folder"] = Field(description="where the clips come from")
+    shards: list[Slug] = Field(min_length=1, description="one file per shard in each data stage; a shard is a speaker")
+    rendered: Rendered
+    folder: Folder
+
+    @model_validator(mode="after")
+    def _unique_shards(self) -> Corpus:
+        if len(set(self.shards)) != len(self.shards):
+            raise ValueError("each shard must be listed once")
+        return self
+
+
+class Mask(Section):
+    fps: Positive = Field(le=60, description="frames per second of the time base")
+    size: Natural = Field(multiple_of=16, description="side of the square face crop, pixels")
+    margin: Positive = Field(description="side of the crop over the side of the landmarks' bounding square")
+    detect_every: Natural = Field(description="frames between two runs of the HOG detector; landmarks on every frame")
+    max_gap: Count = Field(description="longest run of frames without a face that is interpolated, frames")
+    dilation: Fraction = Field(description="the hull is grown by this share of the inter-ocular distance")
+    segment_s: Positive = Field(le=10, description="longest segment of a clip in one row, seconds")
+    jpeg_quality: Natural = Field(le=100)
+
+
+class Blink(Section):
+    open_percentile: Annotated[float, Field(gt=0, le=100)] = Field(description="percentile of a clip's EAR taken as open")
+    close_ratio: Fraction = Field(description="a blink begins below this share of the open EAR")
+    reopen_ratio: Fraction = Field(description="and ends above this share (hysteresis)")
+    min_frames: Natural
+    max_frames: Natural
+
+
+class Spectrogram(Section):
+    sample_rate: Natural = Field(description="Hz")
+    n_fft: Natural = Field(description="samples; also the window's length")
+    hop: Natural = Field(description="samples")
+    n_mels: Natural
+    f_min: Annotated[float, Field(ge=0)] = Field(description="Hz")
+    f_max: Positive = Field(description="Hz")
+    preemphasis: Fraction
+
+
+class Index(Section):
+    unseen_speakers: list[Slug] = Field(description="speakers that only the test split has")
+    test_sentences: list[str] = Field(description="sentences of the seen speakers that only the test split has")
+    validation_fraction: Fraction = Field(description="share of the remaining clips")
+    max_test_clips: Natural = Field(description="most clips in each test split, spread evenly over the speakers")
+    min_frames: Natural = Field(description="a shorter clip is left out")
+    seed: Seed
+
+
+class Expert(Section):
+    width: Natural = Field(description="channels of the first layer")
+    embedding: Natural
+    size: Natural = Field(multiple_of=16, description="frames are resized to this side, the lower half is used; Wav2Lip: 96")
+    steps: Natural
+    batch: Natural = Field(ge=2)
+    learning_rate: Positive
+    temperature: Positive = Field(description="of InfoNCE")
+    checkpoint_every: Natural
+    seed: Seed
+
+
+class Judges(Section):
+    size: Natural = Field(multiple_of=16, description="frames are resized to this side, pixels")
+    width: Natural
+    embedding: Natural = Field(description="length of the frame and video features")
+    steps: Natural = Field(description="training steps of each of the three encoders")
+    batch: Natural = Field(ge=2)
+    learning_rate: Positive
+    checkpoint_every: Natural
+    seed: Seed
+
+
+class Network(Section):
+    size: Natural = Field(multiple_of=16, description="side of the generated frame, pixels")
+    patch: Literal[1, 2, 4] = Field(description="pixel-unshuffle factor before the UNet; 1 at paper scale")
+    channels: Natural
+    multipliers: list[Natural] = Field(min_length=1)
+    res_blocks: Natural = Field(description="residual blocks a level")
+    attention: list[Natural] = Field(description="resolutions, in frame pixels over patch, with self-attention")
+    head_channels: Natural
+    dropout: Annotated[float, Field(ge=0, lt=1)]
+    audio_channels: Natural = Field(description="channels of the audio encoder's first layer")
+    audio_steps: Natural = Field(description="mel steps in the window that conditions a frame")
+    blink_frames: Natural = Field(description="frames of EAR, centred, that condition a frame; odd")
+    residual: Literal["none", "reference"] = Field(description="what the predicted x_0 is a residual on")
+    groups: Natural = Field(description="groups of group normalisation")
+
+
+class Diffusion(Section):
+    timesteps: Natural = Field(description="T in training")
+    schedule: Literal["linear", "cosine"]
+    prediction: Literal["epsilon", "v", "x0"]
+
+
+class Loss(Section):
+    simple: Annotated[float, Field(ge=0)] = Field(description="lambda_1 of eq. (5)")
+    l2: Annotated[float, Field(ge=0)] = Field(description="lambda_2")
+    sync: Annotated[float, Field(ge=0)] = Field(description="lambda_3")
+    lpips: Annotated[float, Field(ge=0)] = Field(description="lambda_4")
+    perceptual: Literal["lpips_vgg", "pyramid"] = Field(description="network of the perceptual term")
+    mouth_weight: Positive = Field(description="weight of the mouth's pixels over the mask's others")
+    eye_weight: Positive = Field(description="weight of the eyes' pixels over the mask's others")
+    frames: Natural = Field(description="consecutive frames of a window; the expert sees 5")
+
+
+class Train(Section):
+    steps: Natural
+    batch: Natural = Field(description="windows a step")
+    learning_rate: Positive
+    warmup: Count = Field(description="steps")
+    lr_schedule: Literal["constant", "cosine"]
+    weight_decay: Annotated[float, Field(ge=0)]
+    ema: Annotated[float, Field(ge=0, lt=1)]
+    clip_norm: Positive
+    blink_share: Fraction = Field(description="share of windows drawn around a blink; not used where blink is dropped")
+    checkpoint_every: Natural = Field(description="steps between two saved states")
+    log_every: Natural = Field(description="steps averaged in a point of the curves")
+    threads: Natural = Field(description="CPU threads of one training process")
+    device: Literal["auto", "cpu", "cuda"]
+    seed: Seed
+
+
+class Sample(Section):
+    sampler: Literal["ddim"]
+    steps: Natural = Field(description="paper: 50")
+    eta: Fraction = Field(description="0 is deterministic DDIM, 1 ancestral")
+    shared_noise: Fraction = Field(description="share of x_T that a clip's frames have in common")
+    batch: Natural = Field(description="frames at a time")
+    crf: Count = Field(le=51, description="H.264 constant rate factor of the written videos")
+    threads: Natural
+    device: Literal["auto", "cpu", "cuda"]
+    seed: Seed
+
+
+class Metrics(Section):
+    upscale: Natural = Field(description="dlib sees frames enlarged by this factor")
+    bootstrap: Natural = Field(description="resamples of an interval")
+    confidence: Fraction = Field(description="of the intervals, such as 0.95")
+    batch: Natural
+    threads: Natural
+    seed: Seed
+
+
+class Method(Section):
+    kind: Literal["truth", "hifidiff"]
+    title: str = Field(description="the row's name in tables")
+    drop: list[Literal["blink", "masked_face"]] = Field(description="conditions left out, in training and sampling")
+    weights_of: str = Field(description="method whose trained weights are sampled; its own name where it is trained itself")
+    audio: Literal["own", "other"] = Field(description="other: another clip's audio, to see what the mouth follows")
+    tables: list[Literal["table1", "table2"]] = Field(description="the tables that show the row")
+
+
+class Report(Section):
+    title: str
+    videos: Natural = Field(description="clips shown as videos")
+    frames: Natural = Field(description="frames of a clip in a figure")
+    mouth_r: list[float] = Field(min_length=2, max_length=2, description="claim: least mouth correlation, seen and unseen")
+    ear_r: list[float] = Field(min_length=2, max_length=2, description="claim: least EAR correlation, seen and unseen")
+    no_blink_ear_r: Fraction = Field(description="claim: largest |EAR r| without the blink signal")
+    no_mask_ratio: Positive = Field(description="claim: least ratio of Frechet distances without the masked face")
+    other_audio_r: Fraction = Field(description="claim: least mouth correlation with the audio that was given")
+    own_audio_r: Fraction = Field(description="claim: largest mouth correlation with the clip's own audio, another's given")
+    leak_r2: Fraction = Field(description="claim: largest R^2 of mouth opening read from mask and visible pixels")
+
+
+class Params(Section):
+    """All of ``params.yaml``."""
+
+    run: Slug = Field(description="names data/<run>/ and reports/<run>/")
+    corpus: Corpus
+    mask: Mask
+    blink: Blink
+    spectrogram: Spectrogram
+    index: Index
+    expert: Expert
+    judges: Judges
+    network: Network
+    diffusion: Diffusion
+    loss: Loss
+    train: Train
+    sample: Sample
+    metrics: Metrics
+    methods: dict[Slug, Method]
+    report: Report
+
+    @model_validator(mode="after")
+    def _references_hold(self) -> Params:
+        unknown = [s for s in self.index.unseen_speakers if s not in self.corpus.shards]
+        if unknown:
+            raise ValueError(f"index.unseen_speakers names {unknown}, which corpus.shards lacks")
+        for name, method in self.methods.items():
+            if method.kind == "hifidiff" and method.weights_of not in self.trained:
+                raise ValueError(f"methods.{name}.weights_of is {method.weights_of!r}; allowed: {', '.join(self.trained)}")
+        return self
+
+    @property
+    def trained(self) -> list[str]:
+        """Methods that the train stage trains."""
+        return [name for name, m in self.methods.items() if m.kind == "hifidiff" and m.weights_of == name]
+
+    @property
+    def data(self) -> Path:
+        """``data/<run>``."""
+        return Path("data") / self.run
+
+    @property
+    def reports(self) -> Path:
+        """``reports/<run>``."""
+        return Path("reports") / self.run
+
+
+def load(path: str | Path = PARAMS_FILE) -> Params:
+    """Read and validate a parameter file.
+
+    Raises:
+        ParameterError: naming the file, each offending key, its value and what is allowed.
+    """
+    path = Path(path)
+    try:
+        raw = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        raise ParameterError(f"{path}: no such file; run from the project's root, or 'make use RUN=demo'") from None
+    except yaml.YAMLError as error:
+        raise ParameterError(f"{path}: not valid YAML: {error}; correct the line named") from None
+    return validate(raw, path)
+
+
+def validate(raw: Any, path: str | Path = PARAMS_FILE) -> Params:
+    """Validate settings that were already read, as Snakemake's ``config``; raises like :func:`load`."""
+    try:
+        return Params.model_validate(raw)
+    except ValidationError as error:
+        lines = [_explain(e) for e in error.errors()]
+        raise ParameterError(f"{path}: " + "; ".join(lines)) from None
+
+
+def _explain(error: Any) -> str:
+    key = ".".join(str(part) for part in error["loc"]) or "the file"
+    value = error["input"]
+    if error["type"] == "missing":
+        return f"{key} is missing; add it (presets/demo.yaml shows every key)"
+    if error["type"] == "extra_forbidden":
+        return f"{key} is not a setting; remove it or correct its name"
+    shown = f" is {value!r}" if isinstance(value, (str, int, float, bool)) else ""
+    return f"{key}{shown}; allowed: {error['msg'][0].lower()}{error['msg'][1:]}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Validate params.yaml, or export its JSON schema.")
+    parser.add_argument("--params", default=PARAMS_FILE)
+    parser.add_argument("--schema", type=Path, help="write the JSON schema here instead")
+    args = parser.parse_args()
+    if args.schema:
+        args.schema.write_text(json.dumps(Params.model_json_schema(), indent=1, sort_keys=True) + "\n")
+    else:
+        print(f"{args.params}: valid, run {load(args.params).run!r}")
+
+
+if __name__ == "__main__":
+    run(main)

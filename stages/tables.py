@@ -1,0 +1,123 @@
+"""Parquet tables between the stages: their schemas, and writing that is atomic and gives the same bytes each time.
+
+Each column's meaning and unit stands in its field's metadata and so in the file itself; ``docs/output.md`` is generated from it.
+Frames T, landmarks L = 68, mel bins M.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from stages.errors import InputError
+
+VERSION = "1"
+
+
+def _field(name: str, kind: pa.DataType, meaning: str) -> pa.Field:
+    return pa.field(name, kind, metadata={"meaning": meaning})
+
+
+def _schema(name: str, *fields: pa.Field) -> pa.Schema:
+    return pa.schema(fields, metadata={"table": name, "version": VERSION})
+
+
+FACES = _schema(
+    "faces",
+    _field("clip", pa.string(), "name of the clip"),
+    _field("segment", pa.int32(), "number of the segment in its clip, from 0"),
+    _field("status", pa.string(), "'ok', or why the clip can't be used (then the lists are empty)"),
+    _field("fps", pa.float32(), "frames per second of the time base"),
+    _field("start", pa.int32(), "frame number in the clip of the segment's first frame"),
+    _field("frames", pa.list_(pa.binary()), "T JPEG pictures of the crop, size x size, RGB"),
+    _field("landmarks", pa.list_(pa.float32()), "T x 68 x 2 (x, y), pixels of the crop, row-major"),
+    _field("detected", pa.list_(pa.bool_()), "T; false where the landmarks were interpolated"),
+    _field("crop", pa.list_(pa.float32()), "x, y of the upper left corner and the side, source pixels (one crop a clip)"),
+    _field("rotation", pa.int32(), "degrees the source was turned by, as its display matrix says"),
+    _field("faces_seen", pa.int32(), "largest number of faces detected in one frame; the largest face is followed"),
+)
+
+BLINK = _schema(
+    "blink",
+    _field("clip", pa.string(), "name of the clip"),
+    _field("ear_left", pa.list_(pa.float32()), "T; eye aspect ratio of the subject's left eye (landmarks 43-48), all segments joined"),
+    _field("ear_right", pa.list_(pa.float32()), "T; of the right eye (landmarks 37-42)"),
+    _field("open_ear", pa.float32(), "EAR of the open eyes: the percentile blink.open_percentile of both eyes' mean"),
+    _field("blink_start", pa.list_(pa.int32()), "first frame of each blink"),
+    _field("blink_end", pa.list_(pa.int32()), "first frame after it"),
+)
+
+SPECTROGRAM = _schema(
+    "spectrogram",
+    _field("clip", pa.string(), "name of the clip"),
+    _field("status", pa.string(), "'ok', or why there is no usable audio"),
+    _field("mel", pa.list_(pa.float32()), "S x 80, row-major, 80 steps a second, in [-4, 4]"),
+    _field("audio", pa.binary(), "16 kHz mono, signed 16-bit little endian, on the video's time base"),
+)
+
+INDEX = _schema(
+    "index",
+    _field("clip", pa.string(), "name of the clip"),
+    _field("shard", pa.string(), "file that holds it in each data stage"),
+    _field("speaker", pa.string(), "who speaks"),
+    _field("sentence", pa.string(), "what is said; empty where unknown"),
+    _field("emotion", pa.string(), "empty where unknown"),
+    _field("level", pa.string(), "of the emotion; empty where unknown"),
+    _field("source", pa.string(), "where the media came from"),
+    _field("sha256", pa.string(), "of the media file"),
+    _field("split", pa.string(), "train, validation, test_seen, test_unseen, held_out (of the test's kind, not drawn) or out"),
+    _field("status", pa.string(), "'ok', or why the clip is left out"),
+    _field("frames", pa.int32(), "frames at mask.fps"),
+    _field("blinks", pa.int32(), "blinks found by the blink stage"),
+    _field("open_ear", pa.float32(), "EAR of the open eyes"),
+)
+
+
+@contextmanager
+def whole_file(path: str | Path) -> Iterator[Path]:
+    """Give a path beside ``path`` to write to; it takes ``path``'s name only when the block ends well."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield part
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write(path: str | Path, schema: pa.Schema, rows: list[dict[str, Any]], *, row_group_size: int | None = None) -> None:
+    """Write rows as Parquet, byte for byte the same for the same rows; ``row_group_size=1`` for rows that are read singly."""
+    table = pa.Table.from_pylist(rows, schema=schema)
+    with whole_file(path) as part:
+        pq.write_table(table, part, row_group_size=row_group_size, compression="zstd" if row_group_size is None else "none")
+
+
+def read(path: str | Path, schema: pa.Schema, columns: list[str] | None = None) -> pa.Table:
+    """Read a table and check that it is the one that ``schema`` names, of this version.
+
+    Raises:
+        InputError: the file is missing, not Parquet, another table, or of another schema version.
+    """
+    try:
+        found = pq.read_schema(path)
+    except FileNotFoundError:
+        raise InputError(path, "no such file", "run 'snakemake --cores all' to make it") from None
+    except (pa.ArrowInvalid, OSError) as error:
+        raise InputError(path, f"not a Parquet file ({error})", "delete it and run 'snakemake --cores all'") from None
+    if (found.metadata or {}) != schema.metadata or not found.equals(schema):
+        raise InputError(path, "another table or schema version", "delete it and run 'snakemake --cores all'")
+    return pq.read_table(path, columns=columns)
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write JSON, sorted and indented; floats at full precision, no NaN (use null)."""
+    with whole_file(path) as part:
+        part.write_text(json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n")
