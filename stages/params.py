@@ -231,6 +231,7 @@ class Params(Section):
     sample: Sample
     metrics: Metrics
     methods: dict[Slug, Method]
+    trained: list[Slug] = Field(description="methods with weights of their own, those whose weights_of is their own name")
     report: Report
 
     @model_validator(mode="after")
@@ -238,15 +239,13 @@ class Params(Section):
         unknown = [s for s in self.index.unseen_speakers if s not in self.corpus.shards]
         if unknown:
             raise ValueError(f"index.unseen_speakers names {unknown}, which corpus.shards lacks")
+        own = [name for name, m in self.methods.items() if m.kind == "hifidiff" and m.weights_of == name]
+        if self.trained != own:
+            raise ValueError(f"trained is {self.trained}; the methods whose weights_of is their own name are {own}")
         for name, method in self.methods.items():
             if method.kind == "hifidiff" and method.weights_of not in self.trained:
                 raise ValueError(f"methods.{name}.weights_of is {method.weights_of!r}; allowed: {', '.join(self.trained)}")
         return self
-
-    @property
-    def trained(self) -> list[str]:
-        """Methods that the train stage trains."""
-        return [name for name, m in self.methods.items() if m.kind == "hifidiff" and m.weights_of == name]
 
     @property
     def data(self) -> Path:
