@@ -1,0 +1,70 @@
+"""From a clip's arrays to the network's tensors; training and sampling share it. N frames, C, H, W; K frames of EAR; S mel steps.
+
+Pictures become float32 in [-1, 1].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from einops import rearrange
+from numpy.typing import NDArray
+from torch import Tensor
+
+from stages.corpus import Clip, condition_window
+from stages.networks.hifidiff import Conditions
+
+
+def to_tensor(frames_NHWC: NDArray[np.uint8]) -> Tensor:
+    """uint8 RGB → (N, C, H, W) in [-1, 1]."""
+    return rearrange(torch.from_numpy(np.ascontiguousarray(frames_NHWC)), "n h w c -> n c h w").float() / 127.5 - 1
+
+
+def to_frames(x_NCHW: Tensor) -> NDArray[np.uint8]:
+    """(N, C, H, W) in [-1, 1], clipped → uint8 RGB (N, H, W, C)."""
+    x = ((x_NCHW.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+    return rearrange(x.cpu(), "n c h w -> n h w c").contiguous().numpy()
+
+
+def masks(clip: Clip, frames: Sequence[int]) -> Tensor:
+    """(N, 1, H, W) float, 1 where the face is generated."""
+    return torch.from_numpy(clip.masks_THW[list(frames)]).float()[:, None]
+
+
+def masked_face(x_NCHW: Tensor, mask_N1HW: Tensor) -> Tensor:
+    """The frame with the face region set to 0, mid-grey."""
+    return x_NCHW * (1 - mask_N1HW)
+
+
+def mel_windows(clip: Clip, frames: Sequence[int], steps: int) -> Tensor:
+    """(N, steps, 80): the spectrogram around each frame."""
+    return torch.from_numpy(np.stack([condition_window(clip.mel_SM, frame, steps) for frame in frames]))
+
+
+def ear_windows(clip: Clip, frames: Sequence[int], blink_frames: int) -> Tensor:
+    """(N, blink_frames, 2): eye aspect ratios around each frame, the clip's ends repeated."""
+    around = np.asarray(frames)[:, None] + np.arange(blink_frames) - blink_frames // 2
+    return torch.from_numpy(clip.ear_T2[around.clip(0, len(clip.ear_T2) - 1)])
+
+
+def conditions(
+    clip: Clip,
+    sound: Clip,
+    frames: Sequence[int],
+    reference: int,
+    *,
+    audio_steps: int,
+    blink_frames: int,
+    drop: Sequence[str],
+) -> Conditions:
+    """All conditions of ``frames``; the audio is ``sound``'s (the clip itself, but where another's is wanted)."""
+    x = to_tensor(clip.frames_THWC[list(frames)])
+    reference_1CHW = to_tensor(clip.frames_THWC[reference : reference + 1])
+    return Conditions(
+        reference_NCHW=reference_1CHW.expand(len(frames), -1, -1, -1),
+        mel_NSM=mel_windows(sound, frames, audio_steps),
+        ear_NK2=None if "blink" in drop else ear_windows(clip, frames, blink_frames),
+        masked_NCHW=None if "masked_face" in drop else masked_face(x, masks(clip, frames)),
+    )

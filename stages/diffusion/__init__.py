@@ -1,0 +1,1 @@
+"""The diffusion process: schedules, losses and samplers; pure torch."""

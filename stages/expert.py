@@ -1,0 +1,130 @@
+"""Train the lip-sync expert that L_sync uses, on the corpus's training split.
+
+    python -m stages.expert --data data/demo --out data/demo/expert/expert.safetensors
+
+Killed, the same command goes on from the last saved state and ends with the same bytes (on the CPU).
+B windows, F = 5 frames.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from stages import checkpoint, conditions, corpus, params, tables
+from stages.corpus import Clip, sync_window
+from stages.diffusion.losses import info_nce
+from stages.errors import InputError, TrainingError, run
+from stages.networks import seeded
+from stages.networks.expert import FRAMES, LipSyncExpert
+from stages.progress import Progress
+from stages.windows import Windows
+
+VALIDATION_WINDOWS = 96
+
+
+def pairs(windows: Windows, rng: np.random.Generator, count: int) -> tuple[Tensor, Tensor]:
+    """``count`` windows in time with their sound: frames (B, F, 3, H, W) in [0, 1], mel (B, 16, 80).
+
+    They come two by two from the same clip, so that half of the hardest negatives share speaker, sentence and light.
+    """
+    video, audio = [], []
+    while len(video) < count:
+        clip, start = windows.draw(rng)
+        last = len(clip.frames_THWC) - FRAMES
+        away = start + int(rng.integers(3, max(last, 4)))
+        for first in (start, away % (last + 1)):
+            video.append((conditions.to_tensor(clip.frames_THWC[first : first + FRAMES]) + 1) / 2)
+            audio.append(torch.from_numpy(sync_window(clip.mel_SM, first)))
+    return torch.stack(video[:count]), torch.stack(audio[:count])
+
+
+@torch.no_grad()
+def pairwise_accuracy(expert: LipSyncExpert, video: Tensor, audio: Tensor) -> float:
+    """Share of (video, its audio, another's audio) triples in which the own audio is nearer; over all pairs of the batch."""
+    expert.eval()
+    v = torch.nn.functional.normalize(expert.embed_video(video), dim=-1)
+    a = torch.nn.functional.normalize(expert.embed_audio(audio), dim=-1)
+    expert.train()
+    similarity = v @ a.T
+    own = similarity.diagonal()[:, None]
+    others = ~torch.eye(len(v), dtype=torch.bool)
+    return float((own > similarity)[others].float().mean())
+
+
+def train(
+    expert: LipSyncExpert, clips: list[Clip], validation: list[Clip], settings: params.Expert, state: Path, key: str
+) -> list[dict[str, float]]:
+    """Train in place; returns the curve: a row every ``checkpoint_every`` steps."""
+    windows, held_out = Windows(clips, FRAMES), Windows(validation, FRAMES)
+    check = pairs(held_out, np.random.default_rng([settings.seed, 0]), VALIDATION_WINDOWS)
+    optimiser = torch.optim.AdamW(expert.parameters(), lr=settings.learning_rate, weight_decay=1e-4)
+    first, states = checkpoint.load(state, key=key) or (0, {})
+    curve: list[dict[str, float]] = []
+    if states:
+        expert.load_state_dict(states["expert"])
+        optimiser.load_state_dict(states["optimiser"])
+        curve = states["curve"]["rows"]
+    progress = Progress("expert", settings.steps, "steps", done=first)
+    running = states["curve"]["running"] if states else 0.0
+    for step in range(first, settings.steps):
+        video, audio = pairs(windows, np.random.default_rng([settings.seed, 1, step]), settings.batch)
+        for group in optimiser.param_groups:
+            group["lr"] = settings.learning_rate * (1 - step / settings.steps)
+        loss = info_nce(*expert(video, audio), settings.temperature)
+        if not torch.isfinite(loss):
+            raise TrainingError(f"expert: the loss is {loss.item()} at step {step}; lower expert.learning_rate")
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(expert.parameters(), 1.0)
+        optimiser.step()
+        running += loss.item()
+        if checkpoint.due(step, settings.checkpoint_every, settings.steps):
+            since = (step % settings.checkpoint_every) + 1
+            accuracy = pairwise_accuracy(expert, *check)
+            curve.append({"step": step + 1, "loss": running / since, "validation_pairwise_accuracy": accuracy})
+            running = 0.0
+            states = {
+                "expert": expert.state_dict(),
+                "optimiser": optimiser.state_dict(),
+                "curve": {"rows": curve, "running": running},
+            }
+            checkpoint.save(state, step + 1, states, key=key)
+        progress.update(note=f"loss {loss.item():.3f}")
+    return curve
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--params", default=params.PARAMS_FILE, help="the settings; section 'expert' is used")
+    parser.add_argument("--data", type=Path, required=True, help="folder of the run, such as data/demo")
+    parser.add_argument("--out", type=Path, required=True, help="safetensors file to write; curves.csv goes beside it")
+    args = parser.parse_args()
+    settings = params.load(args.params)
+    own = settings.expert
+    torch.set_num_threads(settings.train.threads)
+    expert = seeded(own.seed, lambda: LipSyncExpert(width=own.width, embedding=own.embedding, size=own.size))
+    clips = corpus.load_split(args.data, ("train",), size=own.size, dilation=settings.mask.dilation)
+    validation = corpus.load_split(args.data, ("validation",), size=own.size, dilation=settings.mask.dilation)
+    if not validation:
+        raise InputError(args.data / "index.parquet", "no validation clip", "raise index.validation_fraction")
+    state = args.data / "resume" / "expert" / "state.pt"
+    with checkpoint.lock(state.parent):
+        key = checkpoint.fingerprint(own.model_dump(), [args.data / "index.parquet"])
+        curve = train(expert, clips, validation, own, state, key)
+        config = {"width": own.width, "embedding": own.embedding, "size": own.size}
+        with tables.whole_file(args.out.parent / "curves.csv") as part, part.open("w", newline="") as file:
+            writer = csv.DictWriter(file, fieldnames=list(curve[0]))
+            writer.writeheader()
+            writer.writerows(curve)
+        checkpoint.write_weights(args.out, expert.state_dict(), config)
+        checkpoint.discard(state)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,81 @@
+"""The lip-sync expert of L_sync: Wav2Lip's ``SyncNet_color`` (Prajwal et al. 2020) with its widths as parameters.
+
+Shapes: B windows, F = 5 frames, C = 3, H = W = size, S = 16 mel steps, M = 80 mel bins, E embedding. Frames in [0, 1].
+"""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+FRAMES, MEL_STEPS = 5, 16
+
+
+class ConvBlock(nn.Module):
+    """Convolution, batch norm, ReLU; with ``residual`` the input is added before the ReLU."""
+
+    def __init__(
+        self, c_in: int, c_out: int, kernel: int, stride: int | tuple[int, int], padding: int, residual: bool = False
+    ):
+        super().__init__()
+        self.conv_block = nn.Sequential(nn.Conv2d(c_in, c_out, kernel, stride, padding), nn.BatchNorm2d(c_out))
+        self.residual = residual
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.conv_block(x)
+        return F.relu(h + x if self.residual else h)
+
+
+class LipSyncExpert(nn.Module):
+    """Two towers, one for five lower-half frames and one for 0.2 s of sound, whose embeddings agree where both are in time.
+
+    The last layer is a ReLU, so that cosines lie in [0, 1]. ``width`` 32, ``embedding`` 512, ``size`` 96 is Wav2Lip's.
+    """
+
+    def __init__(self, *, width: int, embedding: int, size: int) -> None:
+        super().__init__()
+        self.size = size
+        w = [width, 2 * width, 4 * width, 8 * width]
+        self.face = nn.Sequential(
+            ConvBlock(3 * FRAMES, w[0], 7, 1, 3),
+            ConvBlock(w[0], w[1], 5, (1, 2), 1),
+            ConvBlock(w[1], w[1], 3, 1, 1, residual=True),
+            ConvBlock(w[1], w[2], 3, 2, 1),
+            ConvBlock(w[2], w[2], 3, 1, 1, residual=True),
+            ConvBlock(w[2], w[3], 3, 2, 1),
+            ConvBlock(w[3], w[3], 3, 1, 1, residual=True),
+            ConvBlock(w[3], w[3], 3, 2, 1),
+            nn.AdaptiveAvgPool2d((2, 2)),
+            nn.Flatten(),
+            nn.Linear(4 * w[3], embedding),
+            nn.ReLU(),
+        )
+        self.audio = nn.Sequential(
+            ConvBlock(1, w[0], 3, 1, 1),
+            ConvBlock(w[0], w[0], 3, 1, 1, residual=True),
+            ConvBlock(w[0], w[1], 3, (1, 3), 1),
+            ConvBlock(w[1], w[1], 3, 1, 1, residual=True),
+            ConvBlock(w[1], w[2], 3, 3, 1),
+            ConvBlock(w[2], w[2], 3, 1, 1, residual=True),
+            ConvBlock(w[2], w[3], 3, (2, 3), 1),
+            ConvBlock(w[3], w[3], 3, 1, 1, residual=True),
+            nn.AdaptiveAvgPool2d((2, 2)),
+            nn.Flatten(),
+            nn.Linear(4 * w[3], embedding),
+            nn.ReLU(),
+        )
+
+    def embed_video(self, frames_BFCHW: Tensor) -> Tensor:
+        """Five RGB frames in [0, 1] → (B, E): resized, the lower half taken, stacked on channels."""
+        x = rearrange(frames_BFCHW, "b f c h w -> b (f c) h w")
+        if x.shape[-1] != self.size:
+            x = F.interpolate(x, size=(self.size, self.size), mode="bilinear", align_corners=False, antialias=True)
+        return self.face(x[:, :, self.size // 2 :])
+
+    def embed_audio(self, mel_BSM: Tensor) -> Tensor:
+        """Sixteen mel steps in [-4, 4] → (B, E)."""
+        return self.audio(mel_BSM[:, None] / 4)
+
+    def forward(self, frames_BFCHW: Tensor, mel_BSM: Tensor) -> tuple[Tensor, Tensor]:
+        return self.embed_video(frames_BFCHW), self.embed_audio(mel_BSM)

@@ -1,0 +1,1 @@
+"""The sample stage: the test clips through each method."""

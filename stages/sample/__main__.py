@@ -1,0 +1,130 @@
+"""Sample the test clips with one method and write them as videos with sound, one tar a shard.
+
+    python -m stages.sample --data data/demo --method full --out-dir data/demo/samples/full
+
+The method of kind ``truth`` writes the test clips' own frames through the same codec.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from stages import corpus, media, params, pretrained
+from stages.corpus import Clip
+from stages.errors import InputError, ParameterError, run
+from stages.params import Params
+from stages.progress import Progress
+from stages.sample.generate import REFERENCE, generate
+
+TEST_SPLITS = ("test_seen", "test_unseen")
+
+Render = Callable[[Clip, Clip], NDArray[np.uint8]]  # (clip, clip whose audio is given) → frames (T, H, W, 3)
+
+
+def other_clip(tests: pd.DataFrame, clip: str) -> str:
+    """Another test clip to take the audio from: the next in order that has another speaker and another sentence.
+
+    Where no clip differs in both, the next one that differs in the sentence; raises ``ValueError`` where none does.
+    """
+    names = list(tests["clip"])
+    start = names.index(clip)
+    row = tests.iloc[start]
+    ring = tests.iloc[[(start + i) % len(names) for i in range(1, len(names))]]
+    different = ring[(ring["sentence"] != row["sentence"]) | (ring["sentence"] == "")]
+    both = different[different["speaker"] != row["speaker"]]
+    found = both if len(both) else different
+    if found.empty:
+        raise ValueError(f"no test clip says another sentence than {clip}")
+    return str(found.iloc[0]["clip"])
+
+
+def renderer(settings: Params, data: Path, method: str, progress: Progress) -> Render:
+    """How the method makes a clip's frames."""
+    chosen = settings.methods[method]
+    if chosen.kind == "truth":
+
+        def copy(clip: Clip, sound: Clip) -> NDArray[np.uint8]:
+            progress.update(len(clip.frames_THWC))
+            return clip.frames_THWC
+
+        return copy
+    wanted = settings.sample.device
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise ParameterError("sample.device is 'cuda', but no CUDA device is visible; choose 'auto' or 'cpu'")
+    device = torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
+    model = pretrained.load(data / "models" / chosen.weights_of)
+    model.net.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return lambda clip, sound: generate(model, clip, sound, settings.sample, device, progress.update)
+
+
+def video_bytes(frames_THWC: NDArray[np.uint8], audio: NDArray[np.int16], settings: Params) -> bytes:
+    """The frames with the given audio, cut or padded with silence to their length, as mp4."""
+    rate = settings.spectrogram.sample_rate
+    samples = round(len(frames_THWC) / settings.mask.fps * rate)
+    sound = np.zeros(samples, np.int16)
+    sound[: min(samples, len(audio))] = audio[:samples]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "clip.mp4"
+        media.write_video(
+            path, frames_THWC, fps=settings.mask.fps, audio=sound, sample_rate=rate, crf=settings.sample.crf
+        )
+        return path.read_bytes()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--params", default=params.PARAMS_FILE, help="sections sample and methods.<method>")
+    parser.add_argument("--data", type=Path, required=True, help="folder of the run, such as data/demo")
+    parser.add_argument("--method", required=True, help="a method of params.yaml")
+    parser.add_argument("--out-dir", type=Path, required=True, help="folder for <shard>.tar")
+    args = parser.parse_args()
+    settings = params.load(args.params)
+    if args.method not in settings.methods:
+        raise ParameterError(f"--method is {args.method!r}; allowed: {', '.join(settings.methods)}")
+    torch.set_num_threads(settings.sample.threads)
+
+    tests = corpus.index(args.data, TEST_SPLITS)
+    if tests.empty:
+        raise InputError(args.data / "index.parquet", "no test clip", "see index.* in params.yaml")
+    shard_of = dict(zip(tests["clip"], tests["shard"], strict=True))
+
+    def load(name: str) -> Clip:
+        return corpus.load(args.data, shard_of[name], name, size=settings.network.size, dilation=settings.mask.dilation)
+
+    progress = Progress(f"sample {args.method}", int(tests["frames"].sum()), "frames")
+    render = renderer(settings, args.data, args.method, progress)
+    for shard in settings.corpus.shards:
+        listing: list[dict[str, object]] = []
+        videos: list[tuple[str, bytes]] = []
+        for row in tests[tests["shard"] == shard].itertuples():
+            clip = load(row.clip)
+            sound = clip
+            if settings.methods[args.method].audio == "other":
+                sound = load(other_clip(tests, row.clip))
+            frames = render(clip, sound)
+            listing.append(
+                {
+                    "clip": row.clip,
+                    "shard": shard,
+                    "split": row.split,
+                    "audio_clip": sound.name,
+                    "reference_frame": REFERENCE,
+                    "frames": len(frames),
+                }
+            )
+            videos.append((f"{row.clip}.mp4", video_bytes(frames, sound.audio, settings)))
+        members = [(media.CLIPS, json.dumps(listing, indent=1, sort_keys=True).encode()), *videos]
+        media.write_tar(args.out_dir / f"{shard}.tar", members)
+
+
+if __name__ == "__main__":
+    run(main)

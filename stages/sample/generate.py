@@ -1,0 +1,76 @@
+"""Generate a clip's frames with a trained model. N frames, C, H, W; pictures in [-1, 1] or uint8 RGB."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from stages import conditions
+from stages.corpus import Clip
+from stages.diffusion.samplers import sample_ddim
+from stages.params import Sample
+from stages.pretrained import Model
+
+REFERENCE = 0  # at inference the reference frame is the clip's first
+
+
+def initial_noise(clip: str, frames: int, shape: tuple[int, int, int], seed: int, shared: float) -> NDArray[np.float32]:
+    """x_T of a clip's first ``frames`` frames, (N, C, H, W), standard normal, from (seed, clip) and the frame's number.
+
+    Of its variance, ``shared`` is common to all frames, which keeps texture from flickering; the rest is each frame's own.
+    """
+    name = zlib.crc32(clip.encode())
+    common = np.random.default_rng([seed, name]).standard_normal(shape, dtype=np.float32)
+    own = (np.random.default_rng([seed, name, 1 + t]).standard_normal(shape, dtype=np.float32) for t in range(frames))
+    return np.stack([np.sqrt(shared) * common + np.sqrt(1 - shared) * z for z in own]).astype(np.float32)
+
+
+def with_visible_pixels(x_0: Tensor, masked_NCHW: Tensor, mask_N1HW: Tensor) -> Tensor:
+    """The generated face with the visible pixels put back around it."""
+    return mask_N1HW * x_0 + masked_NCHW
+
+
+@torch.no_grad()
+def generate(
+    model: Model, clip: Clip, sound: Clip, settings: Sample, device: torch.device, progress: Callable[[int], None]
+) -> NDArray[np.uint8]:
+    """All frames of ``clip``, (T, H, W, 3), speaking with the audio of ``sound``.
+
+    The visible pixels are put into x̂_0 at each step, and so into the result, unless the method is not given the masked face.
+    """
+    count, size = len(clip.frames_THWC), clip.frames_THWC.shape[1]
+    noise = torch.from_numpy(initial_noise(clip.name, count, (3, size, size), settings.seed, settings.shared_noise))
+    network = model.config["network"]
+    made = []
+    for first in range(0, count, settings.batch):
+        frames = range(first, min(first + settings.batch, count))
+        given = conditions.conditions(
+            clip,
+            sound,
+            frames,
+            REFERENCE,
+            audio_steps=network["audio_steps"],
+            blink_frames=network["blink_frames"],
+            drop=model.drop,
+        ).to(device)
+        mask = conditions.masks(clip, frames).to(device)
+
+        def denoise(x_t: Tensor, t_N: Tensor, given=given, mask=mask) -> Tensor:
+            x_0 = model.diffusion.x_0(x_t, t_N, model.net(x_t, t_N, given)).clamp(-1, 1)
+            return x_0 if given.masked_NCHW is None else with_visible_pixels(x_0, given.masked_NCHW, mask)
+
+        def step_noise(step: int, first=first, frames=frames) -> Tensor:
+            seed = [settings.seed, zlib.crc32(clip.name.encode()), first, step]
+            z = np.random.default_rng(seed).standard_normal((len(frames), 3, size, size), dtype=np.float32)
+            return torch.from_numpy(z).to(device)
+
+        x_T = noise[first : first + len(frames)].to(device).contiguous(memory_format=torch.channels_last)
+        x_0 = sample_ddim(model.diffusion, denoise, x_T, settings.steps, settings.eta, step_noise)
+        made.append(conditions.to_frames(x_0))
+        progress(len(frames))
+    return np.concatenate(made)

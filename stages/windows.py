@@ -1,0 +1,155 @@
+"""Random windows of consecutive frames for training. B windows, F frames each, N = B·F images; pictures in [-1, 1].
+
+What a step sees depends on (seed, step, index of the window in the global batch) alone, so that resuming, and any number of
+processes, see what one uninterrupted process would.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from stages import conditions
+from stages.corpus import Clip, sync_window
+from stages.geometry import LEFT_EYE, MOUTH, RIGHT_EYE
+from stages.networks.hifidiff import Conditions
+
+EYE_GROWTH, MOUTH_GROWTH = 0.35, 0.15  # the zones' margin over the landmarks, as a share of their width
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One step's training data."""
+
+    x_0: Tensor  # (N, C, H, W) clean frames
+    noise: Tensor  # (N, C, H, W) standard normal
+    t_N: Tensor  # (N,) timesteps, uniform over 0 … T−1, one for each frame: a lower variance than one a window
+    weight_N1HW: Tensor  # loss weight of each pixel
+    given: Conditions
+    sync_mel_BSM: Tensor  # the expert's 16 mel steps of each window
+    clips: tuple[str, ...]  # of each window
+
+    def to(self, device: torch.device) -> Batch:
+        """The same batch on another device."""
+        return replace(
+            self,
+            x_0=self.x_0.to(device),
+            noise=self.noise.to(device),
+            t_N=self.t_N.to(device),
+            weight_N1HW=self.weight_N1HW.to(device),
+            given=self.given.to(device),
+            sync_mel_BSM=self.sync_mel_BSM.to(device),
+        )
+
+
+def zone(landmarks_L2: NDArray[np.float32], size: int, growth: float) -> NDArray[np.bool_]:
+    """The convex hull of some landmarks, grown by ``growth`` times its width: (size, size)."""
+    canvas = np.zeros((size, size), np.uint8)
+    width = float(np.ptp(landmarks_L2[:, 0]))
+    hull = cv2.convexHull(np.round(landmarks_L2 * 16).astype(np.int32))
+    cv2.fillConvexPoly(canvas, hull, 1, shift=4)
+    radius = max(1, round(growth * width))
+    return cv2.dilate(canvas, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1,) * 2)).astype(bool)
+
+
+def pixel_weights(clip: Clip, frames: Sequence[int], *, mouth: float, eyes: float, everywhere: bool) -> Tensor:
+    """(N, 1, H, W): 1 in the face mask (``everywhere``: in the whole frame), ``mouth`` and ``eyes`` in their zones."""
+    size = clip.frames_THWC.shape[1]
+    weights = np.stack(
+        [np.ones((size, size), np.float32) if everywhere else clip.masks_THW[f].astype(np.float32) for f in frames]
+    )
+    for weight, frame in zip(weights, frames, strict=True):
+        landmarks = clip.landmarks_TL2[frame]
+        weight[zone(landmarks[MOUTH], size, MOUTH_GROWTH)] = mouth
+        for eye in (LEFT_EYE, RIGHT_EYE):
+            weight[zone(landmarks[eye], size, EYE_GROWTH)] = eyes
+    return torch.from_numpy(weights)[:, None]
+
+
+class Windows:
+    """Draws windows of ``frames`` frames from clips, each start as likely as any other; some around a blink."""
+
+    def __init__(self, clips: Sequence[Clip], frames: int) -> None:
+        self.clips, self.frames = list(clips), frames
+        starts = [(c, s) for c, clip in enumerate(self.clips) for s in range(len(clip.frames_THWC) - frames + 1)]
+        if not starts:
+            raise ValueError(f"no clip has {frames} frames")
+        self.starts = np.array(starts)
+        near = [any(s < end and s + frames > start for start, end in self.clips[c].blinks) for c, s in starts]
+        self.blink_starts = self.starts[np.array(near)]
+
+    def draw(self, rng: np.random.Generator, blink_share: float = 0.0) -> tuple[Clip, int]:
+        """A clip and the first frame of a window; with probability ``blink_share`` one that holds a blink."""
+        from_blinks = rng.random() < blink_share and len(self.blink_starts) > 0
+        pool = self.blink_starts if from_blinks else self.starts
+        clip, start = pool[rng.integers(len(pool))]
+        return self.clips[clip], int(start)
+
+    def reference(self, rng: np.random.Generator, clip: Clip, start: int) -> int:
+        """A random frame of the clip outside the window; the first frame where the window is the whole clip."""
+        outside = [t for t in range(len(clip.frames_THWC)) if not start <= t < start + self.frames]
+        return int(rng.choice(outside)) if outside else 0
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """Makes the batch of any step, from the windows and the settings that shape it."""
+
+    windows: Windows
+    seed: int
+    batch: int  # windows
+    timesteps: int
+    audio_steps: int
+    blink_frames: int
+    drop: tuple[str, ...]
+    blink_share: float
+    mouth_weight: float
+    eye_weight: float
+
+    def window(self, step: int, index: int) -> Batch:
+        """Window ``index`` of the global batch at ``step``."""
+        rng = np.random.default_rng([self.seed, step, index])
+        clip, start = self.windows.draw(rng, 0.0 if "blink" in self.drop else self.blink_share)
+        frames = range(start, start + self.windows.frames)
+        reference = self.windows.reference(rng, clip, start)
+        x_0 = conditions.to_tensor(clip.frames_THWC[list(frames)])
+        given = conditions.conditions(
+            clip, clip, frames, reference, audio_steps=self.audio_steps, blink_frames=self.blink_frames, drop=self.drop
+        )
+        weight = pixel_weights(
+            clip, frames, mouth=self.mouth_weight, eyes=self.eye_weight, everywhere="masked_face" in self.drop
+        )
+        return Batch(
+            x_0=x_0,
+            noise=torch.from_numpy(rng.standard_normal(x_0.shape, dtype=np.float32)),
+            t_N=torch.from_numpy(rng.integers(self.timesteps, size=len(x_0))),
+            weight_N1HW=weight,
+            given=given,
+            sync_mel_BSM=torch.from_numpy(sync_window(clip.mel_SM, start))[None],
+            clips=(clip.name,),
+        )
+
+    def step(self, step: int, indices: Sequence[int] | None = None) -> Batch:
+        """The batch of ``step``; ``indices`` picks the windows of one process out of the global batch."""
+        parts = [self.window(step, i) for i in (range(self.batch) if indices is None else indices)]
+        given = [part.given for part in parts]
+
+        def joined(name: str) -> Tensor | None:
+            values = [getattr(g, name) for g in given]
+            return None if values[0] is None else torch.cat(values)
+
+        return Batch(
+            x_0=torch.cat([p.x_0 for p in parts]),
+            noise=torch.cat([p.noise for p in parts]),
+            t_N=torch.cat([p.t_N for p in parts]),
+            weight_N1HW=torch.cat([p.weight_N1HW for p in parts]),
+            given=Conditions(*(joined(n) for n in ("reference_NCHW", "mel_NSM", "ear_NK2", "masked_NCHW"))),  # type: ignore[arg-type]
+            sync_mel_BSM=torch.cat([p.sync_mel_BSM for p in parts]),
+            clips=tuple(name for p in parts for name in p.clips),
+        )
