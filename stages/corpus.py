@@ -75,7 +75,7 @@ def load(data: Path, shard: str, clip: str, *, size: int, dilation: float) -> Cl
 def load_split(data: Path, splits: tuple[str, ...], *, size: int, dilation: float) -> list[Clip]:
     """All clips of some splits, in order of their names; see :func:`load`."""
     rows = index(data, splits)
-    return [load(data, row.shard, row.clip, size=size, dilation=dilation) for row in rows.itertuples()]
+    return [load(data, str(row.shard), str(row.clip), size=size, dilation=dilation) for row in rows.itertuples()]
 
 
 def mel_window(mel_SM: NDArray[np.float32], start: int, steps: int) -> NDArray[np.float32]:

@@ -33,7 +33,8 @@ def pairs(windows: Windows, rng: np.random.Generator, count: int) -> tuple[Tenso
 
     They come two by two from the same clip, so that half of the hardest negatives share speaker, sentence and light.
     """
-    video, audio = [], []
+    video: list[Tensor] = []
+    audio: list[Tensor] = []
     while len(video) < count:
         clip, start = windows.draw(rng)
         last = len(clip.frames_THWC) - FRAMES
@@ -76,7 +77,8 @@ def train(
         video, audio = pairs(windows, np.random.default_rng([settings.seed, 1, step]), settings.batch)
         for group in optimiser.param_groups:
             group["lr"] = settings.learning_rate * (1 - step / settings.steps)
-        loss = info_nce(*expert(video, audio), settings.temperature)
+        video_BE, audio_BE = expert(video, audio)
+        loss = info_nce(video_BE, audio_BE, settings.temperature)
         if not torch.isfinite(loss):
             raise TrainingError(f"expert: the loss is {loss.item()} at step {step}; lower expert.learning_rate")
         optimiser.zero_grad(set_to_none=True)

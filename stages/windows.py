@@ -61,9 +61,8 @@ def zone(landmarks_L2: NDArray[np.float32], size: int, growth: float) -> NDArray
 def pixel_weights(clip: Clip, frames: Sequence[int], *, mouth: float, eyes: float, everywhere: bool) -> Tensor:
     """(N, 1, H, W): 1 in the face mask (``everywhere``: in the whole frame), ``mouth`` and ``eyes`` in their zones."""
     size = clip.frames_THWC.shape[1]
-    weights = np.stack(
-        [np.ones((size, size), np.float32) if everywhere else clip.masks_THW[f].astype(np.float32) for f in frames]
-    )
+    shape = (len(frames), size, size)
+    weights = np.ones(shape, np.float32) if everywhere else clip.masks_THW[list(frames)].astype(np.float32)
     for weight, frame in zip(weights, frames, strict=True):
         landmarks = clip.landmarks_TL2[frame]
         weight[zone(landmarks[MOUTH], size, MOUTH_GROWTH)] = mouth

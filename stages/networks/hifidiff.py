@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stages.networks.audio_encoder import AudioEncoder
-from stages.networks.unet import UNet, timestep_embedding
+from stages.networks.unet import UNet, timestep_embedding, zeroed
 
 # EAR of eyes from closed to open spans about 0.1 to 0.4; these bring it to unit scale.
 EAR_MEAN, EAR_SCALE = 0.28, 0.1
@@ -93,9 +93,8 @@ class HifiDiffNet(nn.Module):
             # At full resolution the head sees the pictures again, beside what the UNet says of them.
             self.detail = nn.Conv2d(3 * pictures + c_head, c_head, 3, padding=1)
             self.out = nn.Conv2d(c_head, 3, 3, padding=1)
-            nn.init.zeros_(self.out.weight)
-            nn.init.zeros_(self.out.bias)  # type: ignore[arg-type]
-            nn.init.normal_(self.unet.head.weight, std=1e-2)
+            zeroed(self.out)
+            self.unet.head.reset_parameters()  # one layer that starts at zero is enough
 
     def forward(self, x_t_NCHW: Tensor, t_N: Tensor, given: Conditions) -> Tensor:
         pictures = [x_t_NCHW, given.reference_NCHW]

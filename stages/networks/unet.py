@@ -21,7 +21,7 @@ def timestep_embedding(t_N: Tensor, dim: int, max_period: float = 10_000.0) -> T
     return torch.cat([angles.cos(), angles.sin()], -1)
 
 
-def zeroed(module: nn.Module) -> nn.Module:
+def zeroed(module: nn.Conv2d) -> nn.Conv2d:
     """Zero a module's parameters: a block that ends so starts as the identity."""
     for parameter in module.parameters():
         nn.init.zeros_(parameter)

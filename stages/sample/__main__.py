@@ -106,10 +106,10 @@ def main() -> None:
         listing: list[dict[str, object]] = []
         videos: list[tuple[str, bytes]] = []
         for row in tests[tests["shard"] == shard].itertuples():
-            clip = load(row.clip)
+            clip = load(str(row.clip))
             sound = clip
             if settings.methods[args.method].audio == "other":
-                sound = load(other_clip(tests, row.clip))
+                sound = load(other_clip(tests, str(row.clip)))
             frames = render(clip, sound)
             listing.append(
                 {
