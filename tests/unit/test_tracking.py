@@ -1,0 +1,142 @@
+"""Runs in MLflow: replaced by key and never doubled, written by several processes at once, read back as written."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from stages import tables, tracking
+from stages.errors import InputError
+from stages.params import Params, load
+
+SCORES: dict[str, Any] = {
+    "method": "full",
+    "kind": "hifidiff",
+    "n_clips": 4,
+    "scores": {
+        "ear_r": {"all": {"value": 0.91, "low": 0.8, "high": 0.95, "n": 4}, "test_seen": {"value": None, "n": 0}}
+    },
+}
+CURVES = pd.DataFrame({"step": [20, 40, 60], "simple": [3.0, 2.0, 1.0], "sync": [0.7, float("nan"), 0.5]})
+
+
+@pytest.fixture(scope="module")
+def params() -> Params:
+    return load("presets/demo.yaml")
+
+
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    folder = tmp_path / "data" / "demo"
+    folder.mkdir(parents=True)
+    tables.write(folder / "index.parquet", tables.INDEX, [])
+    return folder
+
+
+def _runs(data: Path) -> list[tuple[str, str]]:
+    with tracking._client(data) as client:
+        found = client.search_runs([tracking._experiment(client, data)])
+    return sorted((run.data.tags["method"], run.data.tags["part"]) for run in found)
+
+
+def test_a_rerun_replaces_its_own_part_and_no_other(data: Path, params: Params) -> None:
+    for last in (1.0, 0.25):
+        curves = CURVES.assign(simple=[3.0, 2.0, last])
+        tracking.record_training(data, "full", params=params, curves=curves, summary={"seconds": 7.5})
+        tracking.record_scores(data, "full", params=params, scores=SCORES)
+
+    assert _runs(data) == [("full", "method"), ("full", "metrics"), ("full", "training")]
+    training = tracking.read(data, "full", "training", params=params)
+    assert training is not None
+    assert training.metrics == {"simple": 0.25, "sync": 0.5, "seconds": 7.5}
+    assert training.params["network.channels"] == "32"
+    assert len(training.tags["commit"]) >= 7
+    with tracking._client(data) as client:
+        history = client.get_metric_history(training.run_id, "sync")
+        parent = client.get_run(training.run_id).data.tags["mlflow.parentRunId"]
+        assert client.get_run(parent).data.tags["part"] == "method"
+    assert [(point.step, point.value) for point in history] == [(20, 0.7), (60, 0.5)]
+
+
+def test_scores_are_written_and_recorded_by_one_call(data: Path, params: Params) -> None:
+    picture = data / "frame.png"
+    picture.write_bytes(b"png")
+    path = tracking.record_scores(data, "full", params=params, scores=SCORES, samples=[picture])
+
+    assert json.loads(path.read_text()) == SCORES
+    recorded = tracking.read(data, "full", "metrics", params=params)
+    assert recorded is not None
+    assert recorded.metrics == tracking.flatten_scores(SCORES) != {}
+    assert list((data.parent / "mlflow-artifacts").rglob("samples/frame.png"))
+
+
+def test_the_key_follows_what_a_part_depends_on(data: Path, params: Params) -> None:
+    def keys(**changed: Any) -> tuple[str, str]:
+        settings = params.model_copy(update=changed)
+        return tuple(tracking.key(data, "full", part, params=settings) for part in ("training", "metrics"))  # type: ignore
+
+    training, metrics = keys()
+    assert keys(report=params.report.model_copy(update={"videos": 1})) == (training, metrics)
+    only_metrics = keys(metrics=params.metrics.model_copy(update={"bootstrap": 9}))
+    assert only_metrics[0] == training
+    assert only_metrics[1] != metrics
+    both = keys(train=params.train.model_copy(update={"steps": 9}))
+    assert both[0] != training
+    assert both[1] != metrics
+    tables.write(data / "index.parquet", tables.INDEX, [{"clip": "ada_s01"}])
+    assert keys()[0] != training
+
+
+def test_another_key_is_kept_beside(data: Path, params: Params) -> None:
+    longer = params.model_copy(update={"train": params.train.model_copy(update={"steps": 9})})
+    for settings in (params, longer):
+        tracking.record_training(data, "full", params=settings, curves=CURVES, summary={})
+    assert _runs(data).count(("full", "training")) == 2
+
+
+def test_nothing_recorded_is_none_and_makes_no_database(data: Path, params: Params) -> None:
+    assert tracking.read(data, "full", "metrics", params=params) is None
+    assert not tracking.database(data).exists()
+    tracking.init(data)
+    assert tracking.read(data, "full", "metrics", params=params) is None
+
+
+def test_a_missing_index_names_file_and_fix(tmp_path: Path, params: Params) -> None:
+    with pytest.raises(InputError, match=r"index\.parquet: no such file; run 'snakemake"):
+        tracking.key(tmp_path, "full", "training", params=params)
+
+
+def test_an_experiment_of_dvc_records_in_the_project(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    assert tracking.database(Path("data/demo")) == tmp_path / "data" / "mlflow.db"
+
+
+WRITER = """
+import sys
+from pathlib import Path
+import pandas as pd
+from stages import tracking
+from stages.params import load
+data, method = Path(sys.argv[1]), sys.argv[2]
+curves = pd.DataFrame({"step": range(300), "simple": 1.0, "sync": 2.0})
+tracking.record_training(data, method, params=load("presets/demo.yaml"), curves=curves, summary={})
+"""
+
+
+def test_processes_create_and_write_one_database_at_once(data: Path, params: Params) -> None:
+    methods = ("full", "no_blink", "no_mask")
+    start: Callable[[str], subprocess.Popen[str]] = lambda method: subprocess.Popen(  # noqa: E731
+        [sys.executable, "-c", WRITER, str(data), method], stderr=subprocess.PIPE, text=True
+    )
+    for process in [start(method) for method in methods]:
+        _, errors = process.communicate(timeout=120)
+        assert process.returncode == 0, errors
+    assert _runs(data) == sorted((method, part) for method in methods for part in ("method", "training"))
