@@ -83,7 +83,7 @@ def write_video(
             sound = out.add_stream("aac", rate=sample_rate, layout="mono", options={"b": "96k"})
             sound.codec_context.time_base = Fraction(1, sample_rate)
         reformatter, written, count = VideoReformatter(), 0, 0
-        for count, picture in enumerate(frames_THWC, 1):  # noqa: B007 - the last count is used below
+        for count, picture in enumerate(frames_THWC, 1):
             if count == 1:
                 video.height, video.width = picture.shape[:2]
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")

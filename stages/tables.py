@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,19 @@ FACES = _schema(
     _field("crop", pa.list_(pa.float32()), "x, y of the upper left corner and the side, source pixels (one crop a clip)"),
     _field("rotation", pa.int32(), "degrees the source was turned by, as its display matrix says"),
     _field("faces_seen", pa.int32(), "largest number of faces detected in one frame; the largest face is followed"),
+)
+
+TRUTH = _schema(
+    "truth",
+    _field("clip", pa.string(), "name of the clip"),
+    _field("time_s", pa.list_(pa.float64()), "T; timestamp of each source frame, seconds"),
+    _field("mouth_open", pa.list_(pa.float32()), "T; gap between the inner lips, 0 closed to 1 widest"),
+    _field("jaw_open", pa.list_(pa.float32()), "T; 0 closed to 1 widest"),
+    _field("eyelid_left", pa.list_(pa.float32()), "T; the subject's left eye, 0 closed to 1 open"),
+    _field("eyelid_right", pa.list_(pa.float32()), "T; the right eye"),
+    _field("yaw", pa.list_(pa.float32()), "T; degrees, positive to the picture's right"),
+    _field("pitch", pa.list_(pa.float32()), "T; degrees, positive down"),
+    _field("roll", pa.list_(pa.float32()), "T; degrees, positive clockwise"),
 )
 
 BLINK = _schema(
@@ -98,6 +111,13 @@ def write(path: str | Path, schema: pa.Schema, rows: list[dict[str, Any]], *, ro
     table = pa.Table.from_pylist(rows, schema=schema)
     with whole_file(path) as part:
         pq.write_table(table, part, row_group_size=row_group_size, compression="zstd" if row_group_size is None else "none")
+
+
+@contextmanager
+def writer(path: str | Path, schema: pa.Schema) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """Give a function that appends one row, as a row group of its own, so that memory holds one row at a time."""
+    with whole_file(path) as part, pq.ParquetWriter(part, schema, compression="none") as out:
+        yield lambda row: out.write_table(pa.Table.from_pylist([row], schema=schema))
 
 
 def read(path: str | Path, schema: pa.Schema, columns: list[str] | None = None) -> pa.Table:

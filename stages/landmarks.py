@@ -1,0 +1,230 @@
+"""Faces and their 68 landmarks (iBUG numbering) with dlib: in one picture, or followed through a clip.
+
+dlib's HOG detector costs about 20 ms on a 480x360 picture, its landmarks (Kazemi and Sullivan 2014) 1 ms. So a clip's
+face is detected on every n-th frame and the last, and the box is carried in between by the similarity of the points that
+neither speech nor blinks move (:data:`stages.geometry.RIGID`); the landmarks are measured on every frame. Carrying the
+landmarks' own bounding box instead drifts.
+
+Pictures are uint8, (H, W) luma or (H, W, 3) RGB; boxes are (left, top, right, bottom); landmarks are float32 (68, 2) of
+(x, y), both in pixels of the picture, the centre of the first pixel at (0, 0).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+from collections.abc import Iterable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import cv2
+import dlib
+import numpy as np
+from numpy.typing import NDArray
+
+from stages.errors import InputError
+from stages.geometry import RIGID, inter_ocular, similarity, transform
+
+PACKAGE, FILE = "face_recognition_models", "shape_predictor_68_face_landmarks.dat"
+SHA256 = "fbdc2cb80eb9aa7a758672cbfdda32ba6300efe9b6e6c7a299ff7e736b11b92f"
+WINDOW = 80  # side of the HOG detector's window: no smaller face is found
+FACE_SIDE = 120  # a face is scaled down to this side for the detector where its size is known
+WEAK = -0.5  # detector score that keeps a face which is already followed; a new face needs 0
+PATCH = 640  # side of the picture that the landmarks are measured on; dlib gives whole pixels of it,
+BOX = 400  # so a face is brought to this side first: a step is then about 0.4 source pixels instead of one
+
+Image = NDArray[np.uint8]
+Box = NDArray[np.float64]
+Landmarks = NDArray[np.float32]
+
+
+def model_file() -> Path:
+    """The landmark model inside its package, verified by hash; the package itself is not imported.
+
+    Raises:
+        InputError: the package or its file is missing, or the file is another one.
+    """
+    spec = importlib.util.find_spec(PACKAGE)
+    folders = list(spec.submodule_search_locations or []) if spec else []
+    if not folders:
+        raise InputError(PACKAGE, "the package with dlib's landmark model is not installed", "run 'make env'")
+    path = Path(folders[0]) / "models" / FILE
+    if not path.is_file():
+        raise InputError(path, "no such file", f"install {PACKAGE}==0.3.0 again")
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != SHA256:
+        raise InputError(path, f"sha256 is {found}, expected {SHA256}", f"install {PACKAGE}==0.3.0 again")
+    return path
+
+
+@cache
+def _detector() -> Any:
+    return dlib.get_frontal_face_detector()
+
+
+@cache
+def _predictor() -> Any:
+    return dlib.shape_predictor(str(model_file()))
+
+
+def luma(image: Image) -> Image:
+    """(H, W, 3) RGB or (H, W) → (H, W), contiguous."""
+    return np.ascontiguousarray(image) if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+
+
+def detect(image: Image, *, threshold: float = 0.0) -> list[tuple[float, Box]]:
+    """Faces in the whole picture as (score, box), the largest first.
+
+    The picture is scaled down to 640 pixels for the detector; where that finds nothing it is searched at full size, and a
+    small picture at double size.
+    """
+    gray = luma(image)
+    longest = max(gray.shape)
+    scales = [640 / longest, 1.0] if longest > 640 else [1.0, 2.0]
+    for scale in scales:
+        found = _hog(gray, scale, threshold)
+        if found:
+            return sorted(found, key=lambda face: (-_side(face[1]), *face[1]))
+    return []
+
+
+def detect_landmarks(image: Image) -> Landmarks | None:
+    """The landmarks of the largest face, or None where no face is found."""
+    faces = detect(image)
+    return landmarks(image, faces[0][1]) if faces else None
+
+
+def landmarks(image: Image, box: Box) -> Landmarks:
+    """The landmarks of the face in a box."""
+    side = max(_side(box), 1.0)
+    scale = BOX / side
+    left, top = (box[:2] + box[2:]) / 2 - PATCH / 2 / scale
+    # Pixel centres are whole numbers, hence the half pixels.
+    to_patch = np.array([[scale, 0, -left * scale - 0.5], [0, scale, -top * scale - 0.5]])
+    source = luma(image)
+    patch = cv2.warpAffine(source, to_patch, (PATCH, PATCH), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    corner = (PATCH - BOX) // 2
+    shape = _predictor()(patch, dlib.rectangle(corner, corner, corner + BOX, corner + BOX))
+    points = np.array([(p.x, p.y) for p in shape.parts()], np.float64)
+    return ((points - to_patch[:, 2]) / scale).astype(np.float32)
+
+
+class FaceTracker:
+    """Follows the largest face of a clip; one instance a clip.
+
+    Attributes:
+        faces_seen: the largest number of faces found in one whole picture.
+    """
+
+    def __init__(self, detect_every: int) -> None:
+        self.detect_every, self.faces_seen = detect_every, 0
+        self._box: Box | None = None  # of the last detection,
+        self._anchor: Landmarks | None = None  # and its landmarks
+        self._last: Landmarks | None = None  # the last frame's landmarks, None while the face is lost
+
+    def follow(self, images: Iterable[Image]) -> Iterator[Landmarks | None]:
+        """The landmarks in each of a clip's luma pictures, in order; None where there is no face.
+
+        At most ``detect_every`` pictures are held: those since the last detection, which are searched one by one where the
+        next detection fails.
+        """
+        pending: list[tuple[Image, Landmarks]] = []  # carried, not yet confirmed by a detection
+        for image in images:
+            carried = self._carry(image) if len(pending) + 1 < self.detect_every else None
+            if carried is not None:
+                pending.append((image, carried))
+                continue
+            found = self._detect(image)
+            yield from self._confirm(pending, found)
+            pending = []
+            yield found
+        if pending:
+            image = pending.pop()[0]
+            found = self._detect(image)
+            yield from self._confirm(pending, found)
+            yield found
+
+    def _confirm(self, pending: list[tuple[Image, Landmarks]], found: Landmarks | None) -> Iterator[Landmarks | None]:
+        if found is not None:
+            yield from (points for _, points in pending)
+            return
+        for image, _ in pending:
+            yield self._detect(image)
+        self._last = None
+
+    def _carry(self, image: Image) -> Landmarks | None:
+        """Landmarks from the box of the last detection, moved with the face; None where they can't be trusted."""
+        if self._last is None or self._anchor is None or self._box is None:
+            return None
+        points = landmarks(image, self._moved_box())
+        if _jumped(self._last, points):
+            return None
+        self._last = points
+        return points
+
+    def _moved_box(self) -> Box:
+        assert self._last is not None
+        assert self._anchor is not None
+        assert self._box is not None
+        motion = similarity(self._anchor[RIGID], self._last[RIGID])
+        centre = transform((self._box[:2] + self._box[2:]) / 2, motion)
+        half = (self._box[2:] - self._box[:2]) / 2 * np.sqrt(abs(np.linalg.det(motion[:, :2])))
+        return np.concatenate([centre - half, centre + half])
+
+    def _detect(self, image: Image) -> Landmarks | None:
+        box = None
+        if self._last is not None:
+            expected = self._moved_box()
+            near = [face for face in _detect_near(image, expected) if _overlap(face[1], expected) > 0.4]
+            box = max(near, key=lambda face: face[0])[1] if near else None
+        if box is None:
+            faces = detect(image)
+            self.faces_seen = max(self.faces_seen, len(faces))
+            box = faces[0][1] if faces else None
+        if box is None:
+            self._last = None
+            return None
+        self._box, self._anchor = box, landmarks(image, box)
+        self._last = self._anchor
+        return self._anchor
+
+
+def _hog(gray: Image, scale: float, threshold: float) -> list[tuple[float, Box]]:
+    if scale != 1:
+        size = (max(round(gray.shape[1] * scale), 1), max(round(gray.shape[0] * scale), 1))
+        gray = cv2.resize(gray, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    rectangles, scores, _ = _detector().run(gray, 0, threshold)
+    corners = ((r.left(), r.top(), r.right(), r.bottom()) for r in rectangles)
+    return [(float(s), np.array(c, np.float64) / scale) for s, c in zip(scores, corners, strict=True)]
+
+
+def _detect_near(image: Image, box: Box) -> list[tuple[float, Box]]:
+    """Faces around a box, also weak ones: a part of the picture, scaled so that the face just exceeds the window."""
+    gray, side = luma(image), _side(box)
+    left, top = np.maximum(np.floor(box[:2] - 0.6 * side), 0).astype(int)
+    right, bottom = np.ceil(box[2:] + 0.6 * side).astype(int)
+    part = np.ascontiguousarray(gray[top:bottom, left:right])
+    if min(part.shape) < WINDOW // 2:
+        return []
+    found = _hog(part, min(FACE_SIDE / side, 1.0) if side > WINDOW else 2.0, WEAK)
+    return [(score, face + np.array([left, top, left, top])) for score, face in found]
+
+
+def _side(box: Box) -> float:
+    return float(max(box[2] - box[0], box[3] - box[1]))
+
+
+def _overlap(a: Box, b: Box) -> float:
+    """Intersection over union."""
+    width, height = np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])
+    both = max(width, 0.0) * max(height, 0.0)
+    return float(both / (np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2]) - both))
+
+
+def _jumped(before: Landmarks, now: Landmarks) -> bool:
+    """Whether the rigid points moved further in one frame than a head does: a quarter of the eyes' distance, or 15 % in size."""
+    moved = float(np.linalg.norm(now[RIGID].mean(0) - before[RIGID].mean(0)))
+    ratio = float(inter_ocular(now) / max(float(inter_ocular(before)), 1e-6))
+    return moved > 0.25 * float(inter_ocular(before)) or not 0.85 < ratio < 1.18

@@ -1,0 +1,196 @@
+"""Stage mask: finds the face in every clip of a shard and cuts it out.
+
+A clip is decoded on the 25 fps time base twice: once for the landmarks, which are measured on the full-size picture, then
+for the frames, so that memory holds one picture at a time. One square crop serves the whole clip. A clip that can't be
+used gets one row that says why.
+
+    python -m stages.mask --raw data/demo/raw/ada.tar --out data/demo/faces/ada.parquet
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import simplejpeg
+from numpy.typing import NDArray
+
+from stages import media, params, tables
+from stages.errors import ClipError, run
+from stages.landmarks import FaceTracker
+from stages.progress import Progress
+
+RISE = 0.06  # the crop's centre lies this share of its side above the landmarks', which end at the brows
+
+
+@dataclass(frozen=True)
+class Face:
+    """A face through a clip, in source pixels."""
+
+    landmarks_TL2: NDArray[np.float64]
+    detected_T: NDArray[np.bool_]  # false where interpolated
+    rotation: int  # degrees counter-clockwise that turned the pictures upright
+    faces_seen: int
+
+
+def track(raw: Path, file: str, clip: str, settings: params.Mask) -> Face:
+    """The landmarks on each frame of a clip.
+
+    Raises:
+        ClipError: the clip can't be decoded, or has no face for more than ``max_gap`` frames.
+    """
+    tracker, converter = FaceTracker(settings.detect_every), media.Converter()
+    rotations: list[int] = []
+
+    def images(source: Any) -> Iterator[NDArray[np.uint8]]:
+        for picture in media.pictures(source, fps=settings.fps, clip=clip):
+            rotations.append(picture.rotation)
+            yield converter.luma(picture)
+
+    with media.tar_member(raw, file) as source:
+        found = list(tracker.follow(images(source)))
+    landmarks, detected = fill_gaps(found, settings.max_gap, clip)
+    return Face(landmarks, detected, rotations[0], tracker.faces_seen)
+
+
+def fill_gaps(
+    found: list[NDArray[np.float32] | None], max_gap: int, clip: str
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Interpolate the frames without a face linearly (T, 68, 2), and say where there was one (T,).
+
+    At either end the nearest landmarks stand still.
+
+    Raises:
+        ClipError: there is no face at all, or none for more than ``max_gap`` frames in a row.
+    """
+    detected = np.array([points is not None for points in found])
+    if not detected.any():
+        raise ClipError(clip, "no face found")
+    start, length = longest_gap(detected)
+    if length > max_gap:
+        raise ClipError(clip, f"no face in {length} frames from frame {start} on (mask.max_gap is {max_gap})")
+    known = np.flatnonzero(detected)
+    values = np.stack([points for points in found if points is not None]).reshape(len(known), -1)
+    frames = np.arange(len(found))
+    filled = np.stack([np.interp(frames, known, column) for column in values.T], -1)
+    return filled.reshape(len(found), -1, 2), detected
+
+
+def longest_gap(detected_T: NDArray[np.bool_]) -> tuple[int, int]:
+    """First frame and length of the longest run of false; length 0 where there is none."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], ~detected_T, [False]])))
+    starts, ends = edges[::2], edges[1::2]
+    if not len(starts):
+        return 0, 0
+    longest = int(np.argmax(ends - starts))
+    return int(starts[longest]), int(ends[longest] - starts[longest])
+
+
+def crop_square(landmarks_TL2: NDArray[np.float64], margin: float) -> tuple[int, int, int]:
+    """The clip's crop as (x, y, side), whole source pixels; it may reach beyond the picture.
+
+    Its side is ``margin`` times the median over the frames of the landmarks' bounding square, or more where the head moves
+    so far that the landmarks of some frame would leave it.
+    """
+    low, high = landmarks_TL2.min(1), landmarks_TL2.max(1)
+    span = high.max(0) - low.min(0)
+    side = round(max(margin * float(np.median((high - low).max(-1))), 1.15 * float(span.max())))
+    centre = (high.max(0) + low.min(0)) / 2 - [0, RISE * side]
+    x, y = np.round(centre - (side - 1) / 2).astype(int)
+    return int(x), int(y), side
+
+
+def cut(image_HWC: NDArray[np.uint8], crop: tuple[int, int, int], size: int) -> NDArray[np.uint8]:
+    """The crop resized to ``size`` by area; outside the picture its edge is repeated. (H, W, 3) → (size, size, 3)."""
+    x, y, side = crop
+    height, width = image_HWC.shape[:2]
+    inside = image_HWC[max(y, 0) : max(y + side, 0), max(x, 0) : max(x + side, 0)]
+    beyond = (max(-y, 0), max(y + side - height, 0), max(-x, 0), max(x + side - width, 0))
+    if any(beyond):
+        inside = cv2.copyMakeBorder(inside, *beyond, cv2.BORDER_REPLICATE)
+    return cv2.resize(inside, (size, size), interpolation=cv2.INTER_AREA)
+
+
+def to_crop(landmarks: NDArray[np.float64], crop: tuple[int, int, int], size: int) -> NDArray[np.float64]:
+    """Source pixels → pixels of the resized crop, pixel centres at whole numbers in both."""
+    x, y, side = crop
+    return (landmarks - [x, y] + 0.5) * (size / side) - 0.5
+
+
+def jpegs(raw: Path, file: str, clip: str, crop: tuple[int, int, int], settings: params.Mask) -> Iterator[bytes]:
+    """The clip's frames, cropped and encoded."""
+    converter = media.Converter()
+    with media.tar_member(raw, file) as source:
+        for picture in media.pictures(source, fps=settings.fps, clip=clip):
+            image = np.ascontiguousarray(cut(converter.rgb(picture), crop, settings.size))
+            yield simplejpeg.encode_jpeg(image, quality=settings.jpeg_quality, colorsubsampling="444")
+
+
+def rows(raw: Path, file: str, clip: str, settings: params.Mask) -> Iterator[dict[str, Any]]:
+    """The clip's rows, a segment each; raises ClipError like :func:`track`, before the first row."""
+    face = track(raw, file, clip, settings)
+    crop = crop_square(face.landmarks_TL2, settings.margin)
+    landmarks = to_crop(face.landmarks_TL2, crop, settings.size).astype(np.float32)
+    pictures = jpegs(raw, file, clip, crop, settings)
+    length = max(int(settings.segment_s * settings.fps), 1)
+    for segment, start in enumerate(range(0, len(landmarks), length)):
+        part = slice(start, min(start + length, len(landmarks)))
+        yield {
+            "clip": clip,
+            "segment": segment,
+            "status": "ok",
+            "fps": settings.fps,
+            "start": start,
+            "frames": [next(pictures) for _ in range(part.start, part.stop)],
+            "landmarks": landmarks[part].ravel(),
+            "detected": face.detected_T[part],
+            "crop": crop,
+            "rotation": face.rotation,
+            "faces_seen": face.faces_seen,
+        }
+
+
+def failed(clip: str, reason: str, fps: float) -> dict[str, Any]:
+    """The row of a clip that can't be used."""
+    lists: dict[str, Any] = {name: [] for name in ("frames", "landmarks", "detected", "crop")}
+    return {
+        "clip": clip,
+        "segment": 0,
+        "status": reason,
+        "fps": fps,
+        "start": 0,
+        "rotation": 0,
+        "faces_seen": 0,
+        **lists,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Find the face in every clip of a shard and cut it out.")
+    parser.add_argument("--raw", type=Path, required=True, help="tar of the download stage")
+    parser.add_argument("--out", type=Path, required=True, help="Parquet file to write")
+    parser.add_argument("--params", default=params.PARAMS_FILE, help="settings; section mask is used")
+    args = parser.parse_args()
+    settings = params.load(args.params).mask
+    cv2.setNumThreads(1)
+    clips = media.tar_json(args.raw)
+    progress = Progress(f"mask {args.out.stem}", len(clips), "clips")
+    with tables.writer(args.out, tables.FACES) as write:
+        for clip in clips:
+            name = clip["clip"]
+            try:
+                for row in rows(args.raw, clip["file"], name, settings):
+                    write(row)
+            except ClipError as error:
+                write(failed(name, error.reason, settings.fps))
+                print(f"{error}; left out, the other clips go on", flush=True)
+            progress.update(note=name)
+
+
+if __name__ == "__main__":
+    run(main)
