@@ -1,0 +1,157 @@
+"""The networks: shapes, what they depend on, sizes counted by hand or published."""
+
+import pytest
+import torch
+
+from stages.networks import perceptual, seeded
+from stages.networks.expert import LipSyncExpert
+from stages.networks.hifidiff import Conditions, HifiDiffNet
+from stages.networks.unet import timestep_embedding
+
+SMALL = {
+    "size": 32,
+    "patch": 2,
+    "channels": 8,
+    "multipliers": [1, 2],
+    "res_blocks": 1,
+    "attention": [8],
+    "head_channels": 8,
+    "dropout": 0.0,
+    "audio_channels": 8,
+    "audio_steps": 16,
+    "blink_frames": 3,
+    "residual": "reference",
+    "groups": 8,
+    "mel_bins": 80,
+}
+
+
+def conditions(n: int, size: int, *, blink: bool = True, mask: bool = True) -> Conditions:
+    g = torch.Generator().manual_seed(3)
+    return Conditions(
+        reference_NCHW=torch.randn(n, 3, size, size, generator=g),
+        mel_NSM=torch.randn(n, 16, 80, generator=g),
+        ear_NK2=torch.rand(n, 3, 2, generator=g) if blink else None,
+        masked_NCHW=torch.randn(n, 3, size, size, generator=g) if mask else None,
+    )
+
+
+def net(**over) -> HifiDiffNet:
+    return seeded(0, lambda: HifiDiffNet(**{**SMALL, "uses_blink": True, "uses_mask": True, **over}))
+
+
+@pytest.mark.parametrize("patch", [1, 2])
+@pytest.mark.parametrize(("blink", "mask"), [(True, True), (False, True), (True, False)])
+def test_a_new_network_predicts_the_reference(patch, blink, mask):
+    given = conditions(2, 32, blink=blink, mask=mask)
+    output = net(patch=patch, uses_blink=blink, uses_mask=mask)(
+        torch.randn(2, 3, 32, 32), torch.tensor([0, 999]), given
+    )
+    torch.testing.assert_close(output, given.reference_NCHW)
+
+
+def trained_a_little(network: HifiDiffNet) -> HifiDiffNet:
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(
+                0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(parameter.numel()))
+            )
+    return network.eval()
+
+
+@pytest.mark.parametrize("name", ["reference_NCHW", "mel_NSM", "ear_NK2", "masked_NCHW"])
+def test_every_condition_reaches_the_output(name):
+    network, given = trained_a_little(net()), conditions(1, 32)
+    x_t, t = torch.randn(1, 3, 32, 32), torch.tensor([500])
+    changed = Conditions(**{**vars(given), name: getattr(given, name) + 0.5})
+    assert not torch.allclose(network(x_t, t, given), network(x_t, t, changed), atol=1e-4)
+
+
+def test_time_reaches_the_output_and_images_do_not_mix():
+    network, given = trained_a_little(net()), conditions(2, 32)
+    x_t = torch.randn(2, 3, 32, 32)
+    both = network(x_t, torch.tensor([10, 900]), given)
+    other = network(x_t, torch.tensor([10, 100]), given)
+    torch.testing.assert_close(both[0], other[0])
+    assert not torch.allclose(both[1], other[1], atol=1e-4)
+
+
+def test_timestep_embedding_is_the_transformers():
+    found = timestep_embedding(torch.tensor([0.0, 3.0]), 4)
+    expected = torch.tensor([[1.0, 1, 0, 0], [torch.tensor(3.0).cos(), torch.tensor(0.03).cos(), 0.14112, 0.0299955]])
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
+
+
+def test_paper_scale_has_the_counted_size():
+    """Counted for ADM at these sizes: 77.1 to 78.5 million; here the second modulation and the encoders come on top."""
+    with torch.device("meta"):
+        network = HifiDiffNet(
+            size=128,
+            patch=1,
+            channels=128,
+            multipliers=[1, 2, 2, 4],
+            res_blocks=2,
+            attention=[32, 16],
+            head_channels=64,
+            dropout=0.0,
+            audio_channels=32,
+            audio_steps=16,
+            blink_frames=1,
+            residual="none",
+            groups=32,
+            mel_bins=80,
+            uses_blink=True,
+            uses_mask=True,
+        )
+    millions = sum(p.numel() for p in network.parameters()) / 1e6
+    assert 77 < millions < 110
+
+
+def test_building_leaves_the_global_generator_alone():
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    first, second = net(), net()
+    assert torch.equal(torch.rand(3), expected)
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
+
+
+def test_the_experts_cosines_lie_between_0_and_1():
+    expert = LipSyncExpert(width=4, embedding=8, size=32).eval()
+    video = expert.embed_video(torch.rand(3, 5, 3, 64, 64))
+    audio = expert.embed_audio(torch.randn(3, 16, 80))
+    assert video.shape == audio.shape == (3, 8)
+    assert video.min().item() >= 0
+    assert audio.min().item() >= 0
+
+
+def test_the_expert_sees_the_lower_half_only():
+    expert, frames = LipSyncExpert(width=4, embedding=8, size=32).eval(), torch.rand(1, 5, 3, 32, 32)
+    changed = frames.clone()
+    changed[..., :16, :] = 0
+    assert torch.equal(expert.embed_video(frames), expert.embed_video(changed))
+
+
+@pytest.fixture(scope="module")
+def trunk():
+    import torchvision
+
+    state = seeded(1, lambda: torchvision.models.vgg16(weights=None)).state_dict()
+    return {name: value for name, value in state.items() if name.startswith("features.")}
+
+
+def test_lpips_takes_torchvisions_vgg16(trunk):
+    network = perceptual.lpips_from_trunk(trunk)
+    x = torch.rand(1, 3, 32, 32) * 2 - 1
+    assert float(network(x, x)) == 0
+    assert float(network(x, -x)) > 0
+    torch.testing.assert_close(network.net.slice5[1].weight, trunk["features.24.weight"])
+
+
+def test_missing_or_damaged_vgg16_names_the_file_and_the_fix(tmp_path):
+    path = tmp_path / "vgg16.pth"
+    with pytest.raises(FileNotFoundError, match=r"vgg16\.pth: no such file; .* choose 'pyramid'"):
+        perceptual.read_vgg16(path)
+    path.write_bytes(b"not weights")
+    with pytest.raises(ValueError, match="the file is damaged or another"):
+        perceptual.read_vgg16(path)

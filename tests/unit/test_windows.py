@@ -1,0 +1,106 @@
+"""Training windows: what a step sees, and that it depends on (seed, step, index) alone."""
+
+import numpy as np
+import pytest
+import torch
+
+from stages import conditions
+from stages.windows import TrainingSet, Windows, pixel_weights
+
+
+def training_set(clips, **over) -> TrainingSet:
+    settings = {
+        "windows": Windows(clips, 5),
+        "seed": 1,
+        "batch": 3,
+        "timesteps": 1000,
+        "audio_steps": 16,
+        "blink_frames": 3,
+        "drop": (),
+        "blink_share": 0.25,
+        "mouth_weight": 4.0,
+        "eye_weight": 2.0,
+    }
+    return TrainingSet(**{**settings, **over})
+
+
+def test_shapes_and_ranges(make_clip):
+    batch = training_set([make_clip(), make_clip("bela_s02")]).step(0)
+    assert batch.x_0.shape == batch.noise.shape == (15, 3, 32, 32)
+    assert batch.weight_N1HW.shape == (15, 1, 32, 32)
+    assert batch.given.mel_NSM.shape == (15, 16, 80)
+    assert batch.given.ear_NK2.shape == (15, 3, 2)
+    assert batch.sync_mel_BSM.shape == (3, 16, 80)
+    assert -1 <= batch.x_0.min() < batch.x_0.max() <= 1
+    assert 0 <= batch.t_N.min() <= batch.t_N.max() < 1000
+    assert len(batch.clips) == 3
+
+
+def test_a_window_depends_on_seed_step_and_index_alone(make_clip):
+    data = training_set([make_clip(), make_clip("bela_s02")])
+    whole, part = data.step(7), data.step(7, indices=[2])
+    assert torch.equal(whole.x_0[10:], part.x_0)
+    assert torch.equal(whole.noise[10:], part.noise)
+    assert not torch.equal(whole.noise, data.step(8).noise)
+    assert not torch.equal(whole.noise, training_set([make_clip(), make_clip("bela_s02")], seed=2).step(7).noise)
+
+
+def test_the_reference_lies_outside_the_window(make_clip):
+    clip, rng = make_clip(frames=12), np.random.default_rng(0)
+    windows = Windows([clip], 5)
+    drawn = {windows.reference(rng, clip, 4) for _ in range(200)}
+    assert drawn == {0, 1, 2, 3, 9, 10, 11}
+
+
+def test_blinks_are_drawn_more_often_where_wanted(make_clip):
+    windows, rng = Windows([make_clip(frames=100)], 5), np.random.default_rng(0)
+
+    def share(blink_share: float) -> float:
+        starts = np.array([windows.draw(rng, blink_share)[1] for _ in range(2000)])
+        return float(((starts < 14) & (starts + 5 > 10)).mean())
+
+    assert share(0.0) == pytest.approx(8 / 96, abs=0.03)
+    assert share(0.5) == pytest.approx(0.5 + 0.5 * 8 / 96, abs=0.05)
+
+
+def test_dropped_conditions_are_absent_and_blinks_not_sought(make_clip):
+    batch = training_set([make_clip()], drop=("blink", "masked_face")).step(0)
+    assert batch.given.ear_NK2 is None
+    assert batch.given.masked_NCHW is None
+    assert float(batch.weight_N1HW.min()) == 1  # without the masked face the whole frame is generated
+
+
+def test_weights_are_zero_outside_the_mask_and_high_at_mouth_and_eyes(make_clip):
+    clip = make_clip(size=64)
+    weight = pixel_weights(clip, [0], mouth=4.0, eyes=2.0, everywhere=False)[0, 0].numpy()
+    x, y = clip.landmarks_TL2[0, 62].round().astype(int)
+    assert weight[y, x] == 4
+    x, y = clip.landmarks_TL2[0, [36, 39]].mean(0).round().astype(int)
+    assert weight[y, x] == 2
+    assert weight[0, 0] == 0
+    assert set(np.unique(weight)) == {0, 1, 2, 4}
+
+
+def test_the_masked_face_hides_exactly_the_mask(make_clip):
+    clip = make_clip()
+    x, mask = conditions.to_tensor(clip.frames_THWC[:2]), conditions.masks(clip, [0, 1])
+    masked = conditions.masked_face(x, mask)
+    assert torch.equal(masked[mask.expand_as(x) > 0], torch.zeros(int(mask.sum()) * 3))
+    assert torch.equal(masked[mask.expand_as(x) == 0], x[mask.expand_as(x) == 0])
+
+
+def test_frames_survive_the_way_to_tensors_and_back(make_clip):
+    frames = make_clip().frames_THWC
+    assert np.array_equal(conditions.to_frames(conditions.to_tensor(frames)), frames)
+
+
+def test_ear_windows_repeat_the_clips_ends(make_clip):
+    clip = make_clip(frames=20)
+    found = conditions.ear_windows(clip, [0, 19], 3).numpy()
+    np.testing.assert_array_equal(found[0], clip.ear_T2[[0, 0, 1]])
+    np.testing.assert_array_equal(found[1], clip.ear_T2[[18, 19, 19]])
+
+
+def test_clips_shorter_than_a_window_are_an_error(make_clip):
+    with pytest.raises(ValueError, match="no clip has 5 frames"):
+        Windows([make_clip(frames=4)], 5)
