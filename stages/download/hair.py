@@ -1,0 +1,148 @@
+"""Hair of a rendered speaker: the mass behind the face, the part in front of it, and beards. Units as in identity.py."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from stages.download.identity import Identity
+from stages.download.paint import Array, Sheet, mirrored, noise, smoothstep
+
+CROWN_Y = -100.0  # top of the skull
+
+
+@dataclass(frozen=True)
+class Style:
+    """A hair style's measures."""
+
+    top: float  # above the skull
+    side: float  # beside the temples
+    side_end: float  # y where the hair beside the face ends
+    line: float  # y of the hairline in the middle
+    length: float  # y where the hair behind the face ends; 0 for none
+    part: float = 0.0  # x of the parting
+    sweep: float = 0.0  # the hairline drops by this on one side
+    wave: float = 0.0  # of the outline
+    opening: float = 0.0  # the hair leaves this much more of the temples free
+
+
+STYLES = {
+    "shaved": Style(1.5, 0.5, -8, -66, 0, opening=1),
+    "crop": Style(7, 3, 2, -64, 0),
+    "parted": Style(15, 5, 4, -62, 0, part=24, sweep=10),
+    "curls": Style(20, 16, 26, -60, 30, wave=3.2),
+    "bob": Style(13, 13, 86, -60, 96, part=-18, sweep=12, opening=-3),
+    "long": Style(12, 11, 110, -64, 190, part=3, sweep=2, opening=-1),
+    "waves": Style(15, 15, 104, -62, 176, part=20, sweep=9, wave=2.4, opening=-1),
+    "bun": Style(8, 2, -2, -68, 0, part=0),
+    "fringe": Style(13, 12, 100, -30, 118, opening=-4),
+}
+
+
+def strands(sheet: Sheet, who: Identity, style: Style) -> Array:
+    """Colour of hair everywhere, (H, W, 3): strands that fall from the parting, with a soft band of gloss."""
+    rng = np.random.default_rng(who.texture)
+    x, y = sheet.x_HW - style.part, sheet.y_HW - (CROWN_Y - style.top - 25)
+    radius, angle = np.hypot(x, y), np.arctan2(x, y)
+    if style.wave:
+        angle = angle + 0.05 * np.sin(radius / 7.0 + 2 * noise(x.shape, 14, rng)) * (radius / 90)
+    count = 4096
+    wide, fine = (noise((1, count), size, rng)[0] for size in (14, 4))
+    place = (angle / np.pi * 0.5 + 0.5) * (count - 1)
+    texture = 0.6 * np.interp(place, np.arange(count), wide) + 0.4 * np.interp(place, np.arange(count), fine)
+    if who.cast.hair in ("curls", "crop", "shaved"):
+        texture = 0.75 * noise(x.shape, 5 if who.cast.hair == "curls" else 1.6, rng) + 0.25 * texture
+    gloss = np.exp(-(((radius - 62 - 4 * texture) / 15) ** 2)) * (0.5 + 0.35 * np.clip(texture, -1.4, 2))
+    light = 1.0 - 0.0016 * np.clip(sheet.y_HW + 60, 0, 200) + 0.0035 * who.key[0] * sheet.x_HW
+    base = np.asarray(who.hair, np.float32)
+    shade = (light * (1 + 0.2 * texture))[..., None]
+    return (base * shade + (base * 0.8 + 0.06) * 0.55 * gloss[..., None]).astype(np.float32)
+
+
+def _outline(who: Identity, style: Style, grow: float = 0.0) -> np.ndarray:
+    side = style.side + grow
+    return mirrored(
+        [
+            (0, CROWN_Y - style.top - grow), (34, CROWN_Y + 4 - style.top - grow), (who.forehead * 0.9 + side * 0.6, -74 - style.top * 0.55),
+            (who.forehead + side + 3, -46), (who.cheek + side + 2, -12), (who.cheek + side + 1, min(20, style.side_end)),
+            (who.cheek + side - 1, style.side_end), (0, style.side_end),
+        ]
+    )  # fmt: skip
+
+
+def _wavy(sheet: Sheet, points: np.ndarray, size: float, who: Identity) -> Array:
+    """Fill an outline, its edge made uneven by ``size`` units."""
+    mask = sheet.fill(points)
+    if not size:
+        return mask
+    rng = np.random.default_rng(who.texture + 1)
+    soft = sheet.soft(mask, size * 1.1)
+    return smoothstep((soft - 0.5 + 0.13 * noise(mask.shape, size * sheet.scale * 0.9, rng)) * 5 + 0.5) * (soft > 0.02)
+
+
+def back(sheet: Sheet, who: Identity, style: Style, inset: float = 0.0) -> Array | None:
+    """Mask of the hair behind the face, or None; ``inset`` makes it smaller."""
+    if who.cast.hair == "bun":
+        return np.maximum(sheet.fill(mirrored([(0, -134), (17, -128), (22, -112), (14, -96), (0, -92)])), 0)
+    if not style.length:
+        return None
+    side = who.cheek + style.side - inset
+    end = style.length - inset
+    tuck = 0.9 if style.length < 130 else 1.0
+    points = mirrored(
+        [
+            (0, CROWN_Y - style.top + inset), (48, -86 - style.top * 0.7 + inset), (side - 1, -46), (side + 4, 0),
+            (side + 5, end * 0.45), (side + 3, end * 0.8), (side * tuck, end), (side * 0.62, end + 4), (0, end),
+        ]
+    )  # fmt: skip
+    return _wavy(sheet, points, style.wave, who)
+
+
+def front(sheet: Sheet, who: Identity, style: Style) -> Array:
+    """Mask of the hair in front of the face: a cap less the opening for the face."""
+    cap = _wavy(sheet, _outline(who, style), style.wave, who)
+    line, free = style.line, style.opening
+    low = style.side_end + 60
+    right, left = line + 9 + max(style.sweep, 0), line + 9 - min(style.sweep, 0) * 0
+    edge = who.cheek - 3 + free
+    opening = [
+        (style.part * 0.9, line - (4 if style.sweep else 0)), (who.forehead * 0.45, line + 1 + style.sweep * 0.15), (who.forehead * 0.8, right),
+        (who.forehead - 2 + free, -26), (edge, 4), (edge - (3 if style.side_end > 30 else 0), style.side_end * 0.6),
+        (edge + 1 if style.side_end < 30 else edge - 8, style.side_end), (edge * 0.9, low), (0, low + 10), (-edge * 0.9, low),
+        (-edge - 1 if style.side_end < 30 else -edge + 8, style.side_end), (-edge + (3 if style.side_end > 30 else 0), style.side_end * 0.6), (-edge, 4),
+        (-who.forehead + 2 - free, -26), (-who.forehead * 0.8, left + style.sweep), (-who.forehead * 0.45, line + 1 + style.sweep * 0.6),
+    ]  # fmt: skip
+    hole = sheet.soft(sheet.fill(opening), 0.7 if style.side_end > 30 else 1.4)
+    if who.cast.hair in ("crop", "shaved", "curls"):
+        rng = np.random.default_rng(who.texture + 2)
+        hole = smoothstep((sheet.soft(hole, 1.6) - 0.5 + 0.12 * noise(hole.shape, 2.0, rng)) * 2.2 + 0.5)
+    return cap * (1 - hole)
+
+
+def beard(sheet: Sheet, who: Identity, face: Array) -> list[tuple[Array, float]]:
+    """Masks of the beard with their opacities."""
+    kind = who.cast.beard
+    if kind == "none":
+        return []
+    rng = np.random.default_rng(who.texture + 3)
+    grain = np.clip(0.8 + 0.25 * noise(face.shape, 1.1, rng), 0, 1)
+    m, w, n = who.mouth_y, who.mouth_width, who.nose_y
+    lip = mirrored([(0, n + 13), (7, n + 12), (w * 0.8, m - 10), (w + 3, m - 1), (w + 1, m + 6), (w * 0.6, m - 4), (0, m - 5)])
+    moustache = sheet.fill(lip, 1.2)
+    if kind == "moustache":
+        return [(moustache * grain, 0.9)]
+    around = sheet.fill(
+        mirrored(
+            [
+                (0, n + 12), (w * 0.7, n + 14), (w + 7, m - 2), (w + 14, m + 2), (who.cheek - 13, 48), (who.cheek - 1, 18),
+                (who.cheek + 20, 60), (40, who.chin_y + 30), (0, who.chin_y + 30),
+            ]
+        ),
+        3.0,
+    )  # fmt: skip
+    bare = sheet.blob(0, m + 3, w * 0.62, 6.5)
+    mask = np.clip(around * face * (1 - smoothstep(bare * 1.6 - 0.25)), 0, 1)
+    if kind == "stubble":
+        return [(np.maximum(mask, moustache * 0.8) * grain, 0.3)]
+    return [(np.maximum(mask, moustache) * grain, 0.86)]
