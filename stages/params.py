@@ -211,6 +211,8 @@ class Report(Section):
     other_audio_r: Fraction = Field(description="claim: least mouth correlation with the audio that was given")
     own_audio_r: Fraction = Field(description="claim: largest mouth correlation with the clip's own audio, another's given")
     leak_r2: Fraction = Field(description="claim: largest R^2 of mouth opening read from mask and visible pixels")
+    checkerboard: Positive = Field(description="claim: largest energy at the unshuffle's period, over the true frames'")
+    ghost_edge: Positive = Field(description="claim: largest gradient along the mask's border, over the true frames'")
 
 
 class Params(Section):
