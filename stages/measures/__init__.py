@@ -1,0 +1,1 @@
+"""Measures: arrays in, numbers out. No path, no settings, no logging."""
