@@ -1,0 +1,162 @@
+"""Stage index: joins the stages of all shards, a row a clip; says which clips are left out and why, and fixes the split.
+
+The split, among usable clips:
+
+- ``test_unseen``: clips of ``index.unseen_speakers``; ``test_seen``: clips of the other speakers whose sentence is one of
+  ``index.test_sentences``. Each is capped to ``index.max_test_clips``, spread evenly over speakers and sentences; what the
+  cap leaves over is ``held_out``, and no stage trains on it.
+- ``validation``: ``index.validation_fraction`` of the remaining clips, at least one where it is above 0; ``train``: the rest.
+- ``out``: clips that can't be used; ``status`` says why.
+
+Where sentences are not known (a folder of one's own), ``test_sentences`` is left empty, and there is no ``test_seen``; or it
+may name clips' files without their ending, which a folder's clips carry as their sentence.
+
+    python -m stages.index --data data/demo --out data/demo/index.parquet
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stages import media, params, tables
+from stages.errors import InputError, run
+
+Row = dict[str, Any]
+COPIED = ("clip", "speaker", "sentence", "emotion", "level", "source", "sha256")
+
+
+def joined(data: Path, shard: str, min_frames: int) -> list[Row]:
+    """The rows of a shard's clips, without their split; ``status`` is the first reason that any stage gave."""
+    faces = _faces(data / "faces" / f"{shard}.parquet")
+    blinks = _by_clip(data / "blink" / f"{shard}.parquet", tables.BLINK, ["clip", "open_ear", "blink_start"])
+    sounds = _by_clip(data / "spectrogram" / f"{shard}.parquet", tables.SPECTROGRAM, ["clip", "status"])
+    rows = []
+    for clip in media.tar_json(data / "raw" / f"{shard}.tar"):
+        name = clip["clip"]
+        for stage, found in (("faces", faces), ("blink", blinks), ("spectrogram", sounds)):
+            if name not in found:
+                path = data / stage / f"{shard}.parquet"
+                raise InputError(path, f"has no clip {name}", "delete it and run 'snakemake --cores all'")
+        frames, blink = faces[name]["frames"], blinks[name]
+        reasons = [faces[name]["status"], sounds[name]["status"]]
+        if frames < min_frames:
+            reasons.append(f"{frames} frames; index.min_frames is {min_frames}")
+        rows.append(
+            {column: clip[column] for column in COPIED}
+            | {
+                "shard": shard,
+                "status": next((reason for reason in reasons if reason != "ok"), "ok"),
+                "frames": frames,
+                "blinks": len(blink["blink_start"]),
+                "open_ear": blink["open_ear"],
+            }
+        )
+    return rows
+
+
+def _by_clip(path: Path, schema: Any, columns: list[str]) -> dict[str, Row]:
+    return {row["clip"]: row for row in tables.read(path, schema, columns).to_pylist()}
+
+
+def _faces(path: Path) -> dict[str, Row]:
+    """Status and number of frames of each clip, its segments added up."""
+    clips: dict[str, Row] = {}
+    for row in tables.read(path, tables.FACES, ["clip", "status", "detected"]).to_pylist():
+        clip = clips.setdefault(row["clip"], {"status": row["status"], "frames": 0})
+        clip["frames"] += len(row["detected"])
+    return clips
+
+
+def split(rows: list[Row], settings: params.Index) -> dict[str, str]:
+    """Clip → split, of all rows; the same rows and settings give the same split. See the module's head."""
+    splits = {row["clip"]: "out" for row in rows}
+    usable = [row for row in rows if row["status"] == "ok"]
+    unseen = [row for row in usable if row["speaker"] in settings.unseen_speakers]
+    seen = [row for row in usable if row["speaker"] not in settings.unseen_speakers]
+    told = [row for row in seen if row["sentence"] in settings.test_sentences]
+    rest = [row for row in seen if row["sentence"] not in settings.test_sentences]
+    for name, kind, stream in (("test_unseen", unseen, 0), ("test_seen", told, 1)):
+        drawn = draw(kind, settings.max_test_clips, np.random.default_rng([settings.seed, stream]))
+        splits |= {row["clip"]: "held_out" for row in kind} | dict.fromkeys(drawn, name)
+    count = round(settings.validation_fraction * len(rest))
+    if settings.validation_fraction > 0 and len(rest) > 1:
+        count = min(max(count, 1), len(rest) - 1)
+    drawn = draw(rest, count, np.random.default_rng([settings.seed, 2]))
+    return splits | {row["clip"]: "train" for row in rest} | dict.fromkeys(drawn, "validation")
+
+
+def draw(rows: list[Row], count: int, rng: np.random.Generator) -> list[str]:
+    """At most ``count`` clips, as evenly over speakers and then over sentences as they come; ties are drawn."""
+    left = sorted(rows, key=lambda row: row["clip"])
+    left = [left[i] for i in rng.permutation(len(left))]
+    speakers: Counter[str] = Counter()
+    sentences: Counter[str] = Counter()
+    drawn = []
+    while left and len(drawn) < count:
+        row = min(left, key=lambda row: (speakers[row["speaker"]], sentences[row["sentence"]]))
+        left.remove(row)
+        speakers[row["speaker"]] += 1
+        sentences[row["sentence"]] += 1
+        drawn.append(row["clip"])
+    return drawn
+
+
+def check(rows: list[Row], settings: params.Index, data: Path) -> None:
+    """Raise InputError where a clip's name stands twice, or a split that later stages need is empty."""
+    twice = [name for name, count in Counter(row["clip"] for row in rows).items() if count > 1]
+    if twice:
+        raise InputError(data / "raw", f"clip {twice[0]} stands in several places", "give every file another name")
+    present = {row["split"] for row in rows}
+    reasons = Counter(row["status"] for row in rows if row["status"] != "ok")
+    left_out = (
+        f" ({sum(reasons.values())} clips left out, most often: {reasons.most_common(1)[0][0]})" if reasons else ""
+    )
+    needed = {
+        "train": "give more clips, or fewer index.unseen_speakers and index.test_sentences",
+        "test_unseen": "give these speakers usable clips, or name others in index.unseen_speakers",
+        "test_seen": "name sentences in index.test_sentences that the corpus has, or none",
+    }
+    if not settings.unseen_speakers:
+        del needed["test_unseen"]
+    if not settings.test_sentences:
+        del needed["test_seen"]
+    for name, fix in needed.items():
+        if name not in present:
+            raise InputError(data, f"no usable clip for the split {name}{left_out}", fix)
+    if not present & {"test_seen", "test_unseen"}:
+        raise InputError(
+            data, "no clip to test on", "name speakers in index.unseen_speakers or sentences in index.test_sentences"
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description="Join the stages' tables, say which clips are left out, and fix the split."
+    )
+    parser.add_argument("--data", type=Path, required=True, help="the run's folder, data/<run>")
+    parser.add_argument("--out", type=Path, required=True, help="Parquet file to write")
+    parser.add_argument(
+        "--params", default=params.PARAMS_FILE, help="settings; corpus.shards and section index are used"
+    )
+    args = parser.parse_args()
+    settings = params.load(args.params)
+    rows = [row for shard in settings.corpus.shards for row in joined(args.data, shard, settings.index.min_frames)]
+    splits = split(rows, settings.index)
+    for row in rows:
+        row["split"] = splits[row["clip"]]
+    check(rows, settings.index, args.data)
+    tables.write(args.out, tables.INDEX, rows)
+    counts = Counter(splits.values())
+    print("index: " + ", ".join(f"{name} {counts[name]}" for name in sorted(counts)), flush=True)
+    for row in rows:
+        if row["status"] != "ok":
+            print(f"left out: clip {row['clip']}: {row['status']}", flush=True)
+
+
+if __name__ == "__main__":
+    run(main)
