@@ -59,7 +59,7 @@ def load(data: Path, shard: str, clip: str, *, size: int, dilation: float) -> Cl
     scale = size / frames[0].shape[0]
     if scale != 1:
         frames = [cv2.resize(frame, (size, size), interpolation=cv2.INTER_AREA) for frame in frames]
-    landmarks = landmarks * np.float32(scale)
+    landmarks = (landmarks + np.float32(0.5)) * np.float32(scale) - np.float32(0.5)  # pixel centres are whole numbers
     return Clip(
         name=clip,
         frames_THWC=np.stack(frames),
@@ -89,7 +89,7 @@ def mel_window(mel_SM: NDArray[np.float32], start: int, steps: int) -> NDArray[n
 
 def condition_window(mel_SM: NDArray[np.float32], frame: int, steps: int = 16) -> NDArray[np.float32]:
     """The window that conditions a frame: ``steps`` mel steps centred at 3.2·frame."""
-    return mel_window(mel_SM, int(round(MEL_STEPS_PER_FRAME * frame)) - steps // 2, steps)
+    return mel_window(mel_SM, round(MEL_STEPS_PER_FRAME * frame) - steps // 2, steps)
 
 
 def sync_window(mel_SM: NDArray[np.float32], frame: int, steps: int = 16) -> NDArray[np.float32]:

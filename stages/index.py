@@ -96,7 +96,7 @@ def draw(rows: list[Row], count: int, rng: np.random.Generator) -> list[str]:
     left = [left[i] for i in rng.permutation(len(left))]
     speakers: Counter[str] = Counter()
     sentences: Counter[str] = Counter()
-    drawn = []
+    drawn: list[str] = []
     while left and len(drawn) < count:
         row = min(left, key=lambda row: (speakers[row["speaker"]], sentences[row["sentence"]]))
         left.remove(row)

@@ -71,7 +71,8 @@ def _predictor() -> Any:
 
 def luma(image: Image) -> Image:
     """(H, W, 3) RGB or (H, W) → (H, W), contiguous."""
-    return np.ascontiguousarray(image) if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    gray = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    return np.ascontiguousarray(gray, np.uint8)
 
 
 def detect(image: Image, *, threshold: float = 0.0) -> list[tuple[float, Box]]:
@@ -194,7 +195,8 @@ class FaceTracker:
 def _hog(gray: Image, scale: float, threshold: float) -> list[tuple[float, Box]]:
     if scale != 1:
         size = (max(round(gray.shape[1] * scale), 1), max(round(gray.shape[0] * scale), 1))
-        gray = cv2.resize(gray, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+        resized = cv2.resize(gray, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+        gray = resized.astype(np.uint8, copy=False)
     rectangles, scores, _ = _detector().run(gray, 0, threshold)
     corners = ((r.left(), r.top(), r.right(), r.bottom()) for r in rectangles)
     return [(float(s), np.array(c, np.float64) / scale) for s, c in zip(scores, corners, strict=True)]

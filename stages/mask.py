@@ -112,8 +112,8 @@ def cut(image_HWC: NDArray[np.uint8], crop: tuple[int, int, int], size: int) -> 
     inside = image_HWC[max(y, 0) : max(y + side, 0), max(x, 0) : max(x + side, 0)]
     beyond = (max(-y, 0), max(y + side - height, 0), max(-x, 0), max(x + side - width, 0))
     if any(beyond):
-        inside = cv2.copyMakeBorder(inside, *beyond, cv2.BORDER_REPLICATE)
-    return cv2.resize(inside, (size, size), interpolation=cv2.INTER_AREA)
+        inside = cv2.copyMakeBorder(inside, *beyond, cv2.BORDER_REPLICATE).astype(np.uint8, copy=False)
+    return cv2.resize(inside, (size, size), interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
 
 
 def to_crop(landmarks: NDArray[np.float64], crop: tuple[int, int, int], size: int) -> NDArray[np.float64]:

@@ -1,7 +1,7 @@
 """Media files and the tars that hold them: deterministic writing, decoding on one time base for sound and picture.
 
-**Time base.** Zero is the first picture's timestamp. Output frame k stands at k / fps and is the source frame nearest in
-time; the audio is placed by its own first timestamp on the same zero, trimmed or padded with silence. Counting frames
+**Time base.** Zero is the first picture's timestamp. Output frame k stands at k / fps and is the source frame nearest
+in time; the audio is placed by its own first timestamp on the same zero, trimmed or padded with silence. Counting frames
 instead, as ``ffmpeg -r 25`` does, puts sound and picture 50 to 80 ms apart on 29.97 fps material.
 
 T frames, H height, W width, C = 3 channels (RGB), N audio samples.
@@ -104,8 +104,8 @@ def write_video(
 
 def _as_float(audio: NDArray[Any]) -> NDArray[np.float32]:
     if audio.dtype == np.int16:
-        return audio.astype(np.float32) / 32768
-    return np.clip(audio, -1, 1).astype(np.float32)
+        return audio.astype(np.float32) / np.float32(32768)
+    return np.clip(audio, -1, 1).astype(np.float32, copy=False)
 
 
 def _encode_audio(out: Any, stream: Any, samples: NDArray[np.float32], start: int, stop: int) -> int:
@@ -140,7 +140,8 @@ class Converter:
 
     def rgb(self, picture: Picture) -> NDArray[np.uint8]:
         """(H, W, 3) uint8 RGB."""
-        return _upright(self._reformatter.reformat(picture.frame, format="rgb24").to_ndarray(), picture.rotation)
+        image = self._reformatter.reformat(picture.frame, format="rgb24").to_ndarray()
+        return _upright(image.astype(np.uint8, copy=False), picture.rotation)
 
     def luma(self, picture: Picture) -> NDArray[np.uint8]:
         """(H, W) uint8: the frame's own Y plane where it has one (no conversion), else converted."""
@@ -148,7 +149,7 @@ class Converter:
         if not frame.format.name.startswith(("yuv", "nv12", "nv21", "gray")) or frame.format.components[0].bits != 8:
             frame = self._reformatter.reformat(frame, format="gray")
         plane = frame.planes[0]
-        luma = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: frame.height, : frame.width]
+        luma = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[: frame.height, : frame.width]
         return np.ascontiguousarray(_upright(luma, picture.rotation))
 
 
@@ -322,7 +323,7 @@ def write_tar(path: str | Path, members: Iterable[tuple[str, bytes | Path]]) -> 
 @contextmanager
 def _tar(path: str | Path) -> Iterator[tarfile.TarFile]:
     try:
-        tar = tarfile.open(path, "r:")
+        tar = tarfile.open(path, "r:")  # noqa: SIM115 - closed below; only its opening is guarded
     except FileNotFoundError:
         raise InputError(path, "no such file", "run 'snakemake --cores all' to make it") from None
     except tarfile.TarError as error:

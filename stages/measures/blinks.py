@@ -1,6 +1,7 @@
 """Blinks in a trace of the eye aspect ratio (EAR): a robust detector, and the one that the paper's numbers come from.
 
-A trace is (T,), the mean of both eyes' EAR on each frame. A blink is (first frame, first frame after it).
+A trace is (T,), the mean of both eyes' EAR on each frame. A blink is (first frame, first frame after it), so that its length
+in frames is the difference.
 """
 
 from __future__ import annotations
@@ -53,22 +54,30 @@ def find_blinks(
     return blinks
 
 
-def dinoman_blinks(ear_T: Array) -> list[Blink]:
-    """Blinks as DinoMan/blink-detector finds them, which Diffused Heads and so the paper use.
+def dinoman_blinks(ear_T: Array, *, drop: float = DROP) -> list[Blink]:
+    """Blinks as DinoMan/blink-detector finds them, which Diffused Heads and so the paper use: from peak to peak of the EAR.
 
-    A blink is where the EAR falls by at least 0.072 from one frame to the next, blinks at least 4 frames apart. It reaches
-    from the last EAR maximum before the fall to the first one after it, of those at or above the middle of the trace's
-    range, or to the trace's end. Absolute, so noise of σ = 0.03 alone gives 0.9 blinks a second.
+    A blink is where the EAR falls by at least ``drop`` from one frame to the next (find_peaks keeps such falls 4 frames
+    apart). It begins on the frame of the fall where that is a peak, else on the last EAR maximum before it, else on frame 0;
+    it ends on the first maximum after it and before the next fall. Maxima below the middle of the trace's range don't count.
+    Without such an end the fall is no blink, but for the last one, which ends with the trace. The threshold is absolute, so
+    that noise of σ = 0.03 alone gives 0.9 blinks a second.
     """
     trace = np.asarray(ear_T, np.float64)
     if len(trace) < 3:
         return []
-    falls, _ = find_peaks(-np.diff(trace), height=DROP, distance=APART)
-    maxima, _ = find_peaks(trace, height=(trace.min() + trace.max()) / 2)
-    blinks = []
-    for fall in falls:
-        before, after = maxima[maxima <= fall], maxima[maxima > fall]
-        blinks.append((int(before[-1]) if len(before) else 0, int(after[0]) if len(after) else len(trace) - 1))
+    middle = (trace.min() + trace.max()) / 2
+    falls, _ = find_peaks(-np.diff(trace), height=drop, distance=APART)
+    blinks: list[Blink] = []
+    for fall, following in zip(falls, [*falls[1:], len(trace)], strict=True):
+        before, _ = find_peaks(trace[: fall + 1], height=middle)
+        after, _ = find_peaks(trace[fall:following], height=middle)
+        is_peak = trace[fall - 1] <= trace[fall]  # frame -1 is the last one, as in the reference
+        start = int(fall) if is_peak else int(before[-1]) if len(before) else 0
+        if len(after):
+            blinks.append((start, int(fall + after[0])))
+        elif following == len(trace):
+            blinks.append((start, len(trace) - 1))
     return blinks
 
 
