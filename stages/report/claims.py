@@ -1,0 +1,200 @@
+"""The claims that a run is held to: what is expected, what was measured, and whether it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from stages.report.catalogue import DASH, with_interval
+from stages.report.results import SPLIT_TITLES, Results, Score
+
+TEST_SPLITS = ("test_seen", "test_unseen")
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A line of the claims page. ``margin`` is how far inside (+) or outside (−) the bound, as a share of it."""
+
+    claim: str
+    rule: str
+    command: str
+    expected: str
+    measured: str
+    holds: bool
+    margin: float
+
+
+def evaluate(results: Results) -> list[Claim]:
+    """All claims, in the order of the page."""
+    return [
+        *_leak(results),
+        *_follows(results, "ear_r", "The eyelids follow the blink signal", results.params.report.ear_r),
+        *_follows(results, "mouth_r", "The mouth follows the audio", results.params.report.mouth_r),
+        *_without_blink(results),
+        *_without_mask(results),
+        *_other_audio(results),
+        _sync_apart(results),
+        _same_steps(results),
+        *_artefacts(results),
+    ]
+
+
+def _metrics(results: Results, *methods: str) -> tuple[str, str]:
+    """The rule and the command that measure these methods."""
+    files = " ".join(f"{results.data.as_posix()}/metrics/{name}.json" for name in methods)
+    return "metrics", f"snakemake --cores all {files}"
+
+
+def _bound(
+    results: Results,
+    claim: str,
+    method: str,
+    score: Score | None,
+    *,
+    least: float | None = None,
+    most: float | None = None,
+) -> Claim:
+    """A score against a lower or an upper bound; one that was not measured does not hold."""
+    rule, command = _metrics(results, method)
+    bound = least if least is not None else most
+    assert bound is not None
+    expected = f"{'≥' if least is not None else '≤'} {bound:g}"
+    if score is None:
+        return Claim(claim, rule, command, expected, "not measured", False, -1.0)
+    inside = score.value - bound if least is not None else bound - score.value
+    measured = f"{with_interval(score, 3)}, n = {score.n}"
+    return Claim(claim, rule, command, expected, measured, inside >= 0, inside / abs(bound))
+
+
+def _leak(results: Results) -> list[Claim]:
+    claim = "The mask does not show how far the mouth is open (R² on held-out clips)"
+    owner = next((m.name for m in results.methods.values() if m.score("leak_r2")), "truth")
+    score = results.methods[owner].score("leak_r2")
+    return [_bound(results, claim, owner, score, most=results.params.report.leak_r2)]
+
+
+def _follows(results: Results, name: str, claim: str, least: list[float]) -> list[Claim]:
+    full = results.methods["full"]
+    return [
+        _bound(results, f"{claim}: {SPLIT_TITLES[split]}", "full", full.score(name, split), least=bound)
+        for split, bound in zip(TEST_SPLITS, least, strict=True)
+    ]
+
+
+def _without_blink(results: Results) -> list[Claim]:
+    if "no_blink" not in results.methods:
+        return []
+    score = results.methods["no_blink"].score("ear_r")
+    claim = "Without the blink signal the eyelids do not follow it (|r|)"
+    return [_bound(results, claim, "no_blink", _absolute(score), most=results.params.report.no_blink_ear_r)]
+
+
+def _absolute(score: Score | None) -> Score | None:
+    """|score|, with the interval of the absolute value."""
+    if score is None or score.low is None or score.high is None:
+        return score and Score(abs(score.value), None, None, score.n)
+    crosses = score.low <= 0 <= score.high
+    low = 0.0 if crosses else min(abs(score.low), abs(score.high))
+    return Score(abs(score.value), low, max(abs(score.low), abs(score.high)), score.n)
+
+
+def _without_mask(results: Results) -> list[Claim]:
+    if "no_mask" not in results.methods:
+        return []
+    least = results.params.report.no_mask_ratio
+    titles = {"fd_frame": "whole frames", "fd_mask": "inside the hull alone"}
+    claims = []
+    for name, title in titles.items():
+        worse, full = results.methods["no_mask"].score(name), results.methods["full"].score(name)
+        claim = f"Without the masked face the Fréchet distance is larger, as a multiple of the full model's: {title}"
+        rule, command = _metrics(results, "no_mask", "full")
+        if worse is None or full is None:
+            claims.append(Claim(claim, rule, command, f"≥ {least:g}", "not measured", False, -1.0))
+            continue
+        ratio = worse.value / full.value
+        measured = f"{ratio:.2f} ({with_interval(worse, 2)} against {with_interval(full, 2)})"
+        claims.append(Claim(claim, rule, command, f"≥ {least:g}", measured, ratio >= least, ratio / least - 1))
+    return claims
+
+
+def _other_audio(results: Results) -> list[Claim]:
+    if "other_audio" not in results.methods:
+        return []
+    report, other = results.params.report, results.methods["other_audio"]
+    given = _bound(
+        results,
+        "With another clip's audio the mouth follows that audio",
+        "other_audio",
+        other.score("mouth_r"),
+        least=report.other_audio_r,
+    )
+    own = _bound(
+        results,
+        "… and not the clip's own",
+        "other_audio",
+        other.score("mouth_r_own"),
+        most=report.own_audio_r,
+    )
+    return [given, own]
+
+
+def _sync_apart(results: Results) -> Claim:
+    """A fair comparison: the same generated videos, judged with the audio that was given and with another's.
+
+    ``sync_confidence_other`` scores the full model's videos with another clip's audio. Where it was not measured, the full
+    model's confidence is compared with the clips that were given another's audio, judged with their own.
+    """
+    claim = "A sync judge that had no part in training tells a video's own audio from another clip's"
+    expected = "intervals apart"
+    full = results.methods["full"]
+    rule, command = _metrics(results, "full")
+    own, other = full.score("sync_confidence"), full.score("sync_confidence_other")
+    if own is None or other is None or own.low is None or other.high is None:
+        return Claim(claim, rule, command, expected, "not measured", False, -1.0)
+    measured = f"{with_interval(own, 2)} against {with_interval(other, 2)}"
+    gap = own.low - other.high
+    return Claim(claim, rule, command, expected, measured, gap > 0, gap / max(abs(own.value), 1e-9))
+
+
+def _same_steps(results: Results) -> Claim:
+    configs = {m.name: m.config for m in results.methods.values() if m.config is not None}
+    steps = {name: (config["steps"], config["images_per_step"]) for name, config in configs.items()}
+    measured = "; ".join(f"{name}: {count} steps of {images} images" for name, (count, images) in steps.items())
+    same = len(set(steps.values())) == 1
+    files = " ".join(f"{results.data.as_posix()}/models/{name}/model.safetensors" for name in steps)
+    claim = "Every setting was trained for the same number of steps"
+    return Claim(
+        claim, "train", f"snakemake --cores all {files}", "equal", measured or DASH, same, 0.0 if same else -1.0
+    )
+
+
+def _artefacts(results: Results) -> list[Claim]:
+    titles: dict[str, tuple[str, Callable[[Results], float]]] = {
+        "checkerboard": (
+            "No checkerboard: energy at the unshuffle's period, as a multiple of the true frames'",
+            lambda r: r.params.report.checkerboard,
+        ),
+        "ghost_edge": (
+            "No ghost edge: the mask border's gradient, as a multiple of the true frames'",
+            lambda r: r.params.report.ghost_edge,
+        ),
+    }
+    full = results.methods["full"]
+    return [
+        _bound(results, title, "full", full.score(name), most=most(results)) for name, (title, most) in titles.items()
+    ]
+
+
+def verdict(claims: list[Claim]) -> list[str]:
+    """Plain sentences: what fails first, then what holds most narrowly, then the count."""
+    failed = [c for c in claims if not c.holds]
+    close = sorted((c for c in claims if c.holds and c.margin < 0.1 and c.rule == "metrics"), key=lambda c: c.margin)
+    sentences = [f"Does not hold: {_lower(c)}; expected {c.expected}, measured {c.measured}." for c in failed]
+    sentences += [f"Holds narrowly: {_lower(c)}; expected {c.expected}, measured {c.measured}." for c in close]
+    count = sum(c.holds for c in claims)
+    return [*sentences, f"{count} of {len(claims)} claims hold."]
+
+
+def _lower(claim: Claim) -> str:
+    text = claim.claim.removeprefix("… ")
+    return text[0].lower() + text[1:]

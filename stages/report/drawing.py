@@ -1,0 +1,139 @@
+"""How figures are drawn and saved: one quiet style, the same bytes each time, and colours that read on light and dark pages."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib import font_manager
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from stages.tables import whole_file
+
+Picture = NDArray[np.uint8]
+
+INK, FAINT = "#2b2a27", "#8a877f"
+# Okabe and Ito's colours, told apart by people who see few colours, and readable on white and on black.
+COLOURS = {"truth": "#8a877f", "full": "#0f7fbf", "no_blink": "#d98200", "no_mask": "#c2527f", "other_audio": "#0a9b74"}
+SPARE = ("#7a68c4", "#b35a2d", "#4a8f3c")
+
+STYLE = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 8.5,
+    "text.color": INK,
+    "axes.edgecolor": FAINT,
+    "axes.labelcolor": INK,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 9,
+    "axes.titlelocation": "left",
+    "axes.grid": True,
+    "grid.color": FAINT,
+    "grid.alpha": 0.25,
+    "grid.linewidth": 0.5,
+    "xtick.color": FAINT,
+    "ytick.color": FAINT,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "legend.frameon": False,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "hifidiff",
+    "figure.dpi": 160,
+}
+
+
+def colour(method: str, position: int = 0) -> str:
+    return COLOURS.get(method) or SPARE[position % len(SPARE)]
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """Matplotlib's settings for the figures inside the block; nothing of the user's own."""
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.use("agg")
+        mpl.rcParams.update(STYLE)
+        yield
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a chart as PNG (on white) and as SVG beside it (transparent, for the page)."""
+    with whole_file(path.with_suffix(".png")) as part:
+        figure.savefig(part, format="png", metadata={"Software": None}, facecolor="white")
+    with whole_file(path.with_suffix(".svg")) as part:
+        figure.savefig(part, format="svg", metadata={"Date": None, "Creator": None}, transparent=True)
+
+
+def save_picture(picture: Picture, path: Path) -> None:
+    """Write an RGB picture as PNG."""
+    with whole_file(path) as part:
+        Image.fromarray(picture).save(part, format="PNG", optimize=True)
+
+
+def inline_svg(path: Path, title: str) -> str:
+    """A chart's SVG for embedding: its ink follows the page's colour, its width the column's; ``title`` is read aloud."""
+    text = path.read_text()
+    text = text[text.index("<svg") :]
+    width, height = (float(x) for x in re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', text).groups())  # type: ignore
+    head = (
+        f'<svg role="img" aria-label="{title}" viewBox="0 0 {width:g} {height:g}" xmlns="http://www.w3.org/2000/svg" '
+    )
+    body = text[text.index(">") + 1 :]
+    body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
+    body = body.replace(INK, "currentColor").replace("'DejaVu Sans'", "var(--sans)")
+    prefix = path.stem  # identifiers are unique on the page, not only in the file
+    body = re.sub(r'(id="|xlink:href="#|url\(#)', rf"\g<1>{prefix}-", body)
+    return head + f'xmlns:xlink="http://www.w3.org/1999/xlink" style="min-width:{min(width, 420):g}px">' + body
+
+
+def data_uri(content: bytes, kind: str) -> str:
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def inline_picture(picture: Picture, quality: int = 86) -> str:
+    """A picture as a WebP data URI: a fifth of a PNG's size for photographs."""
+    out = io.BytesIO()
+    Image.fromarray(picture).save(out, format="WEBP", quality=quality, method=6)
+    return data_uri(out.getvalue(), "image/webp")
+
+
+def text_image(
+    text: str, width: int, height: int, *, size: int = 13, align: str = "left", bold: bool = False
+) -> Picture:
+    """A line of dark text on white, (height, width, 3)."""
+    image = Image.new("RGB", (width, height), "white")
+    face = font_manager.findfont(font_manager.FontProperties(family="DejaVu Sans", weight="bold" if bold else "normal"))
+    anchor, x = {"left": ("lm", 0), "centre": ("mm", width // 2), "right": ("rm", width - 8)}[align]
+    ImageDraw.Draw(image).text((x, height // 2), text, fill=INK, font=ImageFont.truetype(face, size), anchor=anchor)
+    return np.asarray(image)
+
+
+def sheet(rows: list[tuple[str, list[Picture]]], heads: list[str], *, label: int = 150, gap: int = 4) -> Picture:
+    """Rows of equal pictures with a label before each row and a head above each column, on white."""
+    height, width = rows[0][1][0].shape[:2]
+    columns = max(len(pictures) for _, pictures in rows)
+    top = 24 if heads else 0
+    canvas = np.full((top + len(rows) * (height + gap), label + columns * (width + gap), 3), 255, np.uint8)
+    for c, head in enumerate(heads):
+        x = label + c * (width + gap)
+        canvas[:top, x : x + width] = text_image(head, width, top, size=11, align="centre")
+    for r, (name, pictures) in enumerate(rows):
+        y = top + r * (height + gap)
+        if label:
+            canvas[y : y + height, :label] = text_image(name, label, height, align="right")
+        for c, picture in enumerate(pictures):
+            x = label + c * (width + gap)
+            canvas[y : y + height, x : x + width] = picture
+    return canvas[: len(canvas) - gap, : canvas.shape[1] - gap]

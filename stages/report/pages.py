@@ -1,0 +1,238 @@
+"""The report's pages: one self-contained HTML file for people, one Markdown file for a code host, and the headline."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from PIL import Image
+
+from stages.report import catalogue, drawing, figures, paper, tables
+from stages.report.claims import Claim, verdict
+from stages.report.results import SPLIT_TITLES, Results
+from stages.report.tables import Table
+
+PLOTTED = ["ear_r", "mouth_r", "fd_frame", "fd_mask", "fd_video", "sync_confidence"]
+WORST = {"mouth_r": 2, "ear_r": 1}  # how many of the worst clips by each score
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure of the page: its file's stem below ``figures/``, whether it is a chart, alternative text and caption."""
+
+    stem: str
+    chart: bool
+    alt: str
+    caption: str
+
+
+@dataclass(frozen=True)
+class Page:
+    """All that the templates show."""
+
+    results: Results
+    claims: list[Claim]
+    verdict: list[str]
+    tables: list[Table]
+    scores: list[tuple[str, catalogue.Kind, list[list[str]]]]
+    figures: dict[str, Figure]
+    videos: list[str]
+    values: dict[str, Any]
+
+
+def content(results: Results, claims: list[Claim], videos: list[str]) -> Page:
+    """Collect what both pages show."""
+    values = {
+        "left_out": left_out(results),
+        "splits": splits(results),
+        "sees": sees(results),
+        "deviations": paper.DEVIATIONS,
+        "settings": settings(results),
+        "worst": worst_table(results),
+        "weak": weaknesses(results),
+        "apart": paper.APART,
+        "paper_columns": paper.COLUMNS,
+        "split_titles": SPLIT_TITLES,
+        "score_columns": tables.SCORE_COLUMNS,
+        "claim_rows": [_claim_row(claim) for claim in claims],
+    }
+    return Page(
+        results,
+        claims,
+        verdict(claims),
+        tables.in_papers_form(results),
+        tables.every_score(results),
+        described(results, videos),
+        videos,
+        values,
+    )
+
+
+def described(results: Results, shown: list[str]) -> dict[str, Figure]:
+    """The figures with their words."""
+    size = results.params.network.size
+    rows = ", ".join(m.entry.title for m in results.settings())
+    seen = shown[1 % len(shown)]
+    entries = [
+        Figure("frames", False, f"Rows of frames of clip {shown[0]}", f"The same frames of {shown[0]}, truth and each setting ({rows}); generated at {size}×{size} pixels, enlarged. The clip was chosen by order, not by merit; one column shows its deepest blink."),
+        Figure("frames_seen", False, f"Rows of frames of clip {seen}", f"The same for {seen}."),
+        Figure("traces", True, "Line charts of eyelids and mouth, requested and measured", "Eyelids and mouth over two clips: requested (grey), and measured by dlib on the generated video."),
+        Figure("intervals", True, "Scores with intervals, one panel a score", f"Scores with their {results.params.metrics.confidence:.0%} intervals."),
+        Figure("inputs", False, "Reference, masked face, generated and true frame of some clips", "What the network is given (one reference frame, and each frame with the face masked out), what it makes, and the truth, at the widest opening of the mouth."),
+        Figure("curves", True, "Training curves of each loss term", "Each loss term over training, means of the logged steps."),
+        Figure("spectrogram", True, "Mel spectrogram and mouth opening of a clip", f"What the network hears of {shown[0]}, and its mouth, measured on the true video."),
+        Figure("speakers", False, "One frame of each speaker", "The corpus's speakers. “Unseen”: no clip of theirs was trained on."),
+        Figure("worst", False, "Frames of the clips with the lowest scores, truth above generated", "The full model's worst clips by mouth and by eyelids; truth above generated."),
+    ]  # fmt: skip
+    return {entry.stem: entry for entry in entries}
+
+
+def _claim_row(claim: Claim) -> list[str]:
+    holds = "yes" if claim.holds else "**no**"
+    return [claim.claim, claim.rule, f"`{claim.command}`", claim.expected, claim.measured, holds]
+
+
+def weaknesses(results: Results) -> list[str]:
+    """What a reader should know before the numbers, whatever they say."""
+    settings = results.params
+    clips = len(results.tests("test_seen")) + len(results.tests("test_unseen"))
+    sentences = []
+    if settings.corpus.source == "rendered":
+        sentences.append(
+            "The faces are rendered and the speech is synthesised: they vary far less than people do, and a small model can "
+            "learn them in minutes. Nothing here says how the method does on CREMA-D."
+        )
+    sentences += [
+        f"The test has {clips} clips. The Fréchet distances are taken in encoders trained on this corpus, and are biased at "
+        "this number of frames; they rank the rows of this report and mean nothing outside it.",
+        "Eyelids and pose at inference come from the test clip itself: their scores measure control, not prediction.",
+        "The sync judge, like the loss's expert, learnt from this corpus's training clips; it is another network from another "
+        "seed, but it has heard the same voices.",
+    ]
+    return sentences
+
+
+def left_out(results: Results) -> list[list[str]]:
+    """Clips that were left out, and why."""
+    bad = results.index[results.index["status"] != "ok"]
+    return [[str(row.clip), str(row.shard), str(row.status)] for row in bad.itertuples()]
+
+
+def splits(results: Results) -> list[list[str]]:
+    """Clips, speakers and seconds a split."""
+    rows = []
+    for split in ("train", "validation", "test_seen", "test_unseen", "held_out", "out"):
+        part = results.index[results.index["split"] == split]
+        seconds = part["frames"].sum() / results.params.mask.fps
+        rows.append(
+            [split, str(len(part)), str(part["speaker"].nunique()), f"{seconds:.0f}", str(part["blinks"].sum())]
+        )
+    return rows
+
+
+def sees(results: Results) -> list[list[str]]:
+    """What each method is given of a test clip."""
+    rows = []
+    for method in results.methods.values():
+        entry = method.entry
+        text = paper.SEES["truth" if entry.kind == "truth" else entry.audio]
+        dropped = {"blink": "the eye aspect ratio", "masked_face": "the masked frames"}
+        without = " and ".join(dropped[name] for name in entry.drop)
+        rows.append([entry.title, text + (f"; without {without}" if without else ""), method.key])
+    return rows
+
+
+def settings(results: Results) -> list[tuple[str, str]]:
+    """Every parameter as (key, value)."""
+
+    def flatten(value: Any, prefix: str) -> list[tuple[str, str]]:
+        if isinstance(value, dict):
+            return [
+                pair for name, inner in value.items() for pair in flatten(inner, f"{prefix}.{name}" if prefix else name)
+            ]
+        return [(prefix, ", ".join(map(str, value)) if isinstance(value, list) else str(value))]
+
+    return flatten(results.params.model_dump(), "")
+
+
+def worst_table(results: Results) -> list[list[str]]:
+    """Score, clip and value of the worst clips."""
+    return [
+        [catalogue.kind(name).title, clip, catalogue.plain(value, 3)]
+        for name, count in WORST.items()
+        for clip, value in figures.worst(results, name, count)
+    ]
+
+
+def worst_clips(results: Results) -> list[str]:
+    """The clips of that table, each once."""
+    clips = [row[1] for row in worst_table(results)]
+    return list(dict.fromkeys(clips)) or results.tests("test_seen")[:1]
+
+
+def headline(results: Results, claims: list[Claim]) -> str:
+    """A few plain lines: the count, what fails, and the full model's main scores."""
+    full = results.methods["full"]
+    lines = [f"{results.params.report.title}: {sum(c.holds for c in claims)} of {len(claims)} claims hold"]
+    lines += [
+        f"  does not hold: {c.claim} (expected {c.expected}, measured {c.measured})" for c in claims if not c.holds
+    ]
+    for name in ("ear_r", "mouth_r"):
+        parts = [
+            f"{catalogue.with_interval(full.score(name, s), 2)} {SPLIT_TITLES[s]}" for s in ("test_seen", "test_unseen")
+        ]
+        lines.append(f"  {catalogue.kind(name).title}: " + ", ".join(parts))
+    return "\n".join(lines) + "\n"
+
+
+def markdown(page: Page) -> str:
+    """The page for a code host, with pictures beside it."""
+    texts = {table.name: tables.to_markdown(table) for table in page.tables}
+    return (
+        _environment()
+        .get_template("index.md.j2")
+        .render(page=page, md=tables.markdown, table_text=texts, **page.values)
+    )
+
+
+def html(page: Page, out: Path, largest: int) -> str:
+    """The self-contained page; videos that would make it larger than ``largest`` are linked instead."""
+    charts = {
+        stem: drawing.inline_svg(out / "figures" / f"{stem}.svg", figure.alt)
+        for stem, figure in page.figures.items()
+        if figure.chart
+    }
+    pictures = {
+        stem: drawing.inline_picture(np.asarray(Image.open(out / "figures" / f"{stem}.png").convert("RGB")))
+        for stem, figure in page.figures.items()
+        if not figure.chart
+    }
+    template = _environment().get_template("index.html.j2")
+
+    def render(embedded: int) -> str:
+        sources = {}
+        for number, clip in enumerate(page.videos):
+            path = out / "videos" / f"{clip}.mp4"
+            link = f"videos/{clip}.mp4"
+            sources[clip] = drawing.data_uri(path.read_bytes(), "video/mp4") if number < embedded else link
+        return template.render(page=page, charts=charts, pictures=pictures, sources=sources, **page.values)
+
+    for embedded in range(len(page.videos), 0, -1):
+        text = render(embedded)
+        if len(text.encode()) <= largest:
+            return text
+    return render(0)
+
+
+def _environment() -> Environment:
+    return Environment(
+        loader=PackageLoader("stages.report"),
+        autoescape=lambda name: bool(name) and ".html" in name,  # type: ignore[operator, return-value]
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )

@@ -1,0 +1,88 @@
+"""What the paper prints, for readers to see beside our numbers, and where this project reads it in its own way.
+
+HifiDiff: High-Fidelity Talking Face Video Synthesis via Conditional Diffusion (Phan, Yang, Kim, Shin, Kim). CREMA-D, 128 px,
+FVD by I3D, FID by Inception, LSE-C by SyncNet: none of these numbers may be compared with a run on another corpus, at
+another resolution, in other features. ``docs/reading.md`` is our reading at length.
+"""
+
+from __future__ import annotations
+
+COLUMNS = ("FVD ↓", "FID ↓", "Blinks/s", "Blink duration", "LSE-C ↑")
+APART = (
+    "Printed by the paper: CREMA-D, 128×128 pixels, I3D, Inception and SyncNet features. Not comparable with the rows of this "
+    "run, which has another corpus, another resolution, other features and other clips; shown for the form only."
+)
+
+TABLE1: tuple[tuple[str, ...], ...] = (
+    ("GT", "–", "–", "0.24", "0.40", "5.88"),
+    ("SDA", "376.48", "79.82", "0.25", "0.26", "5.10"),
+    ("MakeItTalk", "256.88", "17.26", "0.02", "0.80", "3.71"),
+    ("Wav2Lip", "193.32", "12.57", "–", "–", "6.08"),
+    ("PC-AVS", "333.94", "22.53", "0.02", "0.20", "5.67"),
+    ("EAMM", "196.82", "19.40", "–", "–", "4.22"),
+    ("Diffused Heads", "88.614", "12.45", "0.28", "0.36", "4.56"),
+    ("HifiDiff", "74.68", "11.51", "0.30", "0.27", "5.73"),
+)
+TABLE2: tuple[tuple[str, ...], ...] = (
+    ("GT", "–", "–", "0.24", "0.40", "5.88"),
+    ("Set 1, without blinking", "72.29", "11.39", "–", "–", "5.82"),
+    ("Set 2, full input", "74.68", "11.51", "0.30", "0.27", "5.73"),
+    ("Set 3, without masked face", "487.93", "18.06", "1.00", "0.12", "4.58"),
+)
+
+# Where the demo departs from the paper, or the paper can be read in two ways: (what, the paper, here).
+DEVIATIONS: tuple[tuple[str, str, str], ...] = (
+    ("corpus", "CREMA-D, 91 speakers, 7,442 clips", "rendered and synthesised speakers, made by this project"),
+    ("resolution", "128×128", "the value of network.size below; demo: 64×64, pixel-unshuffled by 2"),
+    ("network", "128 base channels, multipliers 1, 2, 2, 4", "the same shape with fewer channels; see network.*"),
+    (
+        "what is predicted",
+        "noise (eq. 1); x̂₀ derived for the other terms",
+        "diffusion.prediction; demo: x₀, so that L_simple equals L_L2",
+    ),
+    ("steps at inference", "50", "sample.steps; 50 is available, the demo takes fewer"),
+    (
+        "perceptual term",
+        "text: VGG-19 features; citation: LPIPS",
+        "LPIPS with VGG-16 where its weights are present; demo: an image pyramid",
+    ),
+    (
+        "L_sync",
+        "“minimising the cosine similarity”, pretrained SyncNet",
+        "−log of the similarity, by an expert trained here on the training clips",
+    ),
+    (
+        "mask",
+        "“a facial region mask” from 68 landmarks",
+        "hull of the clip’s landmarks up to its largest jaw opening, dilated, so that it cannot show the mouth",
+    ),
+    ("reference frame", "“reference frames”", "training: a random frame of the clip; inference: its first"),
+    (
+        "blink and pose at inference",
+        "not given",
+        "taken from the test clip itself: these rows measure control, not prediction",
+    ),
+    (
+        "frame interpolation",
+        "cites DDPM’s latent interpolation",
+        "x_T partly shared by a clip’s frames: sample.shared_noise",
+    ),
+    (
+        "without the masked face",
+        "“all inputs except masked face”",
+        "its three channels are dropped, and nothing is put back around the face",
+    ),
+    (
+        "features of the distances",
+        "I3D, Inception, SyncNet",
+        "encoders trained on the corpus’s training clips, with other seeds and architecture than the loss’s expert",
+    ),
+    ("split", "90 % / 10 %", "two speakers only in the test, and sentences of the seen ones that no training clip has"),
+)
+
+# What each kind of method is given of the test clip.
+SEES = {
+    "truth": "everything: the test clip’s own frames, through the samples’ codec",
+    "own": "every masked frame (pose, hair, background), the first frame, the audio, the eye aspect ratio of each frame",
+    "other": "as above, with the audio of another test clip",
+}

@@ -1,0 +1,170 @@
+"""What the report is made from: scores, traces, curves and the index of a run, read and checked once."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from stages import corpus, media, params, tracking
+from stages.errors import HifiDiffError, InputError
+from stages.params import Params
+
+SPLITS = ("all", "test_seen", "test_unseen")
+SPLIT_TITLES = {"all": "all test clips", "test_seen": "seen speakers", "test_unseen": "unseen speakers"}
+
+
+@dataclass(frozen=True)
+class Score:
+    """A score with its confidence interval over n clips (n as the metrics stage counts)."""
+
+    value: float
+    low: float | None
+    high: float | None
+    n: int
+
+
+@dataclass(frozen=True)
+class Method:
+    """One method: its entry in ``params.yaml``, its scores, its clips (a row each) and, where trained, its curves."""
+
+    name: str
+    entry: params.Method
+    document: dict[str, Any]  # metrics/<method>.json
+    clips: pd.DataFrame  # metrics/<method>.parquet, indexed by clip
+    curves: pd.DataFrame | None  # models/<method>/curves.csv
+    config: dict[str, Any] | None  # models/<method>/config.json
+    key: str  # of its metrics run in MLflow
+
+    def score(self, name: str, split: str = "all") -> Score | None:
+        """A score, or None where it was not measured or could not be."""
+        found = self.document["scores"].get(name, {}).get(split)
+        if not found or found.get("value") is None:
+            return None
+        return Score(found["value"], found.get("low"), found.get("high"), int(found.get("n", 0)))
+
+    def trace(self, clip: str, column: str) -> NDArray[np.float64]:
+        """A per-frame signal of a clip, (T,); NaN where dlib saw no face."""
+        return np.asarray(self.clips.loc[clip, column], np.float64)
+
+
+@dataclass(frozen=True)
+class Results:
+    """A finished run."""
+
+    params: Params
+    data: Path
+    index: pd.DataFrame
+    methods: dict[str, Method]
+
+    def tests(self, split: str) -> list[str]:
+        """Names of the test clips of a split, in order."""
+        return sorted(self.index.loc[self.index["split"] == split, "clip"])
+
+    def shard(self, clip: str) -> str:
+        return str(self.index.set_index("clip").loc[clip, "shard"])
+
+    def sampled(self, method: str, clip: str) -> bytes:
+        """The mp4 that a method made of a clip."""
+        return media.read_tar_member(self.data / "samples" / method / f"{self.shard(clip)}.tar", f"{clip}.mp4")
+
+    def frames(self, method: str, clip: str) -> NDArray[np.uint8]:
+        """The frames that a method made of a clip, (T, H, W, 3)."""
+        return media.decode(self.sampled(method, clip), fps=self.params.mask.fps)
+
+    def clip(self, clip: str) -> corpus.Clip:
+        """A clip as the network saw it."""
+        settings = self.params
+        return corpus.load(
+            self.data, self.shard(clip), clip, size=settings.network.size, dilation=settings.mask.dilation
+        )
+
+    def settings(self) -> list[Method]:
+        """The methods that a table shows and a network made: the full model and its ablations."""
+        return [m for m in self.methods.values() if m.entry.kind != "truth" and m.entry.tables]
+
+
+def read(data: Path, settings: Params) -> Results:
+    """Read a finished run.
+
+    Raises:
+        InputError: a file is missing or not what its name says.
+    """
+    methods = {}
+    for name, entry in settings.methods.items():
+        models = data / "models" / name
+        trained = name in settings.trained
+        methods[name] = Method(
+            name=name,
+            entry=entry,
+            document=_json(data / "metrics" / f"{name}.json"),
+            clips=_parquet(data / "metrics" / f"{name}.parquet"),
+            curves=_csv(models / "curves.csv") if trained else None,
+            config=_json(models / "config.json") if trained else None,
+            key=tracking.key(data, name, "metrics", params=settings),
+        )
+    return Results(settings, data, corpus.index(data), methods)
+
+
+def check_recorded(results: Results) -> str:
+    """Compare every score with what MLflow holds under the same key; gives a line that says what was found.
+
+    Raises:
+        HifiDiffError: a recorded score differs from the file's.
+    """
+    if not tracking.database(results.data).exists():
+        return "MLflow: not present; the tables come from metrics/*.json alone"
+    absent = []
+    for method in results.methods.values():
+        recorded = tracking.read(results.data, method.name, "metrics", params=results.params)
+        if recorded is None:
+            absent.append(method.name)
+            continue
+        written = tracking.flatten_scores(method.document)
+        if written != recorded.metrics:
+            path = results.data / "metrics" / f"{method.name}.json"
+            raise HifiDiffError(_disagreement(path, written, recorded))
+    agreed = len(results.methods) - len(absent)
+    missing = f"; no run of this key for {', '.join(absent)}" if absent else ""
+    return f"MLflow: {agreed} of {len(results.methods)} methods recorded, every score agrees{missing}"
+
+
+def _disagreement(path: Path, written: dict[str, float], recorded: tracking.Recorded) -> str:
+    names = sorted(written.keys() | recorded.metrics.keys())
+    name = next(n for n in names if written.get(n) != recorded.metrics.get(n))
+    return (
+        f"{path}: {name} is {written.get(name)}, but MLflow's run {recorded.run_id} of the same key {recorded.key} has "
+        f"{recorded.metrics.get(name)}; delete the file and run 'snakemake --cores all' to score and record it again"
+    )
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        raise _missing(path) from None
+    except json.JSONDecodeError as error:
+        raise InputError(path, f"not JSON ({error})", "delete it and run 'snakemake --cores all'") from None
+
+
+def _csv(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_csv(path)
+    except FileNotFoundError:
+        raise _missing(path) from None
+
+
+def _parquet(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_parquet(path).set_index("clip").sort_index()
+    except FileNotFoundError:
+        raise _missing(path) from None
+
+
+def _missing(path: Path) -> InputError:
+    return InputError(path, "no such file", "run 'snakemake --cores all' to make it")

@@ -1,0 +1,144 @@
+"""Table 1 and Table 2 in the paper's form, and the table of every score; as CSV, LaTeX and Markdown."""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import dataclass
+
+from stages.report import catalogue, paper
+from stages.report.claims import Claim
+from stages.report.results import SPLIT_TITLES, SPLITS, Method, Results, Score
+
+SHOWN = (
+    "fd_video",
+    "fd_frame",
+    "blinks_per_s",
+    "blink_duration_s",
+    "sync_confidence",
+)  # in the order of the paper's columns
+OURS, PAPERS = "this run", "paper (not comparable)"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table in the paper's form: this run's rows under our column names, the paper's rows under its own."""
+
+    name: str
+    caption: str
+    headings: tuple[str, ...]
+    rows: list[tuple[str, list[Score | None]]]
+    keys: list[str]  # the MLflow key of each row
+    paper_rows: tuple[tuple[str, ...], ...]
+
+    def cells(self) -> list[list[str]]:
+        """This run's rows as text."""
+        digits = [catalogue.kind(name).digits for name in SHOWN]
+        return [
+            [title, *(catalogue.with_interval(s, d) for s, d in zip(scores, digits))] for title, scores in self.rows
+        ]
+
+
+def in_papers_form(results: Results) -> list[Table]:
+    """Tables 1 and 2 of this run."""
+    captions = {"table1": "Comparison of methods", "table2": "Ablation of the inputs"}
+    rows_of_paper = {"table1": paper.TABLE1, "table2": paper.TABLE2}
+    headings = tuple(catalogue.kind(name).heading for name in SHOWN)
+    tables = []
+    for name, caption in captions.items():
+        shown = [m for m in results.methods.values() if name in m.entry.tables]
+        rows = [(m.entry.title, [m.score(score) for score in SHOWN]) for m in shown]
+        tables.append(Table(name, caption, headings, rows, [m.key for m in shown], rows_of_paper[name]))
+    return tables
+
+
+def to_csv(table: Table) -> str:
+    """One line a row: ``source`` says whose number it is; a score of ours has its interval and n beside it."""
+    names = [f"{name}{part}" for name in SHOWN for part in ("", "_low", "_high", "_n")]
+    lines = [["source", "method", *names, *paper.COLUMNS, "mlflow_key"]]
+    for (title, scores), key in zip(table.rows, table.keys, strict=True):
+        cells = [_exact(x) for s in scores for x in ((s.value, s.low, s.high, s.n) if s else (None,) * 4)]
+        lines.append([OURS, title, *cells, *[""] * len(paper.COLUMNS), key])
+    for title, *values in table.paper_rows:
+        lines.append([PAPERS, title, *[""] * len(names), *("" if v == "–" else v for v in values), ""])
+    return _csv(lines)
+
+
+def to_markdown(table: Table) -> str:
+    """Two tables one below the other, ours first."""
+    ours = markdown(["method", *table.headings], table.cells())
+    theirs = markdown(["paper’s table", *paper.COLUMNS], [list(row) for row in table.paper_rows])
+    return f"{ours}\n*{paper.APART}*\n\n{theirs}"
+
+
+def to_latex(table: Table) -> str:
+    """A ``table`` environment with two tabulars, which needs the package ``booktabs``."""
+
+    def tabular(head: list[str], rows: list[list[str]]) -> str:
+        body = "\n".join("  " + " & ".join(_tex(c) for c in row) + r" \\" for row in rows)
+        first = "  " + " & ".join(_tex(c) for c in head) + r" \\"
+        columns = "l" + "c" * (len(head) - 1)
+        return f"\\begin{{tabular}}{{{columns}}}\n\\toprule\n{first}\n\\midrule\n{body}\n\\bottomrule\n\\end{{tabular}}"
+
+    ours = tabular(["Method", *table.headings], table.cells())
+    theirs = tabular(["Paper", *paper.COLUMNS], [list(row) for row in table.paper_rows])
+    return (
+        "\\begin{table}\n\\centering\n\\footnotesize\n"
+        f"\\caption{{{_tex(table.caption)}, this run; intervals in brackets.}}\n{ours}\n\n"
+        f"\\medskip\n\\emph{{{_tex(paper.APART)}}}\n\n{theirs}\n\\end{{table}}\n"
+    )
+
+
+def every_score(results: Results) -> list[tuple[str, catalogue.Kind, list[list[str]]]]:
+    """For each score measured: its name, how it is shown, and a row a method with a cell a split."""
+    order = [*catalogue.KINDS, *sorted({s for m in results.methods.values() for s in m.document["scores"]})]
+    measured = []
+    for name in dict.fromkeys(order):
+        kind = catalogue.kind(name)
+        rows = [[m.entry.title, *_cells(m, name, kind.digits)] for m in results.methods.values() if _has(m, name)]
+        if rows:
+            measured.append((name, kind, rows))
+    return measured
+
+
+def _has(method: Method, name: str) -> bool:
+    return any(method.score(name, split) for split in SPLITS)
+
+
+def _cells(method: Method, name: str, digits: int) -> list[str]:
+    scores = [method.score(name, split) for split in SPLITS]
+    return [catalogue.with_interval(s, digits) + (f" (n = {s.n})" if s else "") for s in scores]
+
+
+SCORE_COLUMNS = ["method", *SPLIT_TITLES.values()]
+
+
+def claims_csv(claims: list[Claim]) -> str:
+    head = ["claim", "rule", "command", "expected", "measured", "holds"]
+    lines = [[c.claim, c.rule, c.command, c.expected, c.measured, "yes" if c.holds else "no"] for c in claims]
+    return _csv([head, *lines])
+
+
+def markdown(head: list[str], rows: list[list[str]]) -> str:
+    """A table of a code host's Markdown."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join("| " + " | ".join(c.replace("|", "\\|") for c in line) + " |\n" for line in lines)
+
+
+def _exact(value: float | int | None) -> str:
+    return "" if value is None else repr(value)
+
+
+def _csv(lines: list[list[str]]) -> str:
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerows(lines)
+    return out.getvalue()
+
+
+def _tex(text: str) -> str:
+    for plain, escaped in {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#"}.items():
+        text = text.replace(plain, escaped)
+    symbols = {"↓": r"$\downarrow$", "↑": r"$\uparrow$", "–": "--", "−": "$-$", "×": r"$\times$", "²": "$^2$", "’": "'"}
+    for plain, escaped in symbols.items():
+        text = text.replace(plain, escaped)
+    return text

@@ -1,0 +1,235 @@
+"""A small finished run, made up: drawn faces that blink and speak, plausible scores. For tests of the report."""
+
+from __future__ import annotations
+
+import io
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from PIL import Image
+
+from stages import media, tables, tracking
+from stages.params import Params, load
+
+SPEAKERS = {"ada": "train", "bela": "train", "kira": "test_unseen"}
+FRAMES, SIZE = 40, 128
+SCORES = {
+    "ear_r": {"truth": 0.99, "full": 0.91, "no_blink": 0.08, "no_mask": 0.84, "other_audio": 0.9},
+    "mouth_r": {"truth": 1.0, "full": 0.78, "no_blink": 0.77, "no_mask": 0.7, "other_audio": 0.66},
+    "mouth_r_own": {"truth": 1.0, "full": 0.78, "no_blink": 0.77, "no_mask": 0.7, "other_audio": 0.31},
+    "fd_frame": {"full": 4.1, "no_blink": 4.0, "no_mask": 13.2, "other_audio": 4.3},
+    "fd_mask": {"full": 3.1, "no_blink": 3.2, "no_mask": 7.9, "other_audio": 3.3},
+    "fd_video": {"full": 5.2, "no_blink": 5.0, "no_mask": 21.0, "other_audio": 6.1},
+    "sync_confidence": {"truth": 4.9, "full": 4.2, "no_blink": 4.3, "no_mask": 3.1, "other_audio": 4.0},
+    "sync_confidence_other": {"full": 1.2},
+    "blinks_per_s": {"truth": 0.7, "full": 0.66, "no_blink": 0.0, "no_mask": 0.9, "other_audio": 0.66},
+    "blink_duration_s": {"truth": 0.28, "full": 0.26, "no_mask": 0.2, "other_audio": 0.26},
+    "psnr_mask": {"full": 27.1, "no_blink": 26.5, "no_mask": 21.4, "other_audio": 24.9},
+    "leak_r2": {"truth": 0.04},
+    "checkerboard": {"full": 1.1, "no_mask": 1.3},
+    "ghost_edge": {"full": 1.2},
+}
+
+
+def settings() -> Params:
+    """The demo's settings with three speakers and two videos."""
+    demo = load("presets/demo.yaml")
+    corpus = demo.corpus.model_copy(update={"shards": list(SPEAKERS)})
+    index = demo.index.model_copy(update={"unseen_speakers": ["kira"]})
+    report = demo.report.model_copy(update={"videos": 2, "frames": 4})
+    return demo.model_copy(update={"run": "fake", "corpus": corpus, "index": index, "report": report})
+
+
+def make(data: Path, params: Params, *, record: bool = True) -> None:
+    """Write a finished run into ``data``; ``record``: with its scores in MLflow."""
+    rng = np.random.default_rng(3)
+    index, clips = [], {}
+    for speaker, split in SPEAKERS.items():
+        rows = []
+        for sentence in ("s01", "s09"):
+            name = f"{speaker}_{sentence}"
+            part = split if sentence == "s01" or split != "train" else "test_seen"
+            clips[name] = _clip(rng, speaker)
+            rows.append((name, sentence, part))
+            status = "ok"
+            index.append(_index_row(name, speaker, sentence, part, status))
+        _preprocessed(data, speaker, {name: clips[name] for name, *_ in rows})
+    index.append(_index_row("bela_s05", "bela", "s05", "out", "no audio stream; give another file"))
+    tables.write(data / "index.parquet", tables.INDEX, index)
+    tests = [row for row in index if row["split"].startswith("test")]
+    for method in params.methods:
+        _samples(data, method, tests, clips, params)
+        _scored(data, method, tests, clips, params, record)
+    for method in params.trained:
+        _trained(data, method, params)
+
+
+def _clip(rng: np.random.Generator, speaker: str) -> dict[str, Any]:
+    hue = SPEAKERS and list(SPEAKERS).index(speaker)
+    mouth = np.clip(0.5 + 0.5 * np.sin(np.arange(FRAMES) * rng.uniform(0.5, 0.9)), 0, 1)
+    eye = np.ones(FRAMES)
+    eye[15:20] = (0.5, 0.1, 0.0, 0.3, 0.7)
+    frames = np.stack([_face(SIZE, hue, m, e) for m, e in zip(mouth, eye, strict=True)])
+    return {"frames": frames, "mouth": mouth, "eye": eye, "hue": hue, "audio": rng.integers(-3000, 3000, FRAMES * 640)}
+
+
+def _face(size: int, hue: int, mouth: float, eye: float) -> NDArray[np.uint8]:
+    """A cartoon: background, head, eyes that close, a mouth that opens."""
+    image = np.full((size, size, 3), (90 + 30 * hue, 120, 150 - 30 * hue), np.uint8)
+    at = lambda x, y: (int(x * size), int(y * size))  # noqa: E731
+    cv2.ellipse(image, at(0.5, 0.55), at(0.3, 0.4), 0, 0, 360, (225 - 30 * hue, 180 - 20 * hue, 150), -1, cv2.LINE_AA)
+    for x in (0.38, 0.62):
+        cv2.ellipse(image, at(x, 0.45), at(0.06, 0.005 + 0.03 * eye), 0, 0, 360, (250, 250, 250), -1, cv2.LINE_AA)
+        cv2.circle(image, at(x, 0.45), int(0.02 * size * eye), (40, 40, 60), -1, cv2.LINE_AA)
+    cv2.ellipse(image, at(0.5, 0.76), at(0.09, 0.01 + 0.06 * mouth), 0, 0, 360, (140, 50, 60), -1, cv2.LINE_AA)
+    return image
+
+
+def _landmarks(mouth: float, eye: float) -> NDArray[np.float32]:
+    """68 landmarks on that cartoon, pixels of a SIZE picture."""
+    around = lambda n: np.pi - np.arange(n) * 2 * np.pi / n  # noqa: E731
+    oval = lambda x, y, w, h, n: np.column_stack([x + w * np.cos(around(n)), y - h * np.sin(around(n))])  # noqa: E731
+    angles = np.linspace(np.pi, 0, 17)
+    jaw = np.column_stack([0.5 + 0.3 * np.cos(angles), 0.55 + 0.4 * np.sin(angles)])
+    brows = np.concatenate([np.column_stack([np.linspace(x, x + 0.14, 5), np.full(5, 0.36)]) for x in (0.31, 0.55)])
+    nose = np.concatenate(
+        [
+            np.column_stack([np.full(4, 0.5), np.linspace(0.45, 0.6, 4)]),
+            np.column_stack([np.linspace(0.45, 0.55, 5), np.full(5, 0.63)]),
+        ]
+    )
+    eyes = [oval(x, 0.45, 0.06, 0.005 + 0.03 * eye, 6) for x in (0.38, 0.62)]
+    lips = [oval(0.5, 0.76, 0.1, 0.03 + 0.06 * mouth, 12), oval(0.5, 0.76, 0.08, 0.005 + 0.05 * mouth, 8)]
+    return (np.concatenate([jaw, brows, nose, *eyes, *lips]) * SIZE).astype(np.float32)
+
+
+def _index_row(name: str, speaker: str, sentence: str, split: str, status: str) -> dict[str, Any]:
+    row = {"clip": name, "shard": speaker, "speaker": speaker, "sentence": sentence, "emotion": "", "level": ""}
+    counts = (
+        {"frames": FRAMES, "blinks": 1, "open_ear": 0.3}
+        if status == "ok"
+        else {"frames": 0, "blinks": 0, "open_ear": 0.0}
+    )
+    return {**row, "source": "rendered", "sha256": "0" * 64, "split": split, "status": status, **counts}
+
+
+def _preprocessed(data: Path, shard: str, clips: dict[str, dict[str, Any]]) -> None:
+    faces, blinks, sounds = [], [], []
+    for name, clip in clips.items():
+        landmarks = np.stack([_landmarks(m, e) for m, e in zip(clip["mouth"], clip["eye"], strict=True)])
+        face = {"clip": name, "segment": 0, "status": "ok", "fps": 25.0, "start": 0, "crop": [0.0, 0.0, float(SIZE)]}
+        faces.append(
+            {
+                **face,
+                "frames": [_jpeg(f) for f in clip["frames"]],
+                "landmarks": landmarks.ravel().tolist(),
+                "detected": [True] * FRAMES,
+                "rotation": 0,
+                "faces_seen": 1,
+            }
+        )
+        ear = (0.3 * clip["eye"]).tolist()
+        blinks.append(
+            {"clip": name, "ear_left": ear, "ear_right": ear, "open_ear": 0.3, "blink_start": [15], "blink_end": [20]}
+        )
+        mel = (
+            np.random.default_rng(1).uniform(-4, 4, (FRAMES * 16 // 5, 80))
+            * np.repeat(clip["mouth"], 4)[: FRAMES * 16 // 5, None]
+        )
+        sounds.append(
+            {"clip": name, "status": "ok", "mel": mel.ravel().tolist(), "audio": clip["audio"].astype("<i2").tobytes()}
+        )
+    tables.write(data / "faces" / f"{shard}.parquet", tables.FACES, faces)
+    tables.write(data / "blink" / f"{shard}.parquet", tables.BLINK, blinks)
+    tables.write(data / "spectrogram" / f"{shard}.parquet", tables.SPECTROGRAM, sounds)
+
+
+def _jpeg(frame: NDArray[np.uint8]) -> bytes:
+    out = io.BytesIO()
+    Image.fromarray(frame).save(out, format="JPEG", quality=95)
+    return out.getvalue()
+
+
+def _samples(data: Path, method: str, tests: list[dict[str, Any]], clips: dict[str, Any], params: Params) -> None:
+    for shard in params.corpus.shards:
+        members = []
+        mine = [row for row in tests if row["shard"] == shard]
+        listing = [
+            {"clip": r["clip"], "shard": shard, "split": r["split"], "audio_clip": r["clip"], "frames": FRAMES}
+            for r in mine
+        ]
+        for row in mine:
+            clip = clips[row["clip"]]
+            eye = np.ones(FRAMES) if method == "no_blink" else clip["eye"]
+            blur = {"truth": 0, "full": 1, "no_blink": 1}.get(method, 4)
+            frames = [_face(SIZE, clip["hue"], m, e) for m, e in zip(clip["mouth"], eye, strict=True)]
+            frames = [cv2.GaussianBlur(f, (0, 0), blur) if blur else f for f in frames]
+            frames = [cv2.resize(f, (64, 64), interpolation=cv2.INTER_AREA) for f in frames]
+            with tempfile.TemporaryDirectory() as folder:
+                path = Path(folder) / "clip.mp4"
+                audio = clip["audio"].astype(np.int16)
+                media.write_video(path, frames, fps=25, audio=audio, sample_rate=16000, crf=12, preset="ultrafast")
+                members.append((f"{row['clip']}.mp4", path.read_bytes()))
+        media.write_tar(
+            data / "samples" / method / f"{shard}.tar", [(media.CLIPS, media.json_bytes(listing)), *members]
+        )
+
+
+def document(method: str, params: Params) -> dict[str, Any]:
+    """``metrics/<method>.json``: made-up scores, a little lower on unseen speakers."""
+    scores = {}
+    for name, values in SCORES.items():
+        if method in values:
+            value = values[method]
+            splits = {"all": value, "test_seen": value * 1.01, "test_unseen": value * 0.97}
+            spread = 0.06 * abs(value) + 0.01
+            scores[name] = {s: {"value": v, "low": v - spread, "high": v + spread, "n": 4} for s, v in splits.items()}
+    kind = params.methods[method].kind
+    return {"method": method, "kind": kind, "n_clips": 4, "n_frames": 4 * FRAMES, "family": "corpus", "scores": scores}
+
+
+def _scored(
+    data: Path, method: str, tests: list[dict[str, Any]], clips: dict[str, Any], params: Params, record: bool
+) -> None:
+    rng = np.random.default_rng(5)
+    rows = []
+    for row in tests:
+        clip = clips[row["clip"]]
+        noisy = lambda x: (x + rng.normal(scale=0.03, size=FRAMES)).astype(np.float32).tolist()  # noqa: E731
+        eye = np.ones(FRAMES) if method == "no_blink" else clip["eye"]
+        rows.append(
+            {
+                "clip": row["clip"],
+                "split": row["split"],
+                "ear_r": float(rng.uniform(0.8, 1)),
+                "mouth_r": float(rng.uniform(0.6, 0.9)),
+                "ear_requested": (0.3 * clip["eye"]).astype(np.float32).tolist(),
+                "ear_measured": noisy(0.3 * eye),
+                "mouth_requested": (0.1 * clip["mouth"]).astype(np.float32).tolist(),
+                "mouth_measured": noisy(0.1 * clip["mouth"]),
+            }
+        )
+    path = data / "metrics" / f"{method}.parquet"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pd.DataFrame(rows).to_parquet(path)
+    if record:
+        tracking.record_scores(data, method, params=params, scores=document(method, params))
+    else:
+        tables.write_json(path.with_suffix(".json"), document(method, params))
+
+
+def _trained(data: Path, method: str, params: Params) -> None:
+    steps = np.arange(20, params.train.steps + 1, 20)
+    rng = np.random.default_rng(len(method))
+    terms = {name: scale * (0.2 + np.exp(-steps / 300)) * rng.uniform(0.9, 1.1, len(steps)) for name, scale in
+             {"total": 2.0, "simple": 1.0, "l2": 0.9, "sync": 0.7, "lpips": 0.5, "gradient_norm": 1.4}.items()}  # fmt: skip
+    folder = data / "models" / method
+    folder.mkdir(parents=True, exist_ok=True)
+    pd.DataFrame({"step": steps, **terms}).to_csv(folder / "curves.csv", index=False)
+    images = params.train.batch * params.loss.frames
+    tables.write_json(folder / "config.json", {"steps": params.train.steps, "images_per_step": images})
