@@ -195,9 +195,17 @@ class Method(Section):
     kind: Literal["truth", "hifidiff"]
     title: str = Field(description="the row's name in tables")
     drop: list[Literal["blink", "masked_face"]] = Field(description="conditions left out, in training and sampling")
-    weights_of: str = Field(description="method whose trained weights are sampled; its own name where it is trained itself")
+    made_from: str = Field(
+        pattern=r"^(raw|models/[a-z0-9][a-z0-9_-]*)$",
+        description="what its videos are made from, below data/<run>/: raw (the clips themselves) or models/<trained method>",
+    )
     audio: Literal["own", "other"] = Field(description="other: another clip's audio, to see what the mouth follows")
     tables: list[Literal["table1", "table2"]] = Field(description="the tables that show the row")
+
+    @property
+    def weights_of(self) -> str:
+        """The method whose trained weights are sampled; empty for the ground truth."""
+        return self.made_from.removeprefix("models/") if self.made_from != "raw" else ""
 
 
 class Report(Section):
@@ -233,7 +241,7 @@ class Params(Section):
     sample: Sample
     metrics: Metrics
     methods: dict[Slug, Method]
-    trained: list[Slug] = Field(description="methods with weights of their own, those whose weights_of is their own name")
+    trained: list[Slug] = Field(description="methods with weights of their own, those made from models/<their own name>")
     report: Report
 
     @model_validator(mode="after")
@@ -241,12 +249,15 @@ class Params(Section):
         unknown = [s for s in self.index.unseen_speakers if s not in self.corpus.shards]
         if unknown:
             raise ValueError(f"index.unseen_speakers names {unknown}, which corpus.shards lacks")
-        own = [name for name, m in self.methods.items() if m.kind == "hifidiff" and m.weights_of == name]
+        own = [name for name, method in self.methods.items() if method.weights_of == name]
         if self.trained != own:
-            raise ValueError(f"trained is {self.trained}; the methods whose weights_of is their own name are {own}")
+            raise ValueError(f"trained is {self.trained}; the methods that are made from models/<their own name> are {own}")
+        if self.methods.get("truth") is None or self.methods["truth"].kind != "truth":
+            raise ValueError("methods needs truth, of kind truth, which the others are measured against")
         for name, method in self.methods.items():
-            if method.kind == "hifidiff" and method.weights_of not in self.trained:
-                raise ValueError(f"methods.{name}.weights_of is {method.weights_of!r}; allowed: {', '.join(self.trained)}")
+            sources = ["raw"] if method.kind == "truth" else [f"models/{trained}" for trained in self.trained]
+            if method.made_from not in sources:
+                raise ValueError(f"methods.{name}.made_from is {method.made_from!r}; allowed: {', '.join(sources)}")
         return self
 
     @property
@@ -302,7 +313,8 @@ def main() -> None:
     parser.add_argument("--schema", type=Path, help="write the JSON schema here instead")
     args = parser.parse_args()
     if args.schema:
-        args.schema.write_text(json.dumps(Params.model_json_schema(), indent=1, sort_keys=True) + "\n")
+        schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **Params.model_json_schema()}
+        args.schema.write_text(json.dumps(schema, indent=1, sort_keys=True) + "\n")
     else:
         print(f"{args.params}: valid, run {load(args.params).run!r}")
 

@@ -1,0 +1,47 @@
+# HifiDiff's workflow. params.yaml alone decides what is made; each rule calls one stage: python -m stages.<stage>.
+#
+#   snakemake --cores all          make everything that params.yaml names; the same command goes on after a kill
+#   snakemake -n                   what would run, and why
+#   snakemake --list-rules
+import sys
+
+from snakemake.exceptions import WorkflowError
+from snakemake.utils import min_version, validate
+
+sys.path.insert(0, workflow.basedir)
+
+from workflow import checks
+from workflow.artifacts import artifacts, everything
+from workflow.sources import code
+
+min_version("9.16")
+
+
+configfile: "params.yaml"
+
+
+PARAMS = checks.params(config)
+validate(config, "workflow/schemas/params.schema.json")
+settings = checks.Settings(config)
+
+DATA = PARAMS.data.as_posix()
+REPORTS = PARAMS.reports.as_posix()
+OWNED = artifacts(PARAMS)
+
+
+include: "workflow/rules/data.smk"
+include: "workflow/rules/training.smk"
+include: "workflow/rules/evaluation.smk"
+include: "workflow/rules/report.smk"
+include: "workflow/rules/dvc.smk"
+
+
+report: "workflow/report/workflow.rst"
+
+
+rule all:
+    """Everything that params.yaml names, recorded in dvc.lock."""
+    default_target: True
+    input:
+        everything(PARAMS),
+        "logs/dvc_recorded",

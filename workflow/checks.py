@@ -1,0 +1,76 @@
+"""What the rules ask about the settings before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from snakemake.exceptions import WorkflowError
+
+from stages.errors import ParameterError
+from stages.params import PARAMS_FILE, Params, validate
+from workflow.artifacts import artifacts
+
+
+def params(config: Mapping[str, Any], path: Path = Path(PARAMS_FILE)) -> Params:
+    """The validated settings.
+
+    Raises:
+        WorkflowError: a value is wrong, or ``--config`` changed one: the stages read the file.
+    """
+    try:
+        checked = validate(dict(config), path)
+    except ParameterError as error:
+        raise WorkflowError(str(error)) from None
+    if yaml.safe_load(path.read_text()) != config:
+        raise WorkflowError(f"--config has no effect on the stages, which read {path}; edit {path} instead")
+    return checked
+
+
+class Settings:
+    """Give a rule the values that it depends on, so that an edit of one reruns this rule and what follows, no more."""
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        self._config = config
+
+    def __call__(self, *keys: str) -> Callable[[Any], dict[str, Any]]:
+        """For ``params:``. A key is a section or a dotted path into one; ``{method}`` in it stands for the wildcard."""
+
+        def values(wildcards: Any) -> dict[str, Any]:
+            return {(name := key.format(**dict(wildcards.items()))): _sorted(self._get(name)) for key in sorted(keys)}
+
+        return values
+
+    def _get(self, key: str) -> Any:
+        value: Any = self._config
+        for part in key.split("."):
+            value = value[part]
+        return value
+
+
+def _sorted(value: Any) -> Any:
+    """The same value whatever the order of keys in the file: Snakemake compares the text."""
+    if isinstance(value, Mapping):
+        return {key: _sorted(value[key]) for key in sorted(value)}
+    return value
+
+
+def videos(params: Params, shard: str) -> list[str]:
+    """The user's own files of a shard, where the corpus is a folder."""
+    if params.corpus.source != "folder":
+        return []
+    folder = Path(params.corpus.folder.path)
+    return sorted(path.as_posix() for path in (folder / shard).rglob("*") if path.is_file())
+
+
+def made_from(params: Params, method: str) -> list[str]:
+    """What a method's videos are made from: the clips as they came, or a trained method's files."""
+    owner = params.methods[method].weights_of
+    return artifacts(params)[f"train@{owner}" if owner else "download"]
+
+
+def gpus(device: str) -> int:
+    """GPUs that a training asks a scheduler for."""
+    return 0 if device == "cpu" else 1

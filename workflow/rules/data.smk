@@ -1,0 +1,129 @@
+# From videos to an index of usable clips. One file a shard (a speaker): shards run side by side, on one machine or many.
+
+
+wildcard_constraints:
+    shard="|".join(PARAMS.corpus.shards),
+
+
+rule download:
+    """Render a shard of the embedded corpus, or take it from the folder corpus.folder.path."""
+    input:
+        code=code("download"),
+        videos=lambda wildcards: checks.videos(PARAMS, wildcards.shard),
+    output:
+        f"{DATA}/raw/{{shard}}.tar",
+    params:
+        cfg=settings("corpus"),
+    log:
+        "logs/download/{shard}.log",
+    benchmark:
+        "logs/benchmarks/download/{shard}.tsv"
+    threads: 1
+    priority: 100
+    resources:
+        mem_mb=1500,
+        runtime=60,
+    message:
+        "download {wildcards.shard}"
+    shell:
+        "python -m stages.download --shard {wildcards.shard} --out {output} 2>&1 | tee {log}"
+
+
+rule mask:
+    """Find faces and 68 landmarks in a shard; crop the faces."""
+    input:
+        code=code("mask"),
+        raw=f"{DATA}/raw/{{shard}}.tar",
+    output:
+        f"{DATA}/faces/{{shard}}.parquet",
+    params:
+        cfg=settings("mask"),
+    log:
+        "logs/mask/{shard}.log",
+    benchmark:
+        "logs/benchmarks/mask/{shard}.tsv"
+    threads: 1
+    priority: 100
+    resources:
+        mem_mb=2000,
+        runtime=120,
+    message:
+        "mask {wildcards.shard}"
+    shell:
+        "python -m stages.mask --raw {input.raw} --out {output} 2>&1 | tee {log}"
+
+
+rule blink:
+    """Measure the eye aspect ratio of a shard and find its blinks."""
+    input:
+        code=code("blink"),
+        faces=f"{DATA}/faces/{{shard}}.parquet",
+    output:
+        f"{DATA}/blink/{{shard}}.parquet",
+    params:
+        cfg=settings("blink"),
+    log:
+        "logs/blink/{shard}.log",
+    benchmark:
+        "logs/benchmarks/blink/{shard}.tsv"
+    threads: 1
+    priority: 100
+    resources:
+        mem_mb=1500,
+        runtime=30,
+    message:
+        "blink {wildcards.shard}"
+    shell:
+        "python -m stages.blink --faces {input.faces} --out {output} 2>&1 | tee {log}"
+
+
+rule spectrogram:
+    """Mel spectrograms and 16 kHz audio of a shard, on the video's time base."""
+    input:
+        code=code("spectrogram"),
+        raw=f"{DATA}/raw/{{shard}}.tar",
+        faces=f"{DATA}/faces/{{shard}}.parquet",
+    output:
+        f"{DATA}/spectrogram/{{shard}}.parquet",
+    params:
+        cfg=settings("spectrogram", "mask.fps"),
+    log:
+        "logs/spectrogram/{shard}.log",
+    benchmark:
+        "logs/benchmarks/spectrogram/{shard}.tsv"
+    threads: 1
+    priority: 100
+    resources:
+        mem_mb=1500,
+        runtime=30,
+    message:
+        "spectrogram {wildcards.shard}"
+    shell:
+        "python -m stages.spectrogram --raw {input.raw} --faces {input.faces} --out {output} 2>&1 | tee {log}"
+
+
+rule index:
+    """Join the shards, leave out what can't be used (with the reason), fix the split."""
+    input:
+        code=code("index"),
+        raw=OWNED["download"],
+        faces=OWNED["mask"],
+        blink=OWNED["blink"],
+        spectrogram=OWNED["spectrogram"],
+    output:
+        f"{DATA}/index.parquet",
+    params:
+        cfg=settings("index", "corpus.shards"),
+    log:
+        "logs/index.log",
+    benchmark:
+        "logs/benchmarks/index.tsv"
+    threads: 1
+    priority: 100
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    message:
+        "index"
+    shell:
+        f"python -m stages.index --data {DATA} --out {{output}} 2>&1 | tee {{log}}"

@@ -1,0 +1,66 @@
+# Every method of params.yaml alike: its videos of the test clips, and their scores.
+
+
+rule sample:
+    """Generate a method's videos of the test clips."""
+    input:
+        code=code("sample"),
+        clips=CLIPS,
+        made_from=lambda wildcards: checks.made_from(PARAMS, wildcards.method),
+    output:
+        [f"{DATA}/samples/{{method}}/{shard}.tar" for shard in PARAMS.corpus.shards],
+    params:
+        cfg=settings(
+            "sample",
+            "network",
+            "mask",
+            "corpus.shards",
+            "methods.{method}.kind",
+            "methods.{method}.drop",
+            "methods.{method}.made_from",
+            "methods.{method}.audio",
+        ),
+    log:
+        "logs/sample/{method}.log",
+    benchmark:
+        "logs/benchmarks/sample/{method}.tsv"
+    threads: PARAMS.sample.threads
+    priority: 30
+    resources:
+        mem_mb=4000,
+        runtime=1440,
+    message:
+        "sample {wildcards.method}"
+    shell:
+        f"python -m stages.sample --data {DATA} --method {{wildcards.method}}"
+        f" --out-dir {DATA}/samples/{{wildcards.method}} 2>&1 | tee {{log}}"
+
+
+rule metrics:
+    """Score a method's videos: distances, sync, blinks and the others, each with an interval."""
+    input:
+        code=code("metrics"),
+        clips=CLIPS,
+        raw=OWNED["download"],
+        judges=[path for path in OWNED["judges"] if path.endswith(".safetensors")],
+        samples=[f"{DATA}/samples/{{method}}/{shard}.tar" for shard in PARAMS.corpus.shards],
+        truth=OWNED["sample@truth"],
+        tracking=ancient("logs/tracking_ready"),
+    output:
+        scores=f"{DATA}/metrics/{{method}}.json",
+        clips=f"{DATA}/metrics/{{method}}.parquet",
+    params:
+        cfg=settings("metrics", "methods.{method}.kind", "methods.{method}.audio"),
+    log:
+        "logs/metrics/{method}.log",
+    benchmark:
+        "logs/benchmarks/metrics/{method}.tsv"
+    threads: PARAMS.metrics.threads
+    priority: 20
+    resources:
+        mem_mb=4000,
+        runtime=480,
+    message:
+        "metrics {wildcards.method}"
+    shell:
+        f"python -m stages.metrics --data {DATA} --method {{wildcards.method}} --out {{output.scores}} 2>&1 | tee {{log}}"

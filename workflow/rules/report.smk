@@ -1,0 +1,35 @@
+# Tables, figures and pages.
+
+
+rule report:
+    """Write the report: tables, claims, figures, a few videos."""
+    input:
+        code=code("report"),
+        clips=CLIPS,
+        raw=OWNED["download"],
+        metrics=[path for method in PARAMS.methods for path in OWNED[f"metrics@{method}"]],
+        samples=[path for method in PARAMS.methods for path in OWNED[f"sample@{method}"]],
+        models=[path for method in PARAMS.trained for path in OWNED[f"train@{method}"]],
+        judges=OWNED["judges"],
+        expert=OWNED["expert"],
+    output:
+        report(
+            f"{REPORTS}/index.html", caption="../report/report.rst", category="Report", labels={"page": "report"}
+        ),
+        report(f"{REPORTS}/claims.csv", caption="../report/claims.rst", category="Report", labels={"page": "claims"}),
+        [path for path in OWNED["report"] if not path.endswith(("index.html", "claims.csv"))],
+    params:
+        cfg=settings(*sorted(config)),
+    log:
+        "logs/report.log",
+    benchmark:
+        "logs/benchmarks/report.tsv"
+    threads: 1
+    priority: 20
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    message:
+        "report"
+    shell:
+        f"python -m stages.report --data {DATA} --out {REPORTS} 2>&1 | tee {{log}}"

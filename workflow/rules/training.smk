@@ -1,0 +1,112 @@
+# The networks: the lip-sync expert of the loss, the judges that only the metrics use, and one training a method. A killed
+# training goes on from its last state in data/<run>/resume/, which no rule owns.
+
+CLIPS = [*OWNED["index"], *OWNED["mask"], *OWNED["blink"], *OWNED["spectrogram"]]
+
+
+wildcard_constraints:
+    judge="sync|frame|video",
+    method="|".join(PARAMS.methods),
+
+
+rule tracking:
+    """Create MLflow's database, once, before several processes write to it."""
+    output:
+        touch("logs/tracking_ready"),
+    log:
+        "logs/tracking.log",
+    benchmark:
+        "logs/benchmarks/tracking.tsv"
+    threads: 1
+    priority: 100
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    message:
+        "tracking"
+    shell:
+        f"python -m stages.tracking --init --data {DATA} 2>&1 | tee {{log}}"
+
+
+rule expert:
+    """Train the lip-sync expert that the loss asks."""
+    input:
+        code=code("expert"),
+        clips=CLIPS,
+    output:
+        weights=f"{DATA}/expert/expert.safetensors",
+        curves=f"{DATA}/expert/curves.csv",
+    params:
+        cfg=settings("expert", "mask"),
+    log:
+        "logs/expert.log",
+    benchmark:
+        "logs/benchmarks/expert.tsv"
+    threads: 1
+    priority: 90
+    resources:
+        mem_mb=4000,
+        runtime=1440,
+    message:
+        "expert"
+    shell:
+        f"python -m stages.expert --data {DATA} --out {{output.weights}} 2>&1 | tee {{log}}"
+
+
+rule judges:
+    """Train one of the encoders that only the metrics use."""
+    input:
+        code=code("judges"),
+        clips=CLIPS,
+    output:
+        weights=f"{DATA}/judges/{{judge}}.safetensors",
+        curves=f"{DATA}/judges/{{judge}}.csv",
+    params:
+        cfg=settings("judges", "mask"),
+    log:
+        "logs/judges/{judge}.log",
+    benchmark:
+        "logs/benchmarks/judges/{judge}.tsv"
+    threads: 1
+    priority: 10
+    resources:
+        mem_mb=4000,
+        runtime=1440,
+    message:
+        "judges {wildcards.judge}"
+    shell:
+        f"python -m stages.judges --data {DATA} --judge {{wildcards.judge}} --out {{output.weights}} 2>&1 | tee {{log}}"
+
+
+rule train:
+    """Train one method; killed, it goes on from its last saved state."""
+    input:
+        code=code("train"),
+        clips=CLIPS,
+        expert=f"{DATA}/expert/expert.safetensors",
+        tracking=ancient("logs/tracking_ready"),
+    output:
+        weights=f"{DATA}/models/{{method}}/model.safetensors",
+        config=f"{DATA}/models/{{method}}/config.json",
+        curves=report(
+            f"{DATA}/models/{{method}}/curves.csv",
+            caption="../report/curves.rst",
+            category="Training",
+            labels={"method": "{method}"},
+        ),
+    params:
+        cfg=settings("network", "diffusion", "loss", "train", "mask", "spectrogram.n_mels", "methods.{method}.drop"),
+    log:
+        "logs/train/{method}.log",
+    benchmark:
+        "logs/benchmarks/train/{method}.tsv"
+    threads: PARAMS.train.threads
+    priority: 50
+    resources:
+        mem_mb=8000,
+        runtime=2880,
+        gpu=checks.gpus(PARAMS.train.device),
+    message:
+        "train {wildcards.method}"
+    shell:
+        f"python -m stages.train --data {DATA} --method {{wildcards.method}} --out {{output.weights}} 2>&1 | tee {{log}}"
