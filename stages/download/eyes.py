@@ -12,7 +12,7 @@ from stages.download.paint import Array, smoothstep
 
 IRIS, PUPIL = 6.5, 2.7  # radii
 UPPER, LOWER = 0.64, 0.36  # shares of the aperture above and below the line between the corners
-CLOSED = 0.22  # where the lids meet, share of the aperture below that line
+CLOSED = 0.02  # where the lids meet, share of the aperture below that line
 
 
 class EyePainter:
@@ -43,7 +43,7 @@ class EyePainter:
         out = self._lid(skin_HW3, upper, opening)
         ball = self._edge(y - upper) * self._edge(lower - y) * np.clip((lower - upper) * self.scale * 0.5, 0, 1)
         out += (self._ball(upper, lower, gaze) - out) * ball[..., None]
-        thick = (1.15 if who.cast.woman else 0.85) * (1 + 0.35 * self.t) * (0.55 + 0.45 * (1 - self.t**2))
+        thick = ((1.15 if who.cast.woman else 0.85) + 0.9 * (1 - opening)) * (1 + 0.35 * self.t) * (0.55 + 0.45 * (1 - self.t**2))
         line = np.exp(-(((y - upper + 0.3) / np.maximum(thick, 0.3)) ** 2)) * (1 - self.far)
         out += (self.lash - out) * (0.92 * line)[..., None]
         if who.cast.woman:  # a small wing of lashes past the outer corner
@@ -59,10 +59,10 @@ class EyePainter:
         crease = self.upper_open - 3.6 * (1 - 0.55 * self.t**2) + 2.2 * (1 - opening) * (1 - self.t**2)
         lid = self._edge(y - crease) * self._edge(upper - y) * (1 - self.far)
         place = np.clip((y - crease) / np.maximum(upper - crease, 0.5), 0, 1)
-        bulge = 0.92 + 0.16 * np.sin(np.pi * place) - 0.05 * place
+        bulge = 1 + opening * (-0.08 + 0.16 * np.sin(np.pi * place) - 0.05 * place)
         out = skin * (1 + ((bulge - 1) * lid)[..., None])
         fold = np.exp(-(((y - crease) / 1.1) ** 2)) * (1 - np.abs(self.t) ** 3) * (1 - self.far)
-        return out + (self.deep - out) * ((0.28 + 0.3 * opening) * fold)[..., None]
+        return out + (self.deep - out) * (0.58 * opening * fold)[..., None]
 
     def _ball(self, upper: Array, lower: Array, gaze: tuple[float, float]) -> Array:
         """White, iris with its ring, pupil, and the light's reflection; shaded by the lid and the lashes."""
