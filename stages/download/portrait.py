@@ -198,19 +198,19 @@ def _brow(sheet: Sheet, who: Identity, side: int) -> tuple[Array, tuple[int, int
 def _glasses(sheet: Sheet, who: Identity) -> tuple[NDArray[np.uint8], tuple[int, int]]:
     """Thin frames, and a little reflection on the lenses."""
     layer = Sheet(sheet.alpha_HW.shape[1], sheet.alpha_HW.shape[0], sheet.scale, tuple(sheet.origin))
-    frame = np.array([0.10, 0.08, 0.08] if max(who.hair) < 0.5 else [0.28, 0.17, 0.10])
-    half_w, half_h, x = 25.0, 18.0, who.eye_x + 1.5
+    frame = np.array([0.36, 0.33, 0.34] if max(who.hair) < 0.5 else [0.52, 0.39, 0.25])  # wire: dark rims hide the eyes from dlib
+    half_w, half_h, x = 26.0, 20.5, who.eye_x + 1.5
     for side in (-1, 1):
         corner = np.array([(-1, -0.35), (-0.75, -0.95), (0, -1), (0.8, -0.95), (1, -0.3), (0.85, 0.55), (0.3, 1), (-0.4, 1), (-0.9, 0.5)])
-        rim = corner * [half_w * side, half_h] + [side * x, 4]
+        rim = corner * [half_w * side, half_h] + [side * x, 6]
         lens = layer.fill(rim)
         layer.over([1, 1, 1], 0.05 * lens)
         shine = layer.fill(np.array([(-12, -14), (-5, -15), (-16, 14), (-20, 8)]) + [side * x, 4], 1.5)
-        layer.over([1, 1, 1], 0.10 * shine * lens)
-        layer.over(frame, layer.stroke(rim, 1.7, 0.25, closed=True))
+        layer.over([1, 1, 1], 0.06 * shine * lens)
+        layer.over(frame, layer.stroke(rim, 1.0, 0.25, closed=True))
         arm = [(side * (x + half_w - 1), -3), (side * (who.cheek + 1), -6), (side * (who.cheek + 8), -5)]
-        layer.over(frame, layer.stroke(arm, 2.0, 0.25))
-    layer.over(frame, layer.stroke([(-(x - half_w) - 1, 0), (0, -3), (x - half_w + 1, 0)], 1.9, 0.25))
+        layer.over(frame, layer.stroke(arm, 1.4, 0.25))
+    layer.over(frame, layer.stroke([(-(x - half_w) - 1, 0), (0, -3), (x - half_w + 1, 0)], 1.2, 0.25))
     rows, columns = np.nonzero(layer.alpha_HW > 0.004)
     top, left = int(rows.min()), int(columns.min())
     return np.ascontiguousarray(layer.premultiplied()[top : rows.max() + 1, left : columns.max() + 1]), (left, top)
