@@ -76,7 +76,7 @@ def _leak(results: Results) -> list[Claim]:
 def _follows(results: Results, name: str, claim: str, least: list[float]) -> list[Claim]:
     full = results.methods["full"]
     return [
-        _bound(results, f"{claim}: {SPLIT_TITLES[split]}", "full", full.score(name, split), least=bound)
+        _bound(results, f"{claim} ({SPLIT_TITLES[split]})", "full", full.score(name, split), least=bound)
         for split, bound in zip(TEST_SPLITS, least, strict=True)
     ]
 
@@ -106,7 +106,7 @@ def _without_mask(results: Results) -> list[Claim]:
     claims = []
     for name, title in titles.items():
         worse, full = results.methods["no_mask"].score(name), results.methods["full"].score(name)
-        claim = f"Without the masked face the Fréchet distance is larger, as a multiple of the full model's: {title}"
+        claim = f"Without the masked face the Fréchet distance is larger, as a multiple of the full model's ({title})"
         rule, command = _metrics(results, "no_mask", "full")
         if worse is None or full is None:
             claims.append(Claim(claim, rule, command, f"≥ {least:g}", "not measured", False, -1.0))
@@ -130,7 +130,7 @@ def _other_audio(results: Results) -> list[Claim]:
     )
     own = _bound(
         results,
-        "… and not the clip's own",
+        "With another clip's audio the mouth does not follow the clip's own",
         "other_audio",
         other.score("mouth_r_own"),
         most=report.own_audio_r,
@@ -196,5 +196,4 @@ def verdict(claims: list[Claim]) -> list[str]:
 
 
 def _lower(claim: Claim) -> str:
-    text = claim.claim.removeprefix("… ")
-    return text[0].lower() + text[1:]
+    return claim.claim[0].lower() + claim.claim[1:]

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -21,11 +22,12 @@ from stages.tables import whole_file
 Picture = NDArray[np.uint8]
 
 INK, FAINT = "#2b2a27", "#8a877f"
+LABEL = "#7d7a72"  # of text in pictures: readable on white and on black
 # Okabe and Ito's colours, told apart by people who see few colours, and readable on white and on black.
 COLOURS = {"truth": "#8a877f", "full": "#0f7fbf", "no_blink": "#d98200", "no_mask": "#c2527f", "other_audio": "#0a9b74"}
 SPARE = ("#7a68c4", "#b35a2d", "#4a8f3c")
 
-STYLE = {
+STYLE: dict[str, Any] = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
     "font.size": 8.5,
@@ -64,7 +66,7 @@ def style() -> Iterator[None]:
     with mpl.rc_context():
         mpl.rcdefaults()
         mpl.use("agg")
-        mpl.rcParams.update(STYLE)
+        mpl.rcParams.update(STYLE)  # type: ignore[arg-type]
         yield
 
 
@@ -77,7 +79,7 @@ def save(figure: Figure, path: Path) -> None:
 
 
 def save_picture(picture: Picture, path: Path) -> None:
-    """Write an RGB picture as PNG."""
+    """Write an RGB or RGBA picture as PNG."""
     with whole_file(path) as part:
         Image.fromarray(picture).save(part, format="PNG", optimize=True)
 
@@ -102,38 +104,44 @@ def data_uri(content: bytes, kind: str) -> str:
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
-def inline_picture(picture: Picture, quality: int = 86) -> str:
-    """A picture as a WebP data URI: a fifth of a PNG's size for photographs."""
+def inline_picture(path: Path, quality: int = 86) -> str:
+    """A PNG as a WebP data URI: a fifth of the size for photographs."""
     out = io.BytesIO()
-    Image.fromarray(picture).save(out, format="WEBP", quality=quality, method=6)
+    Image.open(path).save(out, format="WEBP", quality=quality, method=6)
     return data_uri(out.getvalue(), "image/webp")
 
 
-def text_image(
-    text: str, width: int, height: int, *, size: int = 13, align: str = "left", bold: bool = False
-) -> Picture:
-    """A line of dark text on white, (height, width, 3)."""
-    image = Image.new("RGB", (width, height), "white")
-    face = font_manager.findfont(font_manager.FontProperties(family="DejaVu Sans", weight="bold" if bold else "normal"))
-    anchor, x = {"left": ("lm", 0), "centre": ("mm", width // 2), "right": ("rm", width - 8)}[align]
-    ImageDraw.Draw(image).text((x, height // 2), text, fill=INK, font=ImageFont.truetype(face, size), anchor=anchor)
+def text_image(text: str, width: int, height: int, *, size: int = 12, align: str = "left", ink: str = LABEL) -> Picture:
+    """A line of text on nothing, (height, width, 4) RGBA."""
+    image = Image.new("RGBA", (width, height), (0, 0, 0, 0))
+    face = font_manager.findfont(font_manager.FontProperties(family="DejaVu Sans"))
+    anchor, x = {"left": ("lm", 0), "centre": ("mm", width // 2)}[align]
+    ImageDraw.Draw(image).text((x, height // 2), text, fill=ink, font=ImageFont.truetype(face, size), anchor=anchor)
     return np.asarray(image)
 
 
-def sheet(rows: list[tuple[str, list[Picture]]], heads: list[str], *, label: int = 150, gap: int = 4) -> Picture:
-    """Rows of equal pictures with a label before each row and a head above each column, on white."""
+def sheet(rows: list[tuple[str, list[Picture]]], heads: list[str], *, gap: int = 4) -> Picture:
+    """Rows of equal RGB pictures, a label above each row and a head above each column; RGBA, transparent between them."""
     height, width = rows[0][1][0].shape[:2]
     columns = max(len(pictures) for _, pictures in rows)
-    top = 24 if heads else 0
-    canvas = np.full((top + len(rows) * (height + gap), label + columns * (width + gap), 3), 255, np.uint8)
-    for c, head in enumerate(heads):
-        x = label + c * (width + gap)
-        canvas[:top, x : x + width] = text_image(head, width, top, size=11, align="centre")
-    for r, (name, pictures) in enumerate(rows):
-        y = top + r * (height + gap)
-        if label:
-            canvas[y : y + height, :label] = text_image(name, label, height, align="right")
-        for c, picture in enumerate(pictures):
-            x = label + c * (width + gap)
-            canvas[y : y + height, x : x + width] = picture
-    return canvas[: len(canvas) - gap, : canvas.shape[1] - gap]
+    line = 22
+    parts = []
+    if heads:
+        parts.append(_row([text_image(head, width, line, size=11, align="centre") for head in heads], columns, gap))
+    for name, pictures in rows:
+        whole = columns * (width + gap) - gap
+        if name:
+            parts.append(text_image(name, whole, line))
+        opaque = [np.dstack([picture, np.full((height, width), 255, np.uint8)]) for picture in pictures]
+        parts += [_row(opaque, columns, gap), np.zeros((gap, whole, 4), np.uint8)]
+    return np.concatenate(parts[:-1])
+
+
+def _row(pictures: list[Picture], columns: int, gap: int) -> Picture:
+    """RGBA pictures of one size beside each other, on the width of ``columns``."""
+    height, width = pictures[0].shape[:2]
+    canvas = np.zeros((height, columns * (width + gap) - gap, 4), np.uint8)
+    for position, picture in enumerate(pictures):
+        x = position * (width + gap)
+        canvas[:, x : x + width] = picture
+    return canvas

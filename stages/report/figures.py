@@ -6,6 +6,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -61,7 +62,7 @@ def frame_rows(results: Results, clip: str) -> tuple[list[tuple[str, list[Pictur
 def frames(results: Results, clip: str, path: Path) -> None:
     """Frames of the truth and of each setting, one sheet."""
     rows, heads = frame_rows(results, clip)
-    drawing.save_picture(drawing.sheet(rows, heads, label=170), path)
+    drawing.save_picture(drawing.sheet(rows, heads), path)
 
 
 def inputs(results: Results, clips: list[str], path: Path) -> None:
@@ -75,24 +76,24 @@ def inputs(results: Results, clips: list[str], path: Path) -> None:
         masked = np.where(clip.masks_THW[number][..., None], np.uint8(GREY), frame)
         made = results.frames("full", name)[number]
         rows.append((name, [enlarge(p) for p in (clip.frames_THWC[0], masked, made, frame)]))
-    drawing.save_picture(drawing.sheet(rows, ["reference", "masked face", "generated", "truth"], label=100), path)
+    drawing.save_picture(drawing.sheet(rows, ["reference", "masked face", "generated", "truth"]), path)
 
 
 def speakers(results: Results, path: Path) -> None:
     """One frame of each speaker, with the name and whether training saw the speaker."""
     usable = results.index[results.index["status"] == "ok"].sort_values("clip")
     unseen = set(results.params.index.unseen_speakers)
-    tiles = []
+    tiles, names = [], []
     for speaker, rows in usable.groupby("speaker", sort=True):
         clip = results.clip(str(rows["clip"].iloc[0]))
-        label = f"{speaker}, unseen" if speaker in unseen else str(speaker)
-        caption = drawing.text_image(label, SIDE, 22, size=11, align="centre")
-        tiles.append(np.concatenate([enlarge(clip.frames_THWC[len(clip.frames_THWC) // 2]), caption]))
+        tiles.append(enlarge(clip.frames_THWC[len(clip.frames_THWC) // 2]))
+        names.append(f"{speaker}, unseen" if speaker in unseen else str(speaker))
     across = min(6, len(tiles))
-    blank = np.full_like(tiles[0], 255)
-    tiles += [blank] * (-len(tiles) % across)
-    rows_of_tiles = [("", tiles[i : i + across]) for i in range(0, len(tiles), across)]
-    drawing.save_picture(drawing.sheet(rows_of_tiles, [], label=0), path)
+    starts = range(0, len(tiles), across)
+    parts = [drawing.sheet([("", tiles[i : i + across])], names[i : i + across]) for i in starts]
+    width = max(part.shape[1] for part in parts)
+    parts = [np.pad(part, ((0, 6), (0, width - part.shape[1]), (0, 0))) for part in parts]
+    drawing.save_picture(np.concatenate(parts), path)
 
 
 def traces(results: Results, clips: list[str], path: Path) -> None:
@@ -113,7 +114,7 @@ def traces(results: Results, clips: list[str], path: Path) -> None:
         drawing.save(figure, path)
 
 
-def _pair(axis, results: Results, clip: str, signal: str, methods: tuple[str, ...]) -> None:
+def _pair(axis: Axes, results: Results, clip: str, signal: str, methods: tuple[str, ...]) -> None:
     fps = results.params.mask.fps
     requested = results.methods["full"].trace(clip, f"{signal}_requested")
     axis.plot(np.arange(len(requested)) / fps, requested, color=drawing.colour("truth"), lw=1.6, label="requested")
@@ -189,7 +190,7 @@ def intervals(results: Results, names: list[str], path: Path) -> None:
         drawing.save(figure, path)
 
 
-def _dot(axis, method: Method, name: str, split: str, y: float, fill: bool) -> None:
+def _dot(axis: Axes, method: Method, name: str, split: str, y: float, fill: bool) -> None:
     score = method.score(name, split)
     if score is None:
         return
@@ -216,4 +217,4 @@ def worst_frames(results: Results, clips: list[str], path: Path) -> None:
         for method in ("truth", "full"):
             made: NDArray[np.uint8] = results.frames(method, clip)[numbers]
             rows.append((f"{clip}, {results.methods[method].entry.title}", [enlarge(f, 96) for f in made]))
-    drawing.save_picture(drawing.sheet(rows, [], label=170), path)
+    drawing.save_picture(drawing.sheet(rows, []), path)

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from PIL import Image
+from markupsafe import Markup, escape
 
 from stages.report import catalogue, drawing, figures, paper, tables
 from stages.report.claims import Claim, verdict
@@ -73,20 +72,56 @@ def content(results: Results, claims: list[Claim], videos: list[str]) -> Page:
 
 def described(results: Results, shown: list[str]) -> dict[str, Figure]:
     """The figures with their words."""
-    size = results.params.network.size
-    rows = ", ".join(m.entry.title for m in results.settings())
+    size, confidence = results.params.network.size, results.params.metrics.confidence
     seen = shown[1 % len(shown)]
+    chosen = "The clip was chosen by order, not by merit; one column shows its deepest blink."
     entries = [
-        Figure("frames", False, f"Rows of frames of clip {shown[0]}", f"The same frames of {shown[0]}, truth and each setting ({rows}); generated at {size}×{size} pixels, enlarged. The clip was chosen by order, not by merit; one column shows its deepest blink."),
-        Figure("frames_seen", False, f"Rows of frames of clip {seen}", f"The same for {seen}."),
-        Figure("traces", True, "Line charts of eyelids and mouth, requested and measured", "Eyelids and mouth over two clips: requested (grey), and measured by dlib on the generated video."),
-        Figure("intervals", True, "Scores with intervals, one panel a score", f"Scores with their {results.params.metrics.confidence:.0%} intervals."),
-        Figure("inputs", False, "Reference, masked face, generated and true frame of some clips", "What the network is given (one reference frame, and each frame with the face masked out), what it makes, and the truth, at the widest opening of the mouth."),
-        Figure("curves", True, "Training curves of each loss term", "Each loss term over training, means of the logged steps."),
-        Figure("spectrogram", True, "Mel spectrogram and mouth opening of a clip", f"What the network hears of {shown[0]}, and its mouth, measured on the true video."),
-        Figure("speakers", False, "One frame of each speaker", "The corpus's speakers. “Unseen”: no clip of theirs was trained on."),
-        Figure("worst", False, "Frames of the clips with the lowest scores, truth above generated", "The full model's worst clips by mouth and by eyelids; truth above generated."),
-    ]  # fmt: skip
+        Figure(
+            "frames",
+            False,
+            f"Rows of frames of clip {shown[0]}: truth, then each setting",
+            f"The same frames of {shown[0]}, an unseen speaker; generated at {size}×{size} pixels, enlarged. {chosen}",
+        ),
+        Figure("frames_seen", False, f"Rows of frames of clip {seen}", f"The same for {seen}, a seen speaker."),
+        Figure(
+            "traces",
+            True,
+            "Line charts of eyelids and mouth, requested and measured",
+            "Eyelids and mouth over two clips: requested (grey), and measured by dlib on the generated video.",
+        ),
+        Figure("intervals", True, "Scores with intervals", f"Scores with their {confidence:.0%} intervals."),
+        Figure(
+            "inputs",
+            False,
+            "Reference, masked face, generated and true frame of some clips",
+            "What the network is given (a reference frame, and each frame with the face masked out), what it makes, and the "
+            "truth, where the mouth is widest.",
+        ),
+        Figure(
+            "curves",
+            True,
+            "Training curves of each loss term",
+            "Each loss term over training, means of the logged steps.",
+        ),
+        Figure(
+            "spectrogram",
+            True,
+            "Mel spectrogram and mouth opening of a clip",
+            f"What the network hears of {shown[0]}, and its mouth, measured on the true video.",
+        ),
+        Figure(
+            "speakers",
+            False,
+            "One frame of each speaker",
+            "The corpus’s speakers. “Unseen”: no clip of theirs was trained on.",
+        ),
+        Figure(
+            "worst",
+            False,
+            "Frames of the clips with the lowest scores, truth above generated",
+            "The full model’s worst clips by mouth and by eyelids; truth above generated.",
+        ),
+    ]
     return {entry.stem: entry for entry in entries}
 
 
@@ -206,7 +241,7 @@ def html(page: Page, out: Path, largest: int) -> str:
         if figure.chart
     }
     pictures = {
-        stem: drawing.inline_picture(np.asarray(Image.open(out / "figures" / f"{stem}.png").convert("RGB")))
+        stem: drawing.inline_picture(out / "figures" / f"{stem}.png")
         for stem, figure in page.figures.items()
         if not figure.chart
     }
@@ -228,7 +263,7 @@ def html(page: Page, out: Path, largest: int) -> str:
 
 
 def _environment() -> Environment:
-    return Environment(
+    environment = Environment(
         loader=PackageLoader("stages.report"),
         autoescape=lambda name: bool(name) and ".html" in name,  # type: ignore[operator, return-value]
         undefined=StrictUndefined,
@@ -236,3 +271,11 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    environment.filters["stacked"] = stacked
+    return environment
+
+
+def stacked(cell: str) -> Markup:
+    """A cell whose interval and n stand below its value."""
+    value, bracket, rest = str(cell).partition(" [")
+    return escape(value) + Markup("<small>{}</small>").format(f"[{rest}") if bracket else escape(cell)

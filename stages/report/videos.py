@@ -11,26 +11,27 @@ from stages.report import drawing
 from stages.report.figures import enlarge
 from stages.report.results import Results
 
-PANEL, LABEL, GAP = 144, 22, 6  # pixels
-CRF = 29
+PANEL, LABEL, GAP = 200, 24, 8  # pixels
+CRF = 30
+DARK, LIGHT = (28, 28, 26), "#e7e4dc"
 
 
 def side_by_side(results: Results, clip: str, path: Path) -> None:
-    """Write truth | full | … of a clip as one MP4."""
-    shown = [results.methods["truth"], *results.settings()]
-    full_first = sorted(shown, key=lambda m: (m.name != "truth", m.name != "full"))
-    clips = [results.frames(m.name, clip) for m in full_first]
-    width = -(-(len(shown) * (PANEL + GAP) - GAP) // 2) * 2
-    frame = np.full((LABEL + PANEL, width, 3), 255, np.uint8)
-    for position, method in enumerate(full_first):
-        x = position * (PANEL + GAP)
-        frame[:LABEL, x : x + PANEL] = drawing.text_image(method.entry.title, PANEL, LABEL, size=11, align="centre")
+    """Write the truth, the full model and the other settings of a clip as one MP4, two panels in a row."""
+    shown = sorted([results.methods["truth"], *results.settings()], key=lambda m: (m.name != "truth", m.name != "full"))
+    clips = [results.frames(m.name, clip) for m in shown]
+    corners = [(p // 2 * (LABEL + PANEL + GAP), p % 2 * (PANEL + GAP)) for p in range(len(shown))]
+    canvas = np.empty((corners[-1][0] + LABEL + PANEL, 2 * PANEL + GAP, 3), np.uint8)
+    canvas[:] = DARK
+    for (y, x), method in zip(corners, shown, strict=True):
+        text = drawing.text_image(method.entry.title, PANEL, LABEL, align="centre", ink=LIGHT)
+        opacity = text[..., 3:] / 255
+        canvas[y : y + LABEL, x : x + PANEL] = (text[..., :3] * opacity + DARK * (1 - opacity)).round()
     made = []
     for number in range(min(len(frames) for frames in clips)):
-        for position, frames in enumerate(clips):
-            x = position * (PANEL + GAP)
-            frame[LABEL:, x : x + PANEL] = enlarge(frames[number], PANEL)
-        made.append(frame.copy())
+        for (y, x), frames in zip(corners, clips, strict=True):
+            canvas[y + LABEL : y + LABEL + PANEL, x : x + PANEL] = enlarge(frames[number], PANEL)
+        made.append(canvas.copy())
     settings = results.params
     rate = settings.spectrogram.sample_rate
     audio = media.decode_audio(results.sampled("truth", clip), rate)
