@@ -1,0 +1,115 @@
+"""Fréchet distance between Gaussians fitted to features (Heusel et al. 2017), with intervals. N features, D values, C clips.
+
+d² = |μ₁ − μ₂|² + tr Σ₁ + tr Σ₂ − 2 tr (Σ₁ Σ₂)^½, all in float64, covariances with N − 1. The trace of the root is taken
+without a matrix square root: as the root of the eigenvalues of Lᵀ Σ₂ L with Σ₁ = L Lᵀ where both have full rank, and as
+the nuclear norm of X Yᵀ of the centred features where there are too few of them; so no version of SciPy matters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import t as student
+
+from stages.measures.intervals import NOTHING, Score
+
+Array = NDArray[np.float64]
+Features = NDArray[np.floating]
+
+
+def moments(features_ND: ArrayLike) -> tuple[Array, Array]:
+    """Mean (D,) and covariance (D, D), divided by N − 1; needs two features or more."""
+    x = np.asarray(features_ND, np.float64)
+    mean = x.mean(0)
+    centred = x - mean
+    return mean, centred.T @ centred / (len(x) - 1)
+
+
+def trace_of_root(a_DD: Array, b_DD: Array) -> float:
+    """tr (A B)^½ of two covariances: Cholesky and eigenvalues, or a symmetric root of A where it is singular."""
+    try:
+        root = np.linalg.cholesky(a_DD)
+    except np.linalg.LinAlgError:
+        values, vectors = np.linalg.eigh(a_DD)
+        root = vectors * np.sqrt(np.maximum(values, 0))
+    product = root.T @ b_DD @ root
+    return float(np.sqrt(np.maximum(np.linalg.eigvalsh((product + product.T) / 2), 0)).sum())
+
+
+def from_moments(mean_a: Array, cov_a: Array, mean_b: Array, cov_b: Array) -> float:
+    """Squared Fréchet distance of two Gaussians given by mean (D,) and covariance (D, D)."""
+    shift = np.asarray(mean_a, np.float64) - mean_b
+    return float(shift @ shift + np.trace(cov_a) + np.trace(cov_b) - 2 * trace_of_root(cov_a, cov_b))
+
+
+def distance(a_ND: ArrayLike, b_ND: ArrayLike) -> float:
+    """Squared Fréchet distance of two sets of features, at least two in each; rank-deficient sets (N ≤ D) included."""
+    a, b = np.asarray(a_ND, np.float64), np.asarray(b_ND, np.float64)
+    if min(len(a), len(b)) > a.shape[1]:
+        return from_moments(*moments(a), *moments(b))
+    mean_a, mean_b = a.mean(0), b.mean(0)
+    x, y = (a - mean_a) / np.sqrt(len(a) - 1), (b - mean_b) / np.sqrt(len(b) - 1)
+    trace_root = np.linalg.svd(_short(x) @ _short(y).T, compute_uv=False).sum()
+    shift = mean_a - mean_b
+    return float(shift @ shift + (x**2).sum() + (y**2).sum() - 2 * trace_root)
+
+
+def _short(x_ND: Array) -> Array:
+    """At most D rows with the same Gram matrix xᵀx."""
+    return x_ND if len(x_ND) <= x_ND.shape[1] else np.asarray(np.linalg.qr(x_ND, mode="r"))
+
+
+def with_interval(
+    a: Sequence[Features], b: Sequence[Features], *, confidence: float, extrapolate: bool = False
+) -> Score:
+    """Distance of clips' features, ``a[i]`` and ``b[i]`` being clip i's in both sets, with an interval.
+
+    Clips are left out one at a time, from both sets (subsampling without replacement). Resampling with replacement would be
+    wrong here: repeated clips shrink the covariances and move the whole distribution away from the estimate.
+
+    The plain distance grows as 1/n on few features. Its interval is that of its expectation *at this n*. With ``extrapolate``
+    value and interval are those of the limit n → ∞, n·d²ₙ − (n − 1)·mean of d²ₙ₋₁ (the 1/n extrapolation of Chong and
+    Forsyth 2020, arXiv 1911.07023, in its leave-one-out form).
+    """
+    a, b = list(a), list(b)
+    count = len(a)
+    total = sum(len(x) for x in a)
+    if count == 0 or min(total, sum(len(x) for x in b)) < 3:
+        return NOTHING
+    whole = distance(np.concatenate(a), np.concatenate(b))
+    if count < 3:
+        return Score(None if extrapolate else whole, None, None, total)
+    without = np.array(
+        [distance(np.concatenate(a[:i] + a[i + 1 :]), np.concatenate(b[:i] + b[i + 1 :])) for i in range(count)]
+    )
+    value = count * whole - (count - 1) * without.mean() if extrapolate else whole
+    error = np.sqrt((count - 1) / count * ((without - without.mean()) ** 2).sum())
+    reach = float(student.ppf(0.5 + confidence / 2, count - 1)) * error
+    return Score(float(value), float(value - reach), float(value + reach), total)
+
+
+def floor(
+    features: Sequence[Features], groups: Sequence[str], *, confidence: float, seed: int, repeats: int = 20
+) -> Score:
+    """Distance of one set's two halves, no group (speaker) in both: what two samples of the truth differ by.
+
+    The mean over random halvings; low and high are the halvings' quantiles. n is the number of features in a half: about
+    half of the distance's own, so that the floor overstates the bias of the distance it stands beside.
+    """
+    names = sorted(set(groups))
+    if len(names) < 2:
+        return NOTHING
+    rng = np.random.default_rng(seed)
+    values, sizes = [], []
+    for _ in range(repeats):
+        one = set(rng.permutation(np.array(names))[: len(names) // 2])
+        halves = [[x for x, g in zip(features, groups, strict=True) if (g in one) == side] for side in (True, False)]
+        a, b = (np.concatenate(half) for half in halves)
+        if min(len(a), len(b)) < 2:
+            return NOTHING
+        values.append(distance(a, b))
+        sizes.append(min(len(a), len(b)))
+    low, high = np.quantile(values, [0.5 - confidence / 2, 0.5 + confidence / 2])
+    return Score(float(np.mean(values)), float(low), float(high), int(np.mean(sizes)))
