@@ -31,8 +31,11 @@ SHA256 = "fbdc2cb80eb9aa7a758672cbfdda32ba6300efe9b6e6c7a299ff7e736b11b92f"
 WINDOW = 80  # side of the HOG detector's window: no smaller face is found
 FACE_SIDE = 120  # a face is scaled down to this side for the detector where its size is known
 WEAK = -0.5  # detector score that keeps a face which is already followed; a new face needs 0
-PATCH = 640  # side of the picture that the landmarks are measured on; dlib gives whole pixels of it,
-BOX = 400  # so a face is brought to this side first: a step is then about 0.4 source pixels instead of one
+PATCH = 400  # side of the picture that the landmarks are measured on, and of the face in it: dlib gives whole pixels,
+BOX = 250  # so the face is brought to one side first, which also makes the landmarks independent of its size
+# One look at a closing eye may take it for open. The mean over three boxes, shifted and scaled by 3 %, correlates better with
+# the rendered eyelid (0.84 and 0.91 on two clips, against 0.68 and 0.82 for one box) and adds 2 ms a frame.
+LOOKS = [(0.029, 0.009, 1.016), (-0.022, 0.021, 0.970), (-0.007, -0.030, 1.014)]  # right, down (of the side), scale
 
 Image = NDArray[np.uint8]
 Box = NDArray[np.float64]
@@ -98,18 +101,19 @@ def detect_landmarks(image: Image) -> Landmarks | None:
 
 
 def landmarks(image: Image, box: Box) -> Landmarks:
-    """The landmarks of the face in a box."""
-    side = max(_side(box), 1.0)
-    scale = BOX / side
-    left, top = (box[:2] + box[2:]) / 2 - PATCH / 2 / scale
-    # Pixel centres are whole numbers, hence the half pixels.
-    to_patch = np.array([[scale, 0, -left * scale - 0.5], [0, scale, -top * scale - 0.5]])
-    source = luma(image)
-    patch = cv2.warpAffine(source, to_patch, (PATCH, PATCH), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    corner = (PATCH - BOX) // 2
-    shape = _predictor()(patch, dlib.rectangle(corner, corner, corner + BOX, corner + BOX))
-    points = np.array([(p.x, p.y) for p in shape.parts()], np.float64)
-    return ((points - to_patch[:, 2]) / scale).astype(np.float32)
+    """The landmarks of the face in a box, to a fraction of a pixel: the mean over :data:`LOOKS`."""
+    scale = BOX / max(_side(box), 1.0)
+    offset = (PATCH - 1) / 2 - scale * (box[:2] + box[2:]) / 2
+    to_patch = np.array([[scale, 0, offset[0]], [0, scale, offset[1]]])
+    patch = cv2.warpAffine(
+        luma(image), to_patch, (PATCH, PATCH), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
+    looks = []
+    for right, down, size in LOOKS:
+        x, y, half = PATCH / 2 + right * BOX, PATCH / 2 + down * BOX, BOX / 2 * size
+        rectangle = dlib.rectangle(round(x - half), round(y - half), round(x + half), round(y + half))
+        looks.append([(p.x, p.y) for p in _predictor()(patch, rectangle).parts()])
+    return ((np.mean(looks, 0) - offset) / scale).astype(np.float32)
 
 
 class FaceTracker:

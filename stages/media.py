@@ -33,7 +33,7 @@ from stages.tables import whole_file
 Source = str | Path | bytes | IO[bytes]
 
 MAX_GAP_S = 10.0  # a longer step between two pictures' timestamps is damage, not a variable frame rate
-MISSING_S = 0.5  # a stream that ends this much before its header says was cut off
+MISSING_S = 0.2  # a stream that ends this much before its header says was cut off
 CLIPS = "clips.json"
 
 

@@ -6,6 +6,8 @@ in frames is the difference.
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import find_peaks
@@ -69,7 +71,7 @@ def dinoman_blinks(ear_T: Array, *, drop: float = DROP) -> list[Blink]:
     middle = (trace.min() + trace.max()) / 2
     falls, _ = find_peaks(-np.diff(trace), height=drop, distance=APART)
     blinks: list[Blink] = []
-    for fall, following in zip(falls, [*falls[1:], len(trace)], strict=True):
+    for fall, following in itertools.pairwise([*falls, len(trace)]):
         before, _ = find_peaks(trace[: fall + 1], height=middle)
         after, _ = find_peaks(trace[fall:following], height=middle)
         is_peak = trace[fall - 1] <= trace[fall]  # frame -1 is the last one, as in the reference

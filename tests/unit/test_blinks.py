@@ -1,0 +1,96 @@
+"""stages/measures/blinks.py."""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from stages.measures.blinks import dinoman_blinks, durations, find_blinks, open_ear, rate
+
+SETTINGS = {"open_percentile": 90, "close_ratio": 0.75, "reopen_ratio": 0.85, "min_frames": 2, "max_frames": 12}
+
+
+def trace(frames=60, blinks=(), level=0.4, depth=0.12):
+    ear = np.full(frames, level)
+    for start, end in blinks:
+        ear[start:end] = depth
+    return ear
+
+
+def test_blinks_are_found_with_their_frames():
+    assert find_blinks(trace(blinks=[(10, 15), (40, 44)]), **SETTINGS) == [(10, 15), (40, 44)]
+
+
+def test_the_threshold_is_relative_to_the_eyes():
+    narrow = trace(blinks=[(10, 15)], level=0.2, depth=0.06)
+    assert find_blinks(narrow, **SETTINGS) == [(10, 15)]
+
+
+def test_hysteresis_joins_a_flutter():
+    ear = trace(blinks=[(10, 18)])
+    ear[13] = 0.8 * 0.4  # above close_ratio, below reopen_ratio
+    assert find_blinks(ear, **SETTINGS) == [(10, 18)]
+    ear[13] = 0.9 * 0.4
+    assert find_blinks(ear, **SETTINGS) == [(10, 13), (14, 18)]
+
+
+def test_too_short_and_too_long_do_not_count():
+    assert find_blinks(trace(blinks=[(5, 6), (20, 33)]), **SETTINGS) == []
+    assert find_blinks(trace(blinks=[(5, 7), (20, 32)]), **SETTINGS) == [(5, 7), (20, 32)]
+
+
+def test_clip_ends():
+    assert find_blinks(trace(blinks=[(0, 3), (57, 60)]), **SETTINGS) == [(0, 3), (57, 60)]
+
+
+@pytest.mark.parametrize("ear", [np.array([]), np.zeros(30), np.full(30, np.nan)])
+def test_nothing_to_find(ear):
+    assert find_blinks(ear, **SETTINGS) == []
+
+
+def test_gaps_count_as_open():
+    ear = trace(blinks=[(10, 14)])
+    ear[30:40] = np.nan
+    assert find_blinks(ear, **SETTINGS) == [(10, 14)]
+
+
+@given(arrays(np.float64, st.integers(0, 80), elements=st.floats(0, 0.6)))
+def test_events_are_ordered_apart_and_inside(ear):
+    for blinks in (find_blinks(ear, **SETTINGS), dinoman_blinks(ear)):
+        for start, end in blinks:
+            assert 0 <= start < end <= len(ear)
+    events = find_blinks(ear, **SETTINGS)
+    assert all(2 <= end - start <= 12 for start, end in events)
+    assert all(first[1] <= second[0] for first, second in itertools.pairwise(events))
+
+
+def test_robust_against_landmark_noise():
+    ear = trace(2000) + np.random.default_rng(0).normal(scale=0.02, size=2000)
+    assert find_blinks(ear, **SETTINGS) == []
+
+
+def test_dinoman_goes_from_peak_to_peak():
+    ear = np.full(40, 0.40)
+    ear[9], ear[17] = 0.42, 0.43  # the maxima beside the blink
+    ear[10:17] = [0.41, 0.30, 0.15, 0.12, 0.15, 0.30, 0.41]
+    assert dinoman_blinks(ear) == [(9, 17)]
+
+
+def test_dinoman_falls_back_on_the_clips_ends():
+    ear = np.concatenate([np.linspace(0.42, 0.40, 10), [0.1, 0.1], np.linspace(0.3, 0.4, 8)])
+    assert dinoman_blinks(ear) == [(0, 19)]
+
+
+def test_dinoman_needs_an_absolute_fall():
+    assert dinoman_blinks(trace(blinks=[(10, 14)], level=0.14, depth=0.08)) == []
+
+
+def test_rate_duration_and_open_eyes():
+    assert rate([(0, 5), (20, 25)], frames=50, fps=25) == pytest.approx(1.0)
+    assert rate([], frames=0, fps=25) == 0
+    assert durations([(0, 5)], fps=25) == pytest.approx([0.2])
+    assert open_ear(np.array([]), 90) == 0
+    assert open_ear(trace(blinks=[(10, 15)]), 90) == pytest.approx(0.4)
