@@ -16,7 +16,6 @@ import subprocess
 import sys
 from base64 import urlsafe_b64encode
 from pathlib import Path
-from typing import Any
 
 from stages.errors import HifiDiffError, run
 from stages.params import PARAMS_FILE, Params, load
@@ -43,27 +42,18 @@ def all_code() -> list[str]:
     return sorted({path for stage in STAGES for path in code(stage)})
 
 
-def guarded(workflow: Any) -> bool:
-    """Whether this Snakemake process is to check the files before it starts: a plain run or dry run is, and no other."""
-    executes = workflow.executor_plugin is not None and not workflow.touch
-    return executes and workflow.is_main_process and not inside_dvc() and ADOPTING not in os.environ
-
-
-def refuse_foreign(params: Params) -> None:
-    """Stop a run whose files Snakemake did not make.
-
-    Raises:
-        WorkflowError: naming the files and what to run.
-    """
-    from snakemake.exceptions import WorkflowError
-
+def out_of_step(params: Params) -> str | None:
+    """What keeps a run from starting, in one line with its fix: files that Snakemake did not make. None where there are none."""
+    if inside_dvc() or ADOPTING in os.environ:
+        return None
     if strangers := unowned(params):
-        raise WorkflowError(f"{_named(strangers)}: no rule makes it; move it out of {params.data}, or delete it")
+        return f"{_named(strangers)}: no rule makes it; move it out of {params.data}, or delete it"
     if unknown := foreign(params):
-        raise WorkflowError(
+        return (
             f"{_named(unknown)}: not made by Snakemake here (dvc pull or checkout?). "
             "Run 'python -m workflow.dvcsync' to take over what DVC holds, or delete it to have it made again"
         )
+    return None
 
 
 def foreign(params: Params) -> list[str]:

@@ -2,8 +2,9 @@
 
 from workflow import dvcsync
 
-if dvcsync.guarded(workflow):
-    dvcsync.refuse_foreign(PARAMS)
+OUT_OF_STEP = dvcsync.out_of_step(PARAMS) if workflow.is_main_process else None
+if OUT_OF_STEP:
+    logger.warning(OUT_OF_STEP)
 
 
 rule stage_download:
@@ -64,6 +65,11 @@ rule dvc_record:
         "dvc_record"
     shell:
         "dvc commit --force --no-relink --quiet 2>&1 | tee {log}"
+
+
+onstart:
+    if OUT_OF_STEP and not workflow.touch:
+        raise WorkflowError(OUT_OF_STEP)
 
 
 onerror:
