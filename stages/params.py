@@ -155,7 +155,9 @@ class Loss(Section):
 
 class Train(Section):
     steps: Natural
-    batch: Natural = Field(description="windows a step")
+    batch: Natural = Field(description="windows of loss.frames consecutive frames a step")
+    singles: Count = Field(description="further frames a step, each of another clip: they differ more than a window's")
+    latest_of: Natural = Field(description="a timestep is the largest of so many uniform draws; 1 is uniform, as in the paper")
     learning_rate: Positive
     warmup: Count = Field(description="steps")
     lr_schedule: Literal["constant", "cosine"]

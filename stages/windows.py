@@ -29,11 +29,13 @@ class Batch:
 
     x_0: Tensor  # (N, C, H, W) clean frames
     noise: Tensor  # (N, C, H, W) standard normal
-    t_N: Tensor  # (N,) timesteps, uniform over 0 … T−1, one for each frame: a lower variance than one a window
+    t_N: Tensor  # (N,) timesteps in 0 … T−1, one for each frame: a lower variance than one a window
     weight_N1HW: Tensor  # loss weight of each pixel
     given: Conditions
-    sync_mel_BSM: Tensor  # the expert's 16 mel steps of each window
-    clips: tuple[str, ...]  # of each window
+    sync_mel_BSM: (
+        Tensor  # the expert's 16 mel steps of each window of consecutive frames; these come first among the images
+    )
+    clips: tuple[str, ...]  # of each window and single frame
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on another device."""
@@ -72,7 +74,7 @@ def pixel_weights(clip: Clip, frames: Sequence[int], *, mouth: float, eyes: floa
 
 
 class Windows:
-    """Draws windows of ``frames`` frames from clips, each start as likely as any other; some around a blink."""
+    """Draws windows of consecutive frames from clips, each start as likely as any other; some around a blink."""
 
     def __init__(self, clips: Sequence[Clip], frames: int) -> None:
         self.clips, self.frames = list(clips), frames
@@ -98,12 +100,18 @@ class Windows:
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """Makes the batch of any step, from the windows and the settings that shape it."""
+    """Makes the batch of any step, from the windows and the settings that shape it.
+
+    A batch is ``batch`` windows, for the loss terms that need consecutive frames, and then ``singles`` frames of their own.
+    """
 
     windows: Windows
+    frames: Windows  # of one frame
     seed: int
-    batch: int  # windows
+    batch: int
+    singles: int
     timesteps: int
+    latest_of: int  # a timestep is the largest of so many uniform draws
     audio_steps: int
     blink_frames: int
     drop: tuple[str, ...]
@@ -112,11 +120,12 @@ class TrainingSet:
     eye_weight: float
 
     def window(self, step: int, index: int) -> Batch:
-        """Window ``index`` of the global batch at ``step``."""
+        """Window ``index`` of the global batch at ``step``; the single frames come after the windows."""
         rng = np.random.default_rng([self.seed, step, index])
-        clip, start = self.windows.draw(rng, 0.0 if "blink" in self.drop else self.blink_share)
-        frames = range(start, start + self.windows.frames)
-        reference = self.windows.reference(rng, clip, start)
+        source = self.windows if index < self.batch else self.frames
+        clip, start = source.draw(rng, 0.0 if "blink" in self.drop else self.blink_share)
+        frames = range(start, start + source.frames)
+        reference = source.reference(rng, clip, start)
         x_0 = conditions.to_tensor(clip.frames_THWC[list(frames)])
         given = conditions.conditions(
             clip, clip, frames, reference, audio_steps=self.audio_steps, blink_frames=self.blink_frames, drop=self.drop
@@ -127,16 +136,16 @@ class TrainingSet:
         return Batch(
             x_0=x_0,
             noise=torch.from_numpy(rng.standard_normal(x_0.shape, dtype=np.float32)),
-            t_N=torch.from_numpy(rng.integers(self.timesteps, size=len(x_0))),
+            t_N=torch.from_numpy(rng.integers(self.timesteps, size=(self.latest_of, len(x_0))).max(0)),
             weight_N1HW=weight,
             given=given,
-            sync_mel_BSM=torch.from_numpy(sync_window(clip.mel_SM, start))[None],
+            sync_mel_BSM=torch.from_numpy(sync_window(clip.mel_SM, start))[None][: index < self.batch],
             clips=(clip.name,),
         )
 
     def step(self, step: int, indices: Sequence[int] | None = None) -> Batch:
         """The batch of ``step``; ``indices`` picks the windows of one process out of the global batch."""
-        parts = [self.window(step, i) for i in (range(self.batch) if indices is None else indices)]
+        parts = [self.window(step, i) for i in (range(self.batch + self.singles) if indices is None else indices)]
         given = [part.given for part in parts]
 
         def joined(name: str) -> Tensor | None:

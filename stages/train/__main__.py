@@ -73,7 +73,7 @@ def main() -> None:
         "mel_bins": settings.spectrogram.n_mels,
         "drop": list(drop),
         "steps": settings.train.steps,
-        "images_per_step": settings.train.batch * settings.loss.frames,
+        "images_per_step": settings.train.batch * settings.loss.frames + settings.train.singles,
     }
     model = seeded(settings.train.seed, lambda: pretrained.build(config).net)
     net = model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -89,9 +89,12 @@ def main() -> None:
         raise InputError(args.data / "index.parquet", "no training clip", "see its column 'status' for the reasons")
     data = TrainingSet(
         windows=Windows(clips, settings.loss.frames),
+        frames=Windows(clips, 1),
         seed=settings.train.seed,
         batch=settings.train.batch,
+        singles=settings.train.singles,
         timesteps=settings.diffusion.timesteps,
+        latest_of=settings.train.latest_of,
         audio_steps=settings.network.audio_steps,
         blink_frames=settings.network.blink_frames,
         drop=tuple(drop),

@@ -57,7 +57,8 @@ class Objective:
             generated = (batch.weight_N1HW > 0).float()
             x_0_hat = generated * x_0_hat + (1 - generated) * batch.x_0
         if w.sync > 0:
-            video = self.expert.embed_video((losses.windows(x_0_hat, w.frames) + 1) / 2)
+            in_windows = x_0_hat[: len(batch.sync_mel_BSM) * w.frames]
+            video = self.expert.embed_video((losses.windows(in_windows, w.frames) + 1) / 2)
             terms["sync"], share["sync"] = losses.sync_loss(video, self.expert.embed_audio(batch.sync_mel_BSM)), w.sync
         if w.lpips > 0:
             terms["lpips"] = self.perceptual(x_0_hat, batch.x_0, batch.weight_N1HW)

@@ -48,7 +48,21 @@ def setting(make_clip):
         model = seeded(1, lambda: pretrained.build(config))
         expert = seeded(2, lambda: LipSyncExpert(width=4, embedding=8, size=32)).eval().requires_grad_(False)
         objective = Objective(model.diffusion, expert, pyramid_distance, SETTINGS.loss, composite=True)
-        data = TrainingSet(Windows([make_clip()], 5), 1, 1, 100, 16, 1, (), 0.25, 4.0, 4.0)
+        data = TrainingSet(
+            windows=Windows([make_clip()], 5),
+            frames=Windows([make_clip()], 1),
+            seed=1,
+            batch=1,
+            singles=1,
+            timesteps=100,
+            latest_of=1,
+            audio_steps=16,
+            blink_frames=1,
+            drop=(),
+            blink_share=0.25,
+            mouth_weight=4.0,
+            eye_weight=4.0,
+        )
         return model.net, objective, data
 
     return make

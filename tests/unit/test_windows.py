@@ -11,9 +11,12 @@ from stages.windows import TrainingSet, Windows, pixel_weights
 def training_set(clips, **over) -> TrainingSet:
     settings = {
         "windows": Windows(clips, 5),
+        "frames": Windows(clips, 1),
         "seed": 1,
         "batch": 3,
+        "singles": 2,
         "timesteps": 1000,
+        "latest_of": 1,
         "audio_steps": 16,
         "blink_frames": 3,
         "drop": (),
@@ -26,23 +29,42 @@ def training_set(clips, **over) -> TrainingSet:
 
 def test_shapes_and_ranges(make_clip):
     batch = training_set([make_clip(), make_clip("bela_s02")]).step(0)
-    assert batch.x_0.shape == batch.noise.shape == (15, 3, 32, 32)
-    assert batch.weight_N1HW.shape == (15, 1, 32, 32)
-    assert batch.given.mel_NSM.shape == (15, 16, 80)
-    assert batch.given.ear_NK2.shape == (15, 3, 2)
+    assert batch.x_0.shape == batch.noise.shape == (17, 3, 32, 32)
+    assert batch.weight_N1HW.shape == (17, 1, 32, 32)
+    assert batch.given.mel_NSM.shape == (17, 16, 80)
+    assert batch.given.ear_NK2.shape == (17, 3, 2)
     assert batch.sync_mel_BSM.shape == (3, 16, 80)
     assert -1 <= batch.x_0.min() < batch.x_0.max() <= 1
     assert 0 <= batch.t_N.min() <= batch.t_N.max() < 1000
-    assert len(batch.clips) == 3
+    assert len(batch.clips) == 5
 
 
 def test_a_window_depends_on_seed_step_and_index_alone(make_clip):
     data = training_set([make_clip(), make_clip("bela_s02")])
     whole, part = data.step(7), data.step(7, indices=[2])
-    assert torch.equal(whole.x_0[10:], part.x_0)
-    assert torch.equal(whole.noise[10:], part.noise)
+    assert torch.equal(whole.x_0[10:15], part.x_0)
+    assert torch.equal(whole.noise[10:15], part.noise)
     assert not torch.equal(whole.noise, data.step(8).noise)
     assert not torch.equal(whole.noise, training_set([make_clip(), make_clip("bela_s02")], seed=2).step(7).noise)
+
+
+def test_single_frames_come_last_and_have_no_sync_window(make_clip):
+    data = training_set([make_clip()])
+    single = data.window(0, 3)
+    assert single.x_0.shape == (1, 3, 32, 32)
+    assert len(single.sync_mel_BSM) == 0
+    assert torch.equal(data.step(0).x_0[15:16], single.x_0)
+
+
+def test_the_latest_of_two_draws_is_later(make_clip):
+    clips = [make_clip()]
+
+    def mean(latest_of: int) -> float:
+        data = training_set(clips, latest_of=latest_of, batch=0, singles=1)
+        return float(np.mean([data.step(step).t_N.item() for step in range(400)]))
+
+    assert mean(1) == pytest.approx(500, abs=50)
+    assert mean(2) == pytest.approx(667, abs=50)
 
 
 def test_the_reference_lies_outside_the_window(make_clip):
