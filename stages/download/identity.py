@@ -116,10 +116,11 @@ def _near(colour: Colour, rng: np.random.Generator, size: float) -> Colour:
 
 
 def _lips(skin: Colour, woman: bool, rng: np.random.Generator) -> Colour:
-    tint = np.array([0.70, 0.24, 0.26] if woman else [0.66, 0.34, 0.31])
-    share = rng.uniform(0.45, 0.65) if woman else rng.uniform(0.35, 0.45)
-    mixed = (1 - share) * np.array(skin) * [0.92, 0.72, 0.72] + share * tint * (0.35 + 0.65 * max(skin))
-    red, green, blue = mixed
+    """Redder than the skin; on dark skin also lighter, as the lower lip is, so that the mouth stands out."""
+    tint = np.array([0.74, 0.24, 0.27] if woman else [0.70, 0.34, 0.32])
+    share = rng.uniform(0.5, 0.68) if woman else rng.uniform(0.42, 0.55)
+    level = max(0.62, 0.3 + 0.7 * max(skin))
+    red, green, blue = (1 - share) * np.array(skin) * [0.95, 0.72, 0.72] + share * tint * level
     return float(red), float(green), float(blue)
 
 
@@ -163,10 +164,10 @@ def draw(seed: int, name: str) -> Identity:
         cheek=u(69, 73) if woman else u(70, 75),
         jaw=u(53, 58) if woman else u(59, 64),
         chin=u(19, 25) if woman else u(25, 31),
-        chin_y=u(124, 130) if woman else u(128, 134),
+        chin_y=u(121, 127) if woman else u(125, 131),
         eye_x=u(31, 33.5),
         eye_width=u(14, 15.5),
-        eye_open=u(11.5, 13.5) if woman else u(10.5, 12.5),
+        eye_open=u(12.0, 13.8) if woman else u(11.4, 13.0),
         eye_tilt=u(-0.5, 2.0),
         brow_y=u(-24, -21),
         brow_thick=u(3.0, 4.2) if woman else u(4.4, 6.4),
@@ -174,7 +175,7 @@ def draw(seed: int, name: str) -> Identity:
         nose_y=u(43, 48),
         nose_width=u(12, 14.5) if woman else u(13.5, 17),
         nose_high=u(17, 21) if woman else u(19, 24),
-        mouth_y=u(77, 81),
+        mouth_y=u(73, 76),
         mouth_width=u(23, 26) if woman else u(24, 28),
         lip_upper=u(6.0, 8.0) if woman else u(4.8, 6.5),
         lip_lower=u(8.0, 10.5) if woman else u(6.8, 9.0),

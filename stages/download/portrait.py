@@ -68,7 +68,7 @@ def _relief(sheet: Sheet, who: Identity, radius: Array) -> Array:
     y, x = sheet.y_HW, np.abs(sheet.x_HW)
     ridge = np.clip((y + 12) / (who.nose_y + 12), 0, 1)
     fade = smoothstep((who.nose_y + 11 - y) / 12)
-    z += (4 + (who.nose_high - 8) * ridge**1.6) * np.exp(-((x / (5.5 + 3 * ridge)) ** 2)) * fade * smoothstep((y + 24) / 20)
+    z += (5 + (who.nose_high - 8) * ridge**1.6) * np.exp(-((x / (9.5 + 3 * ridge)) ** 2)) * fade * smoothstep((y + 24) / 20)
     z += 7 * sheet.blob(0, who.nose_y, 8, 6.5)
     for side in (-1, 1):
         z += 6 * sheet.blob(side * who.nose_width * 0.72, who.nose_y + 3, 4.2, 4.5)
@@ -81,7 +81,7 @@ def _relief(sheet: Sheet, who: Identity, radius: Array) -> Array:
     z -= 2.8 * sheet.blob(0, who.mouth_y + 18, 13, 4)
     z += 5.5 * sheet.blob(0, who.chin_y - 14, 12, 10)
     z -= 1.0 * sheet.blob(0, (who.nose_y + who.mouth_y) / 2 + 3, 2.2, 6)
-    return cv2.GaussianBlur(z, (0, 0), 1.2 * sheet.scale)
+    return cv2.GaussianBlur(z, (0, 0), 1.6 * sheet.scale)
 
 
 def _shade(relief: Array, who: Identity, scale: float) -> tuple[Array, Array]:
