@@ -1,9 +1,10 @@
 """Faces and their 68 landmarks (iBUG numbering) with dlib: in one picture, or followed through a clip.
 
-dlib's HOG detector costs about 20 ms on a 480x360 picture, its landmarks (Kazemi and Sullivan 2014) 1 ms. So a clip's
-face is detected on every n-th frame and the last, and the box is carried in between by the similarity of the points that
-neither speech nor blinks move (:data:`stages.geometry.RIGID`); the landmarks are measured on every frame. Carrying the
-landmarks' own bounding box instead drifts.
+dlib's HOG detector costs about 20 ms on a 480x360 picture, its landmarks (Kazemi and Sullivan 2014) 1 ms a look. So a clip's
+face is detected on every n-th frame and the last, and the box is interpolated in between; the landmarks are measured on every
+frame. Where they don't sit in the box as they did in the two detections (by the points that neither speech nor blinks move,
+:data:`stages.geometry.RIGID`), the face is detected on that frame too. Carrying a box from frame to frame was tried: errors
+add up, 22 pixels within ten frames.
 
 Pictures are uint8, (H, W) luma or (H, W, 3) RGB; boxes are (left, top, right, bottom); landmarks are float32 (68, 2) of
 (x, y), both in pixels of the picture, the centre of the first pixel at (0, 0).
@@ -14,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -24,13 +26,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.errors import InputError
-from stages.geometry import RIGID, inter_ocular, similarity, transform
+from stages.geometry import RIGID, similarity, transform
 
 PACKAGE, FILE = "face_recognition_models", "shape_predictor_68_face_landmarks.dat"
 SHA256 = "fbdc2cb80eb9aa7a758672cbfdda32ba6300efe9b6e6c7a299ff7e736b11b92f"
 WINDOW = 80  # side of the HOG detector's window: no smaller face is found
 FACE_SIDE = 120  # a face is scaled down to this side for the detector where its size is known
 WEAK = -0.5  # detector score that keeps a face which is already followed; a new face needs 0
+SLIP = 0.1  # of the box's side: landmarks further off than this are not believed without a detection
 PATCH = 400  # side of the picture that the landmarks are measured on, and of the face in it: dlib gives whole pixels,
 BOX = 250  # so the face is brought to one side first, which also makes the landmarks independent of its size
 # One look at a closing eye may take it for open. The mean over three boxes, shifted and scaled by 3 %, correlates better with
@@ -116,6 +119,21 @@ def landmarks(image: Image, box: Box) -> Landmarks:
     return ((np.mean(looks, 0) - offset) / scale).astype(np.float32)
 
 
+@dataclass(frozen=True)
+class _Found:
+    """A detected face."""
+
+    box: Box
+    points: Landmarks
+
+    def box_at(self, points: Landmarks) -> Box:
+        """Where the box is when the face has moved to these landmarks, by its rigid points."""
+        motion = similarity(self.points[RIGID], points[RIGID])
+        centre = transform((self.box[:2] + self.box[2:]) / 2, motion)
+        half = (self.box[2:] - self.box[:2]) / 2 * np.hypot(motion[0, 0], motion[1, 0])
+        return np.concatenate([centre - half, centre + half])
+
+
 class FaceTracker:
     """Follows the largest face of a clip; one instance a clip.
 
@@ -125,75 +143,71 @@ class FaceTracker:
 
     def __init__(self, detect_every: int) -> None:
         self.detect_every, self.faces_seen = detect_every, 0
-        self._box: Box | None = None  # of the last detection,
-        self._anchor: Landmarks | None = None  # and its landmarks
-        self._last: Landmarks | None = None  # the last frame's landmarks, None while the face is lost
+        self._known: _Found | None = None  # the last detection, kept while the face is lost
 
     def follow(self, images: Iterable[Image]) -> Iterator[Landmarks | None]:
-        """The landmarks in each of a clip's luma pictures, in order; None where there is no face.
+        """The landmarks in each of a clip's pictures, in order; None where there is no face.
 
-        At most ``detect_every`` pictures are held: those since the last detection, which are searched one by one where the
-        next detection fails.
+        At most ``detect_every`` pictures are held: those since the last detection. Where the next one fails they are searched
+        one by one.
         """
-        pending: list[tuple[Image, Landmarks]] = []  # carried, not yet confirmed by a detection
+        before: _Found | None = None
+        pending: list[Image] = []
         for image in images:
-            carried = self._carry(image) if len(pending) + 1 < self.detect_every else None
-            if carried is not None:
-                pending.append((image, carried))
-                continue
-            found = self._detect(image)
-            yield from self._confirm(pending, found)
-            pending = []
-            yield found
+            pending.append(image)
+            if before is None or len(pending) == self.detect_every:
+                before, found = self._stretch(pending, before)
+                pending = []
+                yield from found
         if pending:
-            image = pending.pop()[0]
-            found = self._detect(image)
-            yield from self._confirm(pending, found)
-            yield found
+            yield from self._stretch(pending, before)[1]
 
-    def _confirm(self, pending: list[tuple[Image, Landmarks]], found: Landmarks | None) -> Iterator[Landmarks | None]:
-        if found is not None:
-            yield from (points for _, points in pending)
-            return
-        for image, _ in pending:
-            yield self._detect(image)
-        self._last = None
+    def _stretch(self, images: list[Image], before: _Found | None) -> tuple[_Found | None, list[Landmarks | None]]:
+        """Detect in the last of these pictures, which follow the detection ``before``, and measure those in between."""
+        now = self._detect(images[-1])
+        found: list[Landmarks | None] = []
+        for number, image in enumerate(images[:-1], 1):
+            if before is not None and now is not None:
+                found.append(self._between(image, before, now, number / len(images)))
+            else:
+                seen = self._detect(image)
+                found.append(None if seen is None else seen.points)
+        return now, [*found, None if now is None else now.points]
 
-    def _carry(self, image: Image) -> Landmarks | None:
-        """Landmarks from the box of the last detection, moved with the face; None where they can't be trusted."""
-        if self._last is None or self._anchor is None or self._box is None:
-            return None
-        points = landmarks(image, self._moved_box())
-        if _jumped(self._last, points):
-            return None
-        self._last = points
-        return points
+    def _between(self, image: Image, before: _Found, now: _Found, share: float) -> Landmarks | None:
+        """Landmarks at ``share`` of the way between two detections; by a detection of its own where they don't fit.
 
-    def _moved_box(self) -> Box:
-        assert self._last is not None
-        assert self._anchor is not None
-        assert self._box is not None
-        motion = similarity(self._anchor[RIGID], self._last[RIGID])
-        centre = transform((self._box[:2] + self._box[2:]) / 2, motion)
-        half = (self._box[2:] - self._box[:2]) / 2 * np.sqrt(abs(np.linalg.det(motion[:, :2])))
-        return np.concatenate([centre - half, centre + half])
+        A face that is covered and seen again between two detections is not noticed.
+        """
+        box = (1 - share) * before.box + share * now.box
+        points = landmarks(image, box)
+        implied = (1 - share) * before.box_at(points) + share * now.box_at(points)
+        if np.abs(implied - box).max() <= SLIP * _side(box):
+            return points
+        seen = self._detect(image)
+        return None if seen is None else seen.points
 
-    def _detect(self, image: Image) -> Landmarks | None:
+    def _detect(self, image: Image) -> _Found | None:
+        """The followed face near where it was, else the largest in the picture that may be the same."""
         box = None
-        if self._last is not None:
-            expected = self._moved_box()
-            near = [face for face in _detect_near(image, expected) if _overlap(face[1], expected) > 0.4]
+        if self._known is not None:
+            near = [face for face in _detect_near(image, self._known.box) if _overlap(face[1], self._known.box) > 0.3]
             box = max(near, key=lambda face: face[0])[1] if near else None
         if box is None:
             faces = detect(image)
             self.faces_seen = max(self.faces_seen, len(faces))
-            box = faces[0][1] if faces else None
+            box = next((face for _, face in faces if self._may_be(face)), None)
         if box is None:
-            self._last = None
             return None
-        self._box, self._anchor = box, landmarks(image, box)
-        self._last = self._anchor
-        return self._anchor
+        self._known = _Found(box, landmarks(image, box))
+        return self._known
+
+    def _may_be(self, box: Box) -> bool:
+        """Whether a box is near enough to the face that was lost; another person's is not."""
+        if self._known is None:
+            return True
+        shift = np.linalg.norm((box[:2] + box[2:] - self._known.box[:2] - self._known.box[2:]) / 2)
+        return bool(shift < 1.5 * _side(self._known.box) and 0.5 < _side(box) / _side(self._known.box) < 2)
 
 
 def _hog(gray: Image, scale: float, threshold: float) -> list[tuple[float, Box]]:
@@ -227,10 +241,3 @@ def _overlap(a: Box, b: Box) -> float:
     width, height = np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])
     both = max(width, 0.0) * max(height, 0.0)
     return float(both / (np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2]) - both))
-
-
-def _jumped(before: Landmarks, now: Landmarks) -> bool:
-    """Whether the rigid points moved further in one frame than a head does: a quarter of the eyes' distance, or 15 % in size."""
-    moved = float(np.linalg.norm(now[RIGID].mean(0) - before[RIGID].mean(0)))
-    ratio = float(inter_ocular(now) / max(float(inter_ocular(before)), 1e-6))
-    return moved > 0.25 * float(inter_ocular(before)) or not 0.85 < ratio < 1.18

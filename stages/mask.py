@@ -73,7 +73,7 @@ def fill_gaps(
         raise ClipError(clip, "no face found")
     start, length = longest_gap(detected)
     if length > max_gap:
-        raise ClipError(clip, f"no face in {length} frames from frame {start} on (mask.max_gap is {max_gap})")
+        raise ClipError(clip, f"the face is lost for {length} frames from frame {start} on (mask.max_gap is {max_gap})")
     known = np.flatnonzero(detected)
     values = np.stack([points for points in found if points is not None]).reshape(len(known), -1)
     frames = np.arange(len(found))

@@ -1,0 +1,96 @@
+"""stages/index.py: the split and its errors."""
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stages import params
+from stages.errors import InputError
+from stages.index import check, draw, split
+
+
+def rows(speakers=("ada", "bela", "kira"), sentences=10, bad=()):
+    made = [
+        {"clip": f"{speaker}_s{number:02d}", "speaker": speaker, "sentence": f"s{number:02d}", "status": "ok"}
+        for speaker in speakers
+        for number in range(1, sentences + 1)
+    ]
+    for row in made:
+        if row["clip"] in bad:
+            row["status"] = "no face found"
+    return made
+
+
+def settings(**changes):
+    given = {
+        "unseen_speakers": ["kira"], "test_sentences": ["s09", "s10"], "validation_fraction": 0.1, "max_test_clips": 3,
+        "min_frames": 25, "seed": 7,
+    }  # fmt: skip
+    return params.Index(**(given | changes))
+
+
+def test_no_speaker_or_sentence_of_the_test_is_trained_on():
+    splits = split(rows(), settings())
+    for clip, name in splits.items():
+        speaker, sentence = clip.split("_")
+        if name in ("train", "validation"):
+            assert speaker != "kira"
+            assert sentence not in ("s09", "s10")
+        elif name == "test_unseen":
+            assert speaker == "kira"
+        elif name == "test_seen":
+            assert speaker != "kira"
+            assert sentence in ("s09", "s10")
+    assert Counter(splits.values()) == {"train": 14, "validation": 2, "test_unseen": 3, "test_seen": 3, "held_out": 8}
+
+
+def test_bad_clips_are_out_and_take_no_place():
+    splits = split(rows(bad=["kira_s01", "ada_s01"]), settings(max_test_clips=10))
+    assert splits["kira_s01"] == splits["ada_s01"] == "out"
+    assert Counter(splits.values())["test_unseen"] == 9
+
+
+def test_split_depends_on_the_seed_and_not_on_the_order():
+    assert split(rows(), settings()) == split(rows()[::-1], settings())
+    assert any(split(rows(), settings()) != split(rows(), settings(seed=seed)) for seed in range(5))
+
+
+def test_draw_is_even_over_speakers_and_sentences():
+    drawn = draw(rows(speakers=("ada", "bela", "cleo", "dara")), 8, np.random.default_rng(0))
+    assert set(Counter(clip.split("_")[0] for clip in drawn).values()) == {2}
+    assert max(Counter(clip.split("_")[1] for clip in drawn).values()) == 1
+
+
+@pytest.mark.parametrize(("fraction", "validation"), [(0.0, 0), (0.001, 1), (0.5, 8), (1.0, 15)])
+def test_validation_is_at_least_one_and_leaves_one_to_train(fraction, validation):
+    counts = Counter(split(rows(), settings(validation_fraction=fraction)).values())
+    assert counts["validation"] == validation
+    assert counts["train"] == 16 - validation
+
+
+@pytest.mark.parametrize(
+    ("changes", "bad", "message"),
+    [
+        (
+            {"test_sentences": ["s99"]},
+            [],
+            "no usable clip for the split test_seen; name sentences in index.test_sentences",
+        ),
+        ({}, [f"kira_s{n:02d}" for n in range(1, 11)], r"test_unseen \(10 clips left out, most often: no face found\)"),
+        ({"unseen_speakers": ["ada", "bela", "kira"], "test_sentences": []}, [], "split train; give more clips"),
+        ({"unseen_speakers": [], "test_sentences": []}, [], "no clip to test on; name speakers"),
+    ],
+)
+def test_an_empty_split_names_the_fix(changes, bad, message):
+    made = rows(bad=bad)
+    splits = split(made, settings(**changes))
+    with pytest.raises(InputError, match=message):
+        check([row | {"split": splits[row["clip"]]} for row in made], settings(**changes), Path("data/demo"))
+
+
+def test_the_same_clip_twice_is_refused():
+    made = [row | {"split": "train"} for row in rows()]
+    with pytest.raises(InputError, match="clip ada_s01 stands in several places"):
+        check([*made, made[0]], settings(), Path("data/demo"))
