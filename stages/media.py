@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import av
+import cv2
 import numpy as np
 import soxr
 from av.audio.resampler import AudioResampler
@@ -73,7 +74,7 @@ def write_video(
     samples = None if audio is None else _as_float(audio)
     with whole_file(path) as part, av.open(str(part), "w", format="mp4", options={"movflags": "+faststart"}) as out:
         sound = None
-        video = out.add_stream("libx264", rate=fraction, options={"crf": str(crf), "preset": preset})
+        video = out.add_stream("libx264", rate=fraction, options={"crf": str(crf), "preset": preset, **_same_bytes()})
         video.pix_fmt = "yuv420p"
         video.time_base = 1 / fraction
         video.codec_context.thread_count = 1
@@ -100,6 +101,11 @@ def write_video(
         if sound is not None and samples is not None:
             _encode_audio(out, sound, samples, written, len(samples))
             out.mux(sound.encode(None))
+
+
+def _same_bytes() -> dict[str, str]:
+    """Options that keep x264 from its AVX-512 code, which gave other bytes for the same frames in one of some eight runs."""
+    return {"x264-params": "asm=AVX2"} if cv2.checkHardwareSupport(cv2.CPU_AVX512_SKX) else {}
 
 
 def _as_float(audio: NDArray[Any]) -> NDArray[np.float32]:

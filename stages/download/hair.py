@@ -46,13 +46,14 @@ def strands(sheet: Sheet, who: Identity, style: Style) -> Array:
     x, y = sheet.x_HW - style.part, sheet.y_HW - (CROWN_Y - style.top - 25)
     radius, angle = np.hypot(x, y), np.arctan2(x, y)
     if style.wave:
-        angle = angle + 0.05 * np.sin(radius / 7.0 + 2 * noise(x.shape, 14, rng)) * (radius / 90)
+        angle = angle + 0.035 * np.sin(radius / 9.0 + 0.9 * noise(x.shape, 40, rng))
     count = 4096
     wide, fine = (noise((1, count), size, rng)[0] for size in (14, 4))
     place = (angle / np.pi * 0.5 + 0.5) * (count - 1)
     texture = 0.6 * np.interp(place, np.arange(count), wide) + 0.4 * np.interp(place, np.arange(count), fine)
     if who.cast.hair in ("curls", "crop", "shaved"):
-        texture = 0.75 * noise(x.shape, 5 if who.cast.hair == "curls" else 1.6, rng) + 0.25 * texture
+        curly = who.cast.hair == "curls"
+        texture = (0.75 if curly else 0.35) * noise(x.shape, 5 if curly else 1.6, rng) + 0.25 * texture
     gloss = np.exp(-(((radius - 62 - 4 * texture) / 15) ** 2)) * (0.5 + 0.35 * np.clip(texture, -1.4, 2))
     light = 1.0 - 0.0016 * np.clip(sheet.y_HW + 60, 0, 200) + 0.0035 * who.key[0] * sheet.x_HW
     base = np.asarray(who.hair, np.float32)
@@ -117,7 +118,8 @@ def front(sheet: Sheet, who: Identity, style: Style) -> Array:
     if who.cast.hair in ("crop", "shaved", "curls"):
         rng = np.random.default_rng(who.texture + 2)
         hole = smoothstep((sheet.soft(hole, 1.6) - 0.5 + 0.12 * noise(hole.shape, 2.0, rng)) * 2.2 + 0.5)
-    return cap * (1 - hole)
+    fade = 9.0 if style.side_end < 40 else 34.0  # into the skin, or into the hair behind
+    return cap * (1 - hole) * smoothstep((style.side_end + 1 - sheet.y_HW) / fade)
 
 
 def beard(sheet: Sheet, who: Identity, face: Array) -> list[tuple[Array, float]]:
@@ -126,10 +128,11 @@ def beard(sheet: Sheet, who: Identity, face: Array) -> list[tuple[Array, float]]
     if kind == "none":
         return []
     rng = np.random.default_rng(who.texture + 3)
-    grain = np.clip(0.8 + 0.25 * noise(face.shape, 1.1, rng), 0, 1)
+    grain = np.clip(0.9 + 0.10 * noise(face.shape, 0.9, rng) + 0.06 * noise(face.shape, 5, rng), 0, 1)
     m, w, n = who.mouth_y, who.mouth_width, who.nose_y
-    lip = mirrored([(0, n + 13), (7, n + 12), (w * 0.8, m - 10), (w + 3, m - 1), (w + 1, m + 6), (w * 0.6, m - 4), (0, m - 5)])
-    moustache = sheet.fill(lip, 1.2)
+    top = m - who.lip_upper
+    lip = mirrored([(0, n + 13), (7, n + 12), (w * 0.8, m - 10), (w + 4, m - 2), (w + 3, m + 5), (w * 0.7, top + 0.5), (0, top - 1)])
+    moustache = sheet.fill(lip, 0.9)
     if kind == "moustache":
         return [(moustache * grain, 0.9)]
     around = sheet.fill(
@@ -141,8 +144,8 @@ def beard(sheet: Sheet, who: Identity, face: Array) -> list[tuple[Array, float]]
         ),
         3.0,
     )  # fmt: skip
-    bare = sheet.blob(0, m + 3, w * 0.62, 6.5)
+    bare = sheet.blob(0, m + 3, w * 0.68, 7.5)
     mask = np.clip(around * face * (1 - smoothstep(bare * 1.6 - 0.25)), 0, 1)
     if kind == "stubble":
         return [(np.maximum(mask, moustache * 0.8) * grain, 0.3)]
-    return [(np.maximum(mask, moustache) * grain, 0.86)]
+    return [(np.maximum(mask, moustache) * grain, 0.84)]

@@ -116,9 +116,9 @@ class MouthPainter:
         tongue = self._edge(y - top - 9 * t**2) * smoothstep((0.62 - np.abs(t)) * 4)
         flesh = (0.95 + 0.05 * np.clip((y - top) / 4, 0, 1) - 0.12 * np.exp(-((t / 0.06) ** 2)))[..., None] * np.array([0.66, 0.30, 0.30], np.float32)
         out += (flesh * self.light - out) * (0.9 * tongue)[..., None]
-        edge = who.mouth_y + 2.6 - 1.6 * t**2 + 0.25 * np.cos(self.x * 1.9)
+        edge = who.mouth_y + 2.8 - 3.2 * mouth.round - 1.8 * t**2 + 0.12 * np.cos(self.x * 1.9)
         teeth = self._edge(edge - y) * smoothstep((0.86 - np.abs(t)) * 5)
-        tooth = 0.80 + 0.14 * smoothstep((y - curve.inner_upper) / 3.0) - 0.30 * t**2 - 0.10 * np.exp(-((np.mod(self.x * 0.302 + 0.5, 1) - 0.5) ** 2) * 160)
+        tooth = 0.62 + 0.28 * smoothstep((y - curve.inner_upper) / 3.5) - 0.30 * t**2 - 0.10 * np.exp(-((np.mod(self.x * 0.302 + 0.5, 1) - 0.5) ** 2) * 160)
         out += (tooth[..., None] * np.array([0.97, 0.93, 0.87], np.float32) * self.light - out) * teeth[..., None]
         if mouth.tongue > 0.8:  # the tip comes out below the upper teeth
             tip = (mouth.tongue - 0.8) * 5 * np.exp(-((t / 0.33) ** 4)) * self._edge(y - edge + 1.8)

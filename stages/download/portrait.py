@@ -93,7 +93,7 @@ def _shade(relief: Array, who: Identity, scale: float) -> tuple[Array, Array]:
     fill = key * [-1, 1, 1]
     diffuse = 0.30 + 0.62 * np.clip((normal @ key + 0.35) / 1.35, 0, 1) + 0.16 * np.clip(normal @ fill, 0, 1)
     half = key + [0, 0, 1]
-    gloss = np.clip(normal @ (half / np.linalg.norm(half)), 0, 1) ** 28
+    gloss = np.clip(normal @ (half / np.linalg.norm(half)), 0, 1) ** 22
     return diffuse.astype(np.float32), gloss.astype(np.float32)
 
 
@@ -162,10 +162,10 @@ def paint_head(who: Identity, scale: float) -> tuple[Sheet, Array]:
     if behind is not None:
         sheet.tint([0.55, 0.5, 0.5], sheet.soft(face, 5) * (1 - face))
     sheet.over(skin_colour(who, diffuse), face)
-    sheet.colour_HW3 += (0.13 * gloss * face)[..., None] * light_tint(who)
+    sheet.colour_HW3 += (0.085 * gloss * face)[..., None] * light_tint(who)
     _skin_details(sheet, who, face)
     for mask, opacity in hair.beard(sheet, who, face):
-        sheet.blend(hair.strands(sheet, who, hair.STYLES["crop"]) * 0.9 * (0.5 + 0.5 * diffuse[..., None]), mask * opacity)
+        sheet.blend(hair.strands(sheet, who, hair.STYLES["long"]) * 0.8 * (0.4 + 0.6 * diffuse[..., None]), mask * opacity)
     cap = hair.front(sheet, who, style)
     shadow = np.roll(sheet.soft(cap, 3.5), int(4 * scale), 0) * face
     sheet.tint([0.66, 0.56, 0.54], 0.75 * shadow)
