@@ -8,7 +8,16 @@ JUDGES = ("sync", "frame", "video")
 SHARDED = {"download": "raw/{}.tar", "mask": "faces/{}.parquet", "blink": "blink/{}.parquet"} | {
     "spectrogram": "spectrogram/{}.parquet"
 }
-REPORT = ("index.html", "index.md", "claims.csv", "headline.txt", "table1.csv", "table1.tex", "table2.csv", "table2.tex")
+REPORT = (
+    "index.html",
+    "index.md",
+    "claims.csv",
+    "headline.txt",
+    "table1.csv",
+    "table1.tex",
+    "table2.csv",
+    "table2.tex",
+)
 TRAINED = ("model.safetensors", "config.json", "curves.csv")
 
 

@@ -61,8 +61,10 @@ def videos(params: Params, shard: str) -> list[str]:
     """The user's own files of a shard, where the corpus is a folder."""
     if params.corpus.source != "folder":
         return []
-    folder = Path(params.corpus.folder.path)
-    return sorted(path.as_posix() for path in (folder / shard).rglob("*") if path.is_file())
+    from stages.download import folder
+
+    found = folder.speakers(Path(params.corpus.folder.path)).get(shard, [])
+    return [path.as_posix() for path in folder.videos(found)]
 
 
 def made_from(params: Params, method: str) -> list[str]:

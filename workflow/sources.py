@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import ast
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -42,7 +42,7 @@ def code(stage: str, root: Path = ROOT) -> list[str]:
     return sorted(path.relative_to(root).as_posix() for path in found | beside)
 
 
-@lru_cache(maxsize=None)
+@cache
 def imports(path: Path, root: Path = ROOT) -> tuple[Path, ...]:
     """Files of the project that a module imports, anywhere in it, those for type checkers excepted."""
     return tuple(file for name in _imported_names(ast.parse(path.read_text())) if (file := _file_of(name, root)))
@@ -54,7 +54,7 @@ def _imported_names(tree: ast.AST) -> Iterator[str]:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0 and node.module, "the project imports by full names"
+            assert node.module, "the project imports by full names"
             yield node.module
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 

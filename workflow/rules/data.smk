@@ -12,17 +12,17 @@ rule download:
         videos=lambda wildcards: checks.videos(PARAMS, wildcards.shard),
     output:
         f"{DATA}/raw/{{shard}}.tar",
-    params:
-        cfg=settings("corpus"),
     log:
         "logs/download/{shard}.log",
     benchmark:
         "logs/benchmarks/download/{shard}.tsv"
-    threads: 1
     priority: 100
+    threads: 1
     resources:
         mem_mb=1500,
         runtime=60,
+    params:
+        cfg=settings("corpus"),
     message:
         "download {wildcards.shard}"
     shell:
@@ -36,17 +36,17 @@ rule mask:
         raw=f"{DATA}/raw/{{shard}}.tar",
     output:
         f"{DATA}/faces/{{shard}}.parquet",
-    params:
-        cfg=settings("mask"),
     log:
         "logs/mask/{shard}.log",
     benchmark:
         "logs/benchmarks/mask/{shard}.tsv"
-    threads: 1
     priority: 100
+    threads: 1
     resources:
         mem_mb=2000,
         runtime=120,
+    params:
+        cfg=settings("mask"),
     message:
         "mask {wildcards.shard}"
     shell:
@@ -60,17 +60,17 @@ rule blink:
         faces=f"{DATA}/faces/{{shard}}.parquet",
     output:
         f"{DATA}/blink/{{shard}}.parquet",
-    params:
-        cfg=settings("blink"),
     log:
         "logs/blink/{shard}.log",
     benchmark:
         "logs/benchmarks/blink/{shard}.tsv"
-    threads: 1
     priority: 100
+    threads: 1
     resources:
         mem_mb=1500,
         runtime=30,
+    params:
+        cfg=settings("blink"),
     message:
         "blink {wildcards.shard}"
     shell:
@@ -85,17 +85,17 @@ rule spectrogram:
         faces=f"{DATA}/faces/{{shard}}.parquet",
     output:
         f"{DATA}/spectrogram/{{shard}}.parquet",
-    params:
-        cfg=settings("spectrogram", "mask.fps"),
     log:
         "logs/spectrogram/{shard}.log",
     benchmark:
         "logs/benchmarks/spectrogram/{shard}.tsv"
-    threads: 1
     priority: 100
+    threads: 1
     resources:
         mem_mb=1500,
         runtime=30,
+    params:
+        cfg=settings("spectrogram", "mask.fps"),
     message:
         "spectrogram {wildcards.shard}"
     shell:
@@ -112,17 +112,17 @@ rule index:
         spectrogram=OWNED["spectrogram"],
     output:
         f"{DATA}/index.parquet",
-    params:
-        cfg=settings("index", "corpus.shards"),
     log:
         "logs/index.log",
     benchmark:
         "logs/benchmarks/index.tsv"
-    threads: 1
     priority: 100
+    threads: 1
     resources:
         mem_mb=2000,
         runtime=30,
+    params:
+        cfg=settings("index", "corpus.shards"),
     message:
         "index"
     shell:

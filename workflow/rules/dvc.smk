@@ -50,17 +50,17 @@ rule dvc_record:
         stages="dvc.yaml",
     output:
         touch("logs/dvc_recorded"),
-    params:
-        cfg=settings(*sorted(config)),
-    localrule: True
     log:
         "logs/dvc_record.log",
     benchmark:
         "logs/benchmarks/dvc_record.tsv"
+    localrule: True
     threads: 1
     resources:
         mem_mb=1000,
         runtime=60,
+    params:
+        cfg=settings(*sorted(config)),
     message:
         "dvc_record"
     shell:
@@ -75,3 +75,10 @@ onstart:
 onerror:
     if not dvcsync.inside_dvc():
         dvcsync.record_finished()
+
+
+onsuccess:
+    if not dvcsync.inside_dvc() and not workflow.touch:
+        from workflow import publish
+
+        publish.record(PARAMS)

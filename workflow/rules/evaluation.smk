@@ -9,26 +9,27 @@ rule sample:
         made_from=lambda wildcards: checks.made_from(PARAMS, wildcards.method),
     output:
         [f"{DATA}/samples/{{method}}/{shard}.tar" for shard in PARAMS.corpus.shards],
+    log:
+        "logs/sample/{method}.log",
+    benchmark:
+        "logs/benchmarks/sample/{method}.tsv"
+    priority: 30
+    threads: PARAMS.sample.threads
+    resources:
+        mem_mb=4000,
+        runtime=1440,
     params:
         cfg=settings(
             "sample",
             "network",
             "mask",
+            "spectrogram.sample_rate",
             "corpus.shards",
             "methods.{method}.kind",
             "methods.{method}.drop",
             "methods.{method}.made_from",
             "methods.{method}.audio",
         ),
-    log:
-        "logs/sample/{method}.log",
-    benchmark:
-        "logs/benchmarks/sample/{method}.tsv"
-    threads: PARAMS.sample.threads
-    priority: 30
-    resources:
-        mem_mb=4000,
-        runtime=1440,
     message:
         "sample {wildcards.method}"
     shell:
@@ -43,23 +44,25 @@ rule metrics:
         clips=CLIPS,
         raw=OWNED["download"],
         judges=[path for path in OWNED["judges"] if path.endswith(".safetensors")],
-        samples=[f"{DATA}/samples/{{method}}/{shard}.tar" for shard in PARAMS.corpus.shards],
+        samples=[
+            f"{DATA}/samples/{{method}}/{shard}.tar" for shard in PARAMS.corpus.shards
+        ],
         truth=OWNED["sample@truth"],
         tracking=ancient("logs/tracking_ready"),
     output:
         scores=f"{DATA}/metrics/{{method}}.json",
         clips=f"{DATA}/metrics/{{method}}.parquet",
-    params:
-        cfg=settings("metrics", "methods.{method}.kind", "methods.{method}.audio"),
     log:
         "logs/metrics/{method}.log",
     benchmark:
         "logs/benchmarks/metrics/{method}.tsv"
-    threads: PARAMS.metrics.threads
     priority: 20
+    threads: PARAMS.metrics.threads
     resources:
         mem_mb=4000,
         runtime=480,
+    params:
+        cfg=settings("metrics", "methods.{method}.kind", "methods.{method}.audio"),
     message:
         "metrics {wildcards.method}"
     shell:

@@ -7,28 +7,44 @@ rule report:
         code=code("report"),
         clips=CLIPS,
         raw=OWNED["download"],
-        metrics=[path for method in PARAMS.methods for path in OWNED[f"metrics@{method}"]],
-        samples=[path for method in PARAMS.methods for path in OWNED[f"sample@{method}"]],
+        metrics=[
+            path for method in PARAMS.methods for path in OWNED[f"metrics@{method}"]
+        ],
+        samples=[
+            path for method in PARAMS.methods for path in OWNED[f"sample@{method}"]
+        ],
         models=[path for method in PARAMS.trained for path in OWNED[f"train@{method}"]],
         judges=OWNED["judges"],
         expert=OWNED["expert"],
     output:
         report(
-            f"{REPORTS}/index.html", caption="../report/report.rst", category="Report", labels={"page": "report"}
+            f"{REPORTS}/index.html",
+            caption="../report/report.rst",
+            category="Report",
+            labels={"page": "report"},
         ),
-        report(f"{REPORTS}/claims.csv", caption="../report/claims.rst", category="Report", labels={"page": "claims"}),
-        [path for path in OWNED["report"] if not path.endswith(("index.html", "claims.csv"))],
-    params:
-        cfg=settings(*sorted(config)),
+        report(
+            f"{REPORTS}/claims.csv",
+            caption="../report/claims.rst",
+            category="Report",
+            labels={"page": "claims"},
+        ),
+        [
+            path
+            for path in OWNED["report"]
+            if not path.endswith(("index.html", "claims.csv"))
+        ],
     log:
         "logs/report.log",
     benchmark:
         "logs/benchmarks/report.tsv"
-    threads: 1
     priority: 20
+    threads: 1
     resources:
         mem_mb=2000,
         runtime=60,
+    params:
+        cfg=settings(*sorted(config)),
     message:
         "report"
     shell:

@@ -17,8 +17,8 @@ rule tracking:
         "logs/tracking.log",
     benchmark:
         "logs/benchmarks/tracking.tsv"
-    threads: 1
     priority: 100
+    threads: 1
     resources:
         mem_mb=1000,
         runtime=10,
@@ -36,17 +36,17 @@ rule expert:
     output:
         weights=f"{DATA}/expert/expert.safetensors",
         curves=f"{DATA}/expert/curves.csv",
-    params:
-        cfg=settings("expert", "mask"),
     log:
         "logs/expert.log",
     benchmark:
         "logs/benchmarks/expert.tsv"
-    threads: 1
     priority: 90
+    threads: 1
     resources:
         mem_mb=4000,
         runtime=1440,
+    params:
+        cfg=settings("expert", "mask"),
     message:
         "expert"
     shell:
@@ -61,17 +61,17 @@ rule judges:
     output:
         weights=f"{DATA}/judges/{{judge}}.safetensors",
         curves=f"{DATA}/judges/{{judge}}.csv",
-    params:
-        cfg=settings("judges", "mask"),
     log:
         "logs/judges/{judge}.log",
     benchmark:
         "logs/benchmarks/judges/{judge}.tsv"
-    threads: 1
     priority: 10
+    threads: 1
     resources:
         mem_mb=4000,
         runtime=1440,
+    params:
+        cfg=settings("judges", "mask"),
     message:
         "judges {wildcards.judge}"
     shell:
@@ -94,18 +94,26 @@ rule train:
             category="Training",
             labels={"method": "{method}"},
         ),
-    params:
-        cfg=settings("network", "diffusion", "loss", "train", "mask", "spectrogram.n_mels", "methods.{method}.drop"),
     log:
         "logs/train/{method}.log",
     benchmark:
         "logs/benchmarks/train/{method}.tsv"
-    threads: PARAMS.train.threads
     priority: 50
+    threads: PARAMS.train.threads
     resources:
         mem_mb=8000,
         runtime=2880,
         gpu=checks.gpus(PARAMS.train.device),
+    params:
+        cfg=settings(
+            "network",
+            "diffusion",
+            "loss",
+            "train",
+            "mask",
+            "spectrogram.n_mels",
+            "methods.{method}.drop",
+        ),
     message:
         "train {wildcards.method}"
     shell:

@@ -1,0 +1,58 @@
+# make reproduce    the environment, then everything that params.yaml names, then where the report is
+# make test         the environment, then lint, types and all tests
+# make use RUN=…    choose another parameter file; `make help` lists the rest
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help env reproduce test lint use videos publish rulegraph
+
+PYTHON ?= python3
+VENV := .venv
+READY := $(VENV)/ready
+CORES ?= all
+
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+export DVC_NO_ANALYTICS := 1
+export MLFLOW_DISABLE_TELEMETRY := true
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1	\2/' | expand -t 20
+
+env: $(READY) ## the environment .venv, from requirements.lock
+
+$(READY): requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' || \
+	  { echo "$(PYTHON) is $$($(PYTHON) --version 2>&1); Python 3.11, 3.12 or 3.13 is needed: make PYTHON=python3.11 …" >&2; exit 1; }
+	@echo "making $(VENV) from requirements.lock (a few minutes, once)"
+	@rm -rf $(VENV)
+	@$(PYTHON) -m venv $(VENV)
+	@$(VENV)/bin/python -m pip install --quiet --require-hashes --requirement requirements.lock
+	@touch $@
+
+reproduce: env ## everything that params.yaml names; the same command goes on after a kill
+	@python -m workflow.lock
+	@snakemake --cores $(CORES)
+	@python -m workflow.headline
+
+test: lint ## lint, types, all tests
+	@python -m pytest
+
+lint: env ## ruff, snakefmt, mypy
+	@ruff check --quiet .
+	@ruff format --check --quiet .
+	@snakefmt --check --quiet Snakefile workflow/rules
+	@mypy
+
+use: env ## choose a parameter file of presets/: make use RUN=smoke
+	@python -m workflow.use $(RUN)
+
+videos: env ## unpack the sampled videos of the run to videos_out/<run>/
+	@python -m workflow.videos
+
+publish: env ## write reports/<run>/provenance.md: commit, hardware, run ids, times
+	@python -m workflow.publish
+
+rulegraph: env ## write the graph of rules to docs/rulegraph.md
+	@python -m workflow.rulegraph

@@ -1,0 +1,22 @@
+"""Say where the report of the run in ``params.yaml`` is, and its headline.
+
+python -m workflow.headline
+"""
+
+from __future__ import annotations
+
+from stages.errors import InputError, run
+from stages.params import load
+
+
+def main() -> None:
+    reports = load().reports
+    try:
+        print((reports / "headline.txt").read_text().rstrip())
+    except FileNotFoundError:
+        raise InputError(reports / "headline.txt", "no such file", "run 'make reproduce'") from None
+    print(f"report: {reports / 'index.html'}")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,121 @@
+"""Where and when a run was made: ``logs/provenance.json`` at its end, and ``reports/<run>/provenance.md`` from it.
+
+None of this is the same twice, so that it stands beside the report, owned by no stage::
+
+    make publish
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import platform
+import subprocess
+import time
+from pathlib import Path
+from typing import Any, get_args
+
+import psutil
+
+from stages import tables, tracking
+from stages.errors import run
+from stages.params import Params, load
+from workflow.artifacts import artifacts
+
+PROVENANCE = Path("logs/provenance.json")
+BENCHMARKS = Path("logs/benchmarks")
+
+
+def collect(params: Params) -> dict[str, Any]:
+    """Commit, machine, versions, and the time that each rule took in all its jobs (seconds, the sum and the longest)."""
+    return {
+        "run": params.run,
+        "finished": time.strftime("%Y-%m-%d %H:%M:%S %z"),
+        "environment": tracking.environment(),
+        "hardware": hardware(),
+        "rules": rule_times(BENCHMARKS),
+    }
+
+
+def hardware() -> dict[str, str]:
+    """Processor, cores, memory, and GPUs where there are some."""
+    found = {
+        "processor": _processor(),
+        "cores": str(os.cpu_count()),
+        "memory": f"{psutil.virtual_memory().total / 2**30:.0f} GiB",
+    }
+    query = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader"]
+    try:
+        listed = subprocess.run(query, capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return found
+    return found | {"gpus": "; ".join(listed.splitlines())}
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def rule_times(folder: Path) -> dict[str, dict[str, float]]:
+    """Jobs and seconds of each rule, from Snakemake's benchmark files ``<rule>.tsv`` and ``<rule>/<wildcard>.tsv``."""
+    times: dict[str, list[float]] = {}
+    for path in sorted(folder.rglob("*.tsv")):
+        rule = path.relative_to(folder).parts[0].removesuffix(".tsv")
+        with open(path, newline="") as file:
+            times.setdefault(rule, []).extend(float(row["s"]) for row in csv.DictReader(file, delimiter="\t"))
+    return {rule: {"jobs": len(s), "seconds": sum(s), "longest": max(s)} for rule, s in times.items() if s}
+
+
+def run_ids(params: Params) -> dict[str, dict[str, str]]:
+    """MLflow's ids of each method's nested runs."""
+    found: dict[str, dict[str, str]] = {}
+    for method in params.methods:
+        for part in get_args(tracking.Part):
+            recorded = tracking.read(params.data, method, part, params=params)
+            if recorded is not None:
+                found.setdefault(method, {})[part] = recorded.run_id
+    return found
+
+
+def record(params: Params) -> None:
+    """Write ``logs/provenance.json``, where the run is whole."""
+    if all(Path(path).exists() for path in artifacts(params)["report"]):
+        tables.write_json(PROVENANCE, collect(params))
+
+
+def page(found: dict[str, Any], ids: dict[str, dict[str, str]]) -> str:
+    """``provenance.md``."""
+    lines = [f"# Provenance of the run `{found['run']}`", "", f"Finished {found['finished']}.", ""]
+    lines += _table(("", ""), [*found["environment"].items(), *found["hardware"].items()])
+    lines += ["", "## Time", ""]
+    rules = sorted(found["rules"].items(), key=lambda item: -item[1]["seconds"])
+    rows = [(rule, t["jobs"], f"{t['seconds']:.1f}", f"{t['longest']:.1f}") for rule, t in rules]
+    lines += _table(("rule", "jobs", "seconds in all", "longest job, seconds"), rows)
+    lines += ["", "## MLflow runs", ""]
+    runs = [(method, part, f"`{run_id}`") for method, parts in ids.items() for part, run_id in parts.items()]
+    lines += _table(("method", "part", "run"), runs) if runs else ["MLflow: not present"]
+    return "\n".join(lines) + "\n"
+
+
+def _table(head: tuple[str, ...], rows: list[Any]) -> list[str]:
+    return [f"| {' | '.join(map(str, row))} |" for row in (head, ("---",) * len(head), *rows)]
+
+
+def main() -> None:
+    params = load()
+    found = json.loads(PROVENANCE.read_text()) if PROVENANCE.exists() else {}
+    if found.get("run") != params.run:
+        found = collect(params)
+    path = params.reports / "provenance.md"
+    with tables.whole_file(path) as part:
+        part.write_text(page(found, run_ids(params)))
+    print(path)
+
+
+if __name__ == "__main__":
+    run(main)

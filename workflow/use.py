@@ -1,0 +1,45 @@
+"""Choose a parameter file: copies ``presets/<name>.yaml`` over ``params.yaml``, unless edits would be lost.
+
+make use RUN=smoke
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from pathlib import Path
+
+from stages.errors import HifiDiffError, ParameterError, run
+from stages.params import PARAMS_FILE
+from workflow.sources import ROOT
+
+
+def use(name: str, root: Path = ROOT) -> None:
+    """Make ``params.yaml`` the preset ``name``.
+
+    Raises:
+        ParameterError: there is no such preset.
+        HifiDiffError: ``params.yaml`` equals no preset, so that its edits stand nowhere else.
+    """
+    presets = {path.stem: path for path in sorted((root / "presets").glob("*.yaml"))}
+    if name not in presets:
+        raise ParameterError(f"RUN is {name!r}; allowed: {', '.join(presets)} (make use RUN=<name>)")
+    current = root / PARAMS_FILE
+    if current.exists() and all(current.read_bytes() != path.read_bytes() for path in presets.values()):
+        raise HifiDiffError(
+            f"{PARAMS_FILE} has edits that no preset has, and they would be lost; keep them with "
+            f"'cp {PARAMS_FILE} presets/<name>.yaml' or drop them with 'rm {PARAMS_FILE}', then run the command again"
+        )
+    shutil.copyfile(presets[name], current)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("name", nargs="?", default="", help="a file of presets/, without its ending")
+    args = parser.parse_args()
+    use(args.name)
+    print(f"{PARAMS_FILE} is now presets/{args.name}.yaml; 'make reproduce' makes it")
+
+
+if __name__ == "__main__":
+    run(main)
