@@ -12,7 +12,7 @@ import argparse
 from pathlib import Path
 
 from stages import params
-from stages.errors import HifiDiffError, run
+from stages.errors import HifiDiffError, ParameterError, run
 from stages.report import claims, figures, pages, results, tables, videos
 from stages.report.results import Results
 from stages.tables import whole_file
@@ -37,13 +37,17 @@ def write(found: Results, out: Path) -> None:
     """Write the whole report into ``out``; ``claims.csv`` comes last, so that it stands only beside the rest.
 
     Raises:
+        ParameterError: more videos are wanted than there are test clips.
         HifiDiffError: a file would be larger than a repository should hold.
     """
     judged = claims.evaluate(found)
-    shown = figures.shown_clips(found, found.params.report.videos)
+    wanted = found.params.report.videos
+    shown = figures.shown_clips(found, wanted)
+    if len(shown) < wanted:
+        raise ParameterError(f"report.videos is {wanted}, but the test has {len(shown)} clips; lower it")
     draw(found, shown, out / "figures")
-    for clip in shown:
-        videos.side_by_side(found, clip, out / "videos" / f"{clip}.mp4")
+    for number, clip in enumerate(shown, 1):
+        videos.side_by_side(found, clip, out / "videos" / f"{number}.mp4")
     for table in tables.in_papers_form(found):
         _text(out / f"{table.name}.csv", tables.to_csv(table))
         _text(out / f"{table.name}.md", tables.to_markdown(table))

@@ -84,10 +84,11 @@ def speakers(results: Results, path: Path) -> None:
     usable = results.index[results.index["status"] == "ok"].sort_values("clip")
     unseen = set(results.params.index.unseen_speakers)
     tiles, names = [], []
-    for speaker, rows in usable.groupby("speaker", sort=True):
+    for speaker in sorted(usable["speaker"].unique()):
+        rows = usable[usable["speaker"] == speaker]
         clip = results.clip(str(rows["clip"].iloc[0]))
         tiles.append(enlarge(clip.frames_THWC[len(clip.frames_THWC) // 2]))
-        names.append(f"{speaker}, unseen" if speaker in unseen else str(speaker))
+        names.append(f"{speaker}, unseen" if speaker in unseen else speaker)
     across = min(6, len(tiles))
     starts = range(0, len(tiles), across)
     parts = [drawing.sheet([("", tiles[i : i + across])], names[i : i + across]) for i in starts]

@@ -249,10 +249,9 @@ def html(page: Page, out: Path, largest: int) -> str:
 
     def render(embedded: int) -> str:
         sources = {}
-        for number, clip in enumerate(page.videos):
-            path = out / "videos" / f"{clip}.mp4"
-            link = f"videos/{clip}.mp4"
-            sources[clip] = drawing.data_uri(path.read_bytes(), "video/mp4") if number < embedded else link
+        for number, clip in enumerate(page.videos, 1):
+            link = f"videos/{number}.mp4"
+            sources[clip] = drawing.data_uri((out / link).read_bytes(), "video/mp4") if number <= embedded else link
         return template.render(page=page, charts=charts, pictures=pictures, sources=sources, **page.values)
 
     for embedded in range(len(page.videos), 0, -1):

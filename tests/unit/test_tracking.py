@@ -132,7 +132,7 @@ tracking.record_training(data, method, params=load("presets/demo.yaml"), curves=
 
 
 def test_processes_create_and_write_one_database_at_once(data: Path, params: Params) -> None:
-    methods = ("full", "no_blink", "no_mask")
+    methods = ("full", "no_mask")
     start: Callable[[str], subprocess.Popen[str]] = lambda method: subprocess.Popen(  # noqa: E731
         [sys.executable, "-c", WRITER, str(data), method], stderr=subprocess.PIPE, text=True
     )

@@ -1,0 +1,127 @@
+"""Pages of the documentation that are made from other files, so that they never say something else.
+
+    python -m stages.report.docs            # writes docs/output.md, and the numbers in README.md from reports/demo
+
+A test holds both current.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import re
+from pathlib import Path
+
+import pyarrow as pa
+
+from stages import tables
+from stages.errors import InputError, run
+from stages.report.tables import markdown
+from stages.tables import whole_file
+
+OUTPUT, README, REPORT = Path("docs/output.md"), Path("README.md"), Path("reports/demo")
+BEGIN, END = "<!-- numbers: written by `python -m stages.report.docs` from reports/demo -->", "<!-- end of numbers -->"
+
+WHERE = {
+    "faces": "faces/<shard>.parquet",
+    "truth": "truth.parquet, the last member of raw/<shard>.tar of a rendered corpus",
+    "blink": "blink/<shard>.parquet",
+    "spectrogram": "spectrogram/<shard>.parquet",
+    "index": "index.parquet",
+    "scores": "metrics/<method>.parquet",
+    "metrics": "metrics/<method>.parquet",
+}
+HEAD = """# What the stages write
+
+Below `data/<run>/` unless said. This page is generated from the schemas in `stages/tables.py` by
+`python -m stages.report.docs`; each meaning stands in the Parquet file itself too, as metadata of its column. T frames on
+the time base of `mask.fps` (25 a second), S spectrogram steps (80 a second).
+
+## Files
+
+"""
+FILES = [
+    (
+        "`raw/<shard>.tar`",
+        "download",
+        "media as they came; first member `clips.json`: clip, file, speaker, sentence, sha256, …",
+    ),
+    ("`faces/<shard>.parquet`", "mask", "face crops (JPEG), 68 landmarks, crop; a row a segment of at most 10 s"),
+    ("`blink/<shard>.parquet`", "blink", "eye aspect ratio of both eyes, blinks; a row a clip"),
+    ("`spectrogram/<shard>.parquet`", "spectrogram", "mel spectrogram and 16 kHz audio; a row a clip"),
+    ("`index.parquet`", "index", "every clip with its split, or why it is left out"),
+    ("`expert/expert.safetensors`, `curves.csv`", "expert", "the lip-sync expert of the loss"),
+    ("`judges/{sync,frame,video}.safetensors`, `.csv`", "judges", "encoders that only the metrics use"),
+    ("`models/<method>/model.safetensors`", "train", "averaged weights"),
+    ("`models/<method>/config.json`", "train", "what a reader of the weights needs: network, diffusion, steps"),
+    ("`models/<method>/curves.csv`", "train", "step, then a column a loss term: means of `train.log_every` steps"),
+    ("`samples/<method>/<shard>.tar`", "sample", "`clips.json`, then an mp4 with sound a test clip (H.264, AAC)"),
+    ("`metrics/<method>.json`", "metrics", "scores: name → split (all, test_seen, test_unseen) → value, low, high, n"),
+    ("`metrics/<method>.parquet`", "metrics", "scores and traces; a row a test clip"),
+    (
+        "`reports/<run>/index.html`, `index.md`",
+        "report",
+        "the report: one self-contained page, and one for a code host",
+    ),
+    ("`reports/<run>/claims.csv`", "report", "claim, rule, command, expected, measured, holds"),
+    ("`reports/<run>/table{1,2}.{csv,tex,md}`", "report", "the tables in the paper's form"),
+    ("`reports/<run>/figures/`, `videos/`", "report", "what the pages show, as files"),
+    ("`data/mlflow.db`, `data/mlflow-artifacts/`", "train, metrics", "the recorded runs of all `<run>`s"),
+]
+
+
+def schemas() -> list[pa.Schema]:
+    """The schemas of ``stages.tables``, in the order they stand there."""
+    return [value for value in vars(tables).values() if isinstance(value, pa.Schema)]
+
+
+def output_page() -> str:
+    """``docs/output.md``."""
+    parts = [HEAD, markdown(["file", "stage", "holds"], [list(row) for row in FILES])]
+    for schema in schemas():
+        name = schema.metadata[b"table"].decode()
+        version = schema.metadata[b"version"].decode()
+        rows = [[f"`{f.name}`", re.sub(r"\w+: ", "", str(f.type)), f.metadata[b"meaning"].decode()] for f in schema]
+        parts.append(f"\n## `{WHERE.get(name, name)}`\n\nTable `{name}`, version {version}.\n\n")
+        parts.append(markdown(["column", "type", "meaning"], rows))
+    return "".join(parts)
+
+
+def numbers(report: Path) -> str:
+    """The README's block: the headline and the claims of a report."""
+    if not report.exists():
+        return f"{BEGIN}\n\nNo report is committed yet.\n\n{END}"
+    rows = list(csv.DictReader((report / "claims.csv").open()))
+    headline = (report / "headline.txt").read_text().strip()
+    table = markdown(["claim", "expected", "measured", "holds"], [_claim(row) for row in rows])
+    return f"{BEGIN}\n\n```text\n{headline}\n```\n\n{table}\n{END}"
+
+
+def _claim(row: dict[str, str]) -> list[str]:
+    return [row["claim"], row["expected"], row["measured"], "yes" if row["holds"] == "yes" else "**no**"]
+
+
+def with_numbers(readme: str, block: str) -> str:
+    """The README with its block replaced."""
+    before, begin, rest = readme.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise InputError(README, f"lacks the line {BEGIN if not begin else END!r}", "put it back")
+    return before + block + after
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.parse_args()
+    _write(OUTPUT, output_page())
+    _write(README, with_numbers(README.read_text(), numbers(REPORT)))
+
+
+def _write(path: Path, text: str) -> None:
+    with whole_file(path) as part:
+        part.write_text(text)
+    print(path)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,66 @@
+"""Generated pages are current, links lead somewhere, and the paper's numbers are the same wherever they stand."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from stages.errors import InputError
+from stages.report import docs, paper
+
+PAGES = (Path("README.md"), Path("CHANGELOG.md"), Path("docs/reading.md"), Path("docs/output.md"))
+
+
+def test_the_output_page_is_current() -> None:
+    assert docs.OUTPUT.read_text() == docs.output_page(), "run 'python -m stages.report.docs'"
+
+
+def test_the_readmes_numbers_are_the_reports() -> None:
+    text = docs.README.read_text()
+    assert docs.with_numbers(text, docs.numbers(docs.REPORT)) == text, "run 'python -m stages.report.docs'"
+
+
+def test_every_column_of_every_table_has_a_meaning() -> None:
+    for schema in docs.schemas():
+        assert all(field.metadata[b"meaning"] for field in schema)
+        assert schema.metadata[b"table"].decode() in docs.WHERE
+
+
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_links_between_pages_lead_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text())
+    made_by_a_run = ("reports/", "docs/rulegraph.svg")
+    missing = [link for link in links if not (page.parent / link).exists() and not link.startswith(made_by_a_run)]
+    assert not missing
+
+
+def test_the_papers_numbers_stand_the_same_in_the_reading() -> None:
+    reading = (Path("docs") / "reading.md").read_text()
+    for row in (*paper.TABLE1, *paper.TABLE2):
+        assert f"| {' | '.join(row)} |" in reading
+
+
+def test_a_readme_without_its_marks_is_refused() -> None:
+    with pytest.raises(InputError, match=r"README\.md: lacks the line"):
+        docs.with_numbers("# Title\n", "block")
+    assert docs.with_numbers(f"a\n{docs.BEGIN}\nold\n{docs.END}\nb", "new") == "a\nnew\nb"
+
+
+def test_the_numbers_block_quotes_headline_and_claims(tmp_path: Path) -> None:
+    (tmp_path / "headline.txt").write_text("1 of 2 claims hold\n")
+    head = "claim,rule,command,expected,measured,holds\n"
+    (tmp_path / "claims.csv").write_text(head + "eyes follow,metrics,x,≥ 0.85,0.9,yes\nmouth,metrics,x,≥ 0.7,0.1,no\n")
+    block = docs.numbers(tmp_path)
+    assert "1 of 2 claims hold" in block
+    assert "| eyes follow | ≥ 0.85 | 0.9 | yes |" in block
+    assert "| mouth | ≥ 0.7 | 0.1 | **no** |" in block
+    assert "No report is committed yet" in docs.numbers(tmp_path / "absent")
+
+
+def test_the_citation_is_whole() -> None:
+    citation = yaml.safe_load(Path("CITATION.cff").read_text())
+    assert {"cff-version", "message", "title", "authors", "version", "license"} <= citation.keys()
+    assert len(citation["references"][0]["authors"]) == 5

@@ -1,0 +1,211 @@
+"""The report of a made-up run: whole, self-contained, the same each time, true to the scores, and refusing what disagrees."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import fake_run
+import numpy as np
+import pytest
+from PIL import Image
+
+from stages import media, tracking
+from stages.errors import HifiDiffError, InputError
+from stages.report import catalogue, claims, figures, files, results, tables, videos
+from stages.report.__main__ import LARGEST, write
+from stages.report.results import Results, Score
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Results]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("DVC_ROOT", raising=False)
+        data = tmp_path_factory.mktemp("run") / "data" / "fake"
+        fake_run.make(data, fake_run.settings())
+        yield results.read(data, fake_run.settings())
+
+
+@pytest.fixture(scope="module")
+def report(run: Results, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("reports") / "fake"
+    write(run, out)
+    return out
+
+
+def _changed(run: Results, method: str, name: str, value: float | None, spread: float = 0.01) -> Results:
+    """The run with another value of a score in each split."""
+    document = json.loads(json.dumps(run.methods[method].document))
+    entry = {"value": value, "low": None, "high": None, "n": 4}
+    if value is not None:
+        entry |= {"low": value - spread, "high": value + spread}
+    document["scores"][name] = dict.fromkeys(results.SPLITS, entry)
+    return replace(run, methods={**run.methods, method: replace(run.methods[method], document=document)})
+
+
+def test_every_file_is_there_and_small(report: Path) -> None:
+    written = {str(path.relative_to(report)) for path in report.rglob("*") if path.is_file()}
+    assert written == set(files(videos=2))
+    assert all(0 < path.stat().st_size <= LARGEST for path in report.rglob("*") if path.is_file())
+
+
+def test_the_same_inputs_give_the_same_bytes(run: Results, report: Path, tmp_path: Path) -> None:
+    write(run, tmp_path)
+    for path in report.rglob("*"):
+        if path.is_file():
+            assert path.read_bytes() == (tmp_path / path.relative_to(report)).read_bytes(), path.name
+
+
+def test_the_page_needs_no_other_file(report: Path) -> None:
+    page = (report / "index.html").read_text()
+    assert all(source.startswith("data:") for source in re.findall(r'\bsrc="([^"]{1,80})', page))
+    assert not re.search(r"<link|<script|@import|url\((?!#)", page)
+    assert "prefers-color-scheme: dark" in page
+    assert 'name="viewport"' in page
+    assert all('alt="' in tag for tag in re.findall(r"<img[^>]*>", page))
+    targets = re.findall(r'href="#([\w-]+)"', page)
+    assert all(f'id="{target}"' in page for target in targets)
+    assert len(set(ids := re.findall(r'\bid="([^"]+)"', page))) == len(ids)
+
+
+def test_weak_things_and_what_was_left_out_are_said(report: Path) -> None:
+    for name in ("index.html", "index.md"):
+        page = (report / name).read_text()
+        assert page.index("Does not hold") < page.index("claims hold")
+        assert "no audio stream; give another file" in page
+        assert "Not comparable" in page
+    assert "13 of 14 claims hold" in (report / "headline.txt").read_text()
+    assert re.findall(r"\]\((figures/[^)]+|videos/[^)]+)\)", page)
+    assert all((report / link).exists() for link in re.findall(r"\]\(((?:figures|videos)/[^)]+)\)", page))
+
+
+def test_tables_hold_the_scores_to_the_last_digit(run: Results, report: Path) -> None:
+    rows = list(csv.DictReader((report / "table2.csv").open()))
+    ours = {row["method"]: row for row in rows if row["source"] == tables.OURS}
+    assert list(ours) == ["GT", "HifiDiff", "without blinking", "without masked face"]
+    written = json.loads((run.data / "metrics" / "full.json").read_text())["scores"]["fd_frame"]["all"]
+    assert float(ours["HifiDiff"]["fd_frame"]) == written["value"]
+    assert float(ours["HifiDiff"]["fd_frame_low"]) == written["low"]
+    assert ours["HifiDiff"]["mlflow_key"] == tracking.key(run.data, "full", "metrics", params=run.params)
+    assert all(row["FVD ↓"] == "" for row in ours.values())  # the paper's columns are the paper's alone
+    theirs = [row for row in rows if row["source"] == tables.PAPERS]
+    assert [row["FID ↓"] for row in theirs] == ["", "11.39", "11.51", "18.06"]
+    assert all(row["fd_frame"] == "" for row in theirs)
+    latex = (report / "table1.tex").read_text()
+    assert latex.count(r"\begin{tabular}") == latex.count(r"\end{tabular}") == 2
+    assert not re.search(r"(?<!\\)[%#_]", latex)
+
+
+def test_claims_are_a_table_with_its_six_columns(report: Path) -> None:
+    rows = list(csv.DictReader((report / "claims.csv").open()))
+    assert list(rows[0]) == ["claim", "rule", "command", "expected", "measured", "holds"]
+    assert {row["holds"] for row in rows} == {"yes", "no"}
+    assert all(row["command"].startswith("snakemake --cores all ") for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("method", "name", "value", "claim", "holds"),
+    [
+        ("full", "ear_r", 0.85, "seen speakers)", True),
+        ("full", "ear_r", 0.849, "blink signal (seen speakers)", False),
+        ("full", "mouth_r", None, "audio (unseen speakers)", False),
+        ("no_blink", "ear_r", -0.21, "Without the blink signal", False),
+        ("no_blink", "ear_r", -0.19, "Without the blink signal", True),
+        ("no_mask", "fd_mask", 4.64, "(inside the hull alone)", False),
+        ("other_audio", "mouth_r_own", 0.2, "does not follow the clip's own", True),
+        ("full", "sync_confidence_other", 3.94, "A sync judge", False),
+        ("truth", "leak_r2", 0.11, "The mask does not show", False),
+        ("full", "checkerboard", 1.6, "No checkerboard", False),
+    ],
+)
+def test_a_claim_holds_up_to_its_bound(
+    run: Results, method: str, name: str, value: float | None, claim: str, holds: bool
+) -> None:
+    judged = claims.evaluate(_changed(run, method, name, value))
+    found = [c for c in judged if claim in c.claim]
+    assert found
+    assert found[0].holds is holds
+    if not holds:
+        assert any(s.startswith("Does not hold") for s in claims.verdict(judged))
+
+
+def test_settings_that_trained_longer_are_noticed(run: Results) -> None:
+    longer = replace(run.methods["full"], config={"steps": 9, "images_per_step": 10})
+    judged = claims.evaluate(replace(run, methods={**run.methods, "full": longer}))
+    assert [c.holds for c in judged if "same number of steps" in c.claim] == [False]
+
+
+def test_an_interval_of_an_absolute_value_reaches_to_zero() -> None:
+    assert claims._absolute(Score(-0.1, -0.3, 0.2, 4)) == Score(0.1, 0.0, 0.3, 4)
+    assert claims._absolute(Score(-0.3, -0.4, -0.2, 4)) == Score(0.3, 0.2, 0.4, 4)
+
+
+def test_scores_that_mlflow_does_not_have_are_refused(run: Results) -> None:
+    assert "5 of 5 methods recorded" in results.check_recorded(run)
+    with pytest.raises(HifiDiffError, match=r"full\.json: ear_r/all/high is 0\.51.*of the same key .*delete the file"):
+        results.check_recorded(_changed(run, "full", "ear_r", 0.5))
+
+
+def test_without_a_database_the_report_says_so(run: Results, tmp_path: Path) -> None:
+    moved = tmp_path / "data" / "fake"
+    shutil.copytree(run.data, moved)
+    assert results.check_recorded(replace(run, data=moved)).startswith("MLflow: not present")
+
+
+def test_a_missing_file_names_itself_and_the_fix(run: Results, tmp_path: Path) -> None:
+    moved = tmp_path / "data" / "fake"
+    shutil.copytree(run.data, moved)
+    (moved / "metrics" / "full.json").unlink()
+    with pytest.raises(InputError, match=r"metrics/full\.json: no such file; run 'snakemake"):
+        results.read(moved, run.params)
+
+
+def test_clips_are_chosen_by_order_from_both_splits(run: Results) -> None:
+    assert figures.shown_clips(run, 3) == ["kira_s01", "ada_s09", "kira_s09"]
+    assert len(figures.shown_clips(run, 99)) == 4
+    assert 17 in figures.moments(run, "kira_s01", 4)  # the deepest point of its blink
+
+
+def test_the_sheet_shows_the_frames_that_were_made(run: Results, report: Path) -> None:
+    sheet = np.asarray(Image.open(report / "figures" / "frames.png"))
+    made = run.frames("truth", "kira_s01")[figures.moments(run, "kira_s01", 4)[1]]
+    side = figures.SIDE
+    assert sheet.shape == (22 + 4 * (22 + side + 4) - 4, 4 * (side + 4) - 4, 4)
+    assert np.array_equal(sheet[44 : 44 + side, side + 4 : 2 * side + 4, :3], figures.enlarge(made))
+
+
+def test_the_masked_face_is_grey_where_the_mask_is(run: Results, report: Path) -> None:
+    sheet = np.asarray(Image.open(report / "figures" / "inputs.png"))
+    masked = sheet[44 : 44 + figures.SIDE, figures.SIDE + 4 : 2 * figures.SIDE + 4, :3]
+    share = (np.abs(masked.astype(int) - figures.GREY) < 10).all(-1).mean()
+    assert share == pytest.approx(run.clip("kira_s01").masks_THW[0].mean(), abs=0.03)
+
+
+def test_charts_have_their_lines_and_words(report: Path) -> None:
+    traces = (report / "figures" / "traces.svg").read_text()
+    assert all(word in traces for word in ("requested", "HifiDiff", "without blinking", "mouth opening", "kira_s01"))
+    curves = (report / "figures" / "curves.svg").read_text()
+    assert all(term in curves for term in ("total", "simple", "sync", "lpips", "gradient norm"))
+    assert Image.open(report / "figures" / "curves.png").size[0] > 1000
+
+
+def test_a_video_has_every_frame_its_sound_and_its_panels(run: Results, report: Path) -> None:
+    path = report / "videos" / "1.mp4"
+    frames = media.decode(path, fps=25)
+    assert frames.shape == (40, 2 * (videos.LABEL + videos.PANEL) + videos.GAP, 2 * videos.PANEL + videos.GAP, 3)
+    sound, own = media.decode_audio(path, 16000), media.decode_audio(run.sampled("truth", "kira_s01"), 16000)
+    assert np.corrcoef(sound[:20000], own[:20000])[0, 1] > 0.9
+    panel = frames[0, videos.LABEL : videos.LABEL + videos.PANEL, : videos.PANEL].astype(float)
+    assert np.abs(panel - figures.enlarge(run.frames("truth", "kira_s01")[0], videos.PANEL)).mean() < 4
+
+
+def test_numbers_are_printed_with_their_interval() -> None:
+    assert catalogue.with_interval(Score(-0.5, -0.75, 0.25, 3), 2) == "−0.50 [−0.75, 0.25]"
+    assert catalogue.with_interval(Score(1.0, None, None, 3), 1) == "1.0"
+    assert catalogue.with_interval(None, 2) == "–"
+    assert catalogue.kind("never_heard_of").title == "never heard of"
