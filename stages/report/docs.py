@@ -1,6 +1,6 @@
 """Pages of the documentation that are made from other files, so that they never say something else.
 
-    python -m stages.report.docs            # writes docs/output.md, and the numbers in README.md from reports/demo
+    python -m stages.report.docs   # docs/output.md; in README.md the numbers of reports/demo and the graph of rules
 
 A test holds both current.
 """
@@ -20,7 +20,18 @@ from stages.report.tables import markdown
 from stages.tables import whole_file
 
 OUTPUT, README, REPORT = Path("docs/output.md"), Path("README.md"), Path("reports/demo")
-BEGIN, END = "<!-- numbers: written by `python -m stages.report.docs` from reports/demo -->", "<!-- end of numbers -->"
+RULES = Path("docs/rulegraph.md")
+# The README's generated blocks: name → first and last line.
+MARKS = {
+    "numbers": (
+        "<!-- numbers: written by `python -m stages.report.docs` from reports/demo -->",
+        "<!-- end of numbers -->",
+    ),
+    "rules": (
+        "<!-- rules: written by `python -m stages.report.docs` from docs/rulegraph.md -->",
+        "<!-- end of rules -->",
+    ),
+}
 
 WHERE = {
     "faces": "faces/<shard>.parquet",
@@ -88,33 +99,49 @@ def output_page() -> str:
 
 
 def numbers(report: Path) -> str:
-    """The README's block: the headline and the claims of a report."""
+    """The headline and the claims of a report, for the README."""
     if not report.exists():
-        return f"{BEGIN}\n\nNo report is committed yet.\n\n{END}"
+        return "No report is committed yet.\n"
     rows = list(csv.DictReader((report / "claims.csv").open()))
     headline = (report / "headline.txt").read_text().strip()
     table = markdown(["claim", "expected", "measured", "holds"], [_claim(row) for row in rows])
-    return f"{BEGIN}\n\n```text\n{headline}\n```\n\n{table}\n{END}"
+    return f"```text\n{headline}\n```\n\n{table}"
+
+
+def rules(page: Path) -> str:
+    """The graph of rules, for the README: the Mermaid block of the page that ``make rulegraph`` writes."""
+    found = re.search(r"```mermaid\n.*?```\n", page.read_text(), re.DOTALL) if page.exists() else None
+    return found.group() if found else "`make rulegraph` draws it.\n"
 
 
 def _claim(row: dict[str, str]) -> list[str]:
     return [row["claim"], row["expected"], row["measured"], "yes" if row["holds"] == "yes" else "**no**"]
 
 
-def with_numbers(readme: str, block: str) -> str:
-    """The README with its block replaced."""
-    before, begin, rest = readme.partition(BEGIN)
-    _, end, after = rest.partition(END)
+def with_block(text: str, name: str, block: str) -> str:
+    """The README with one of its blocks replaced.
+
+    Raises:
+        InputError: a mark of the block is missing.
+    """
+    first, last = MARKS[name]
+    before, begin, rest = text.partition(first)
+    _, end, after = rest.partition(last)
     if not begin or not end:
-        raise InputError(README, f"lacks the line {BEGIN if not begin else END!r}", "put it back")
-    return before + block + after
+        raise InputError(README, f"lacks the line {last if begin else first!r}", "put it back")
+    return f"{before}{first}\n\n{block}\n{last}{after}"
+
+
+def readme(text: str) -> str:
+    """The README with all its blocks made again."""
+    return with_block(with_block(text, "numbers", numbers(REPORT)), "rules", rules(RULES))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.parse_args()
     _write(OUTPUT, output_page())
-    _write(README, with_numbers(README.read_text(), numbers(REPORT)))
+    _write(README, readme(README.read_text()))
 
 
 def _write(path: Path, text: str) -> None:

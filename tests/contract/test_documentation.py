@@ -18,9 +18,9 @@ def test_the_output_page_is_current() -> None:
     assert docs.OUTPUT.read_text() == docs.output_page(), "run 'python -m stages.report.docs'"
 
 
-def test_the_readmes_numbers_are_the_reports() -> None:
+def test_the_readmes_numbers_and_graph_are_current() -> None:
     text = docs.README.read_text()
-    assert docs.with_numbers(text, docs.numbers(docs.REPORT)) == text, "run 'python -m stages.report.docs'"
+    assert docs.readme(text) == text, "run 'python -m stages.report.docs'"
 
 
 def test_every_column_of_every_table_has_a_meaning() -> None:
@@ -32,8 +32,7 @@ def test_every_column_of_every_table_has_a_meaning() -> None:
 @pytest.mark.parametrize("page", PAGES, ids=str)
 def test_links_between_pages_lead_somewhere(page: Path) -> None:
     links = re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text())
-    made_by_a_run = ("reports/", "docs/rulegraph.svg")
-    missing = [link for link in links if not (page.parent / link).exists() and not link.startswith(made_by_a_run)]
+    missing = [link for link in links if not (page.parent / link).exists() and not link.startswith("reports/")]
     assert not missing
 
 
@@ -45,8 +44,15 @@ def test_the_papers_numbers_stand_the_same_in_the_reading() -> None:
 
 def test_a_readme_without_its_marks_is_refused() -> None:
     with pytest.raises(InputError, match=r"README\.md: lacks the line"):
-        docs.with_numbers("# Title\n", "block")
-    assert docs.with_numbers(f"a\n{docs.BEGIN}\nold\n{docs.END}\nb", "new") == "a\nnew\nb"
+        docs.with_block("# Title\n", "numbers", "block")
+    first, last = docs.MARKS["rules"]
+    assert docs.with_block(f"a\n{first}\nold\n{last}\nb", "rules", "new\n") == f"a\n{first}\n\nnew\n\n{last}\nb"
+
+
+def test_the_graph_is_taken_from_its_page(tmp_path: Path) -> None:
+    page = tmp_path / "rulegraph.md"
+    page.write_text("# Rules\n\n```mermaid\nflowchart\n  mask --> blink\n```\n")
+    assert docs.rules(page) == "```mermaid\nflowchart\n  mask --> blink\n```\n"
 
 
 def test_the_numbers_block_quotes_headline_and_claims(tmp_path: Path) -> None:
