@@ -39,7 +39,9 @@ FACES = _schema(
     _field("frames", pa.list_(pa.binary()), "T JPEG pictures of the crop, size x size, RGB"),
     _field("landmarks", pa.list_(pa.float32()), "T x 68 x 2 (x, y), pixels of the crop, row-major"),
     _field("detected", pa.list_(pa.bool_()), "T; false where the landmarks were interpolated"),
-    _field("crop", pa.list_(pa.float32()), "x, y of the upper left corner and the side, source pixels (one crop a clip)"),
+    _field(
+        "crop", pa.list_(pa.float32()), "x, y of the upper left corner and the side, source pixels (one crop a clip)"
+    ),
     _field("rotation", pa.int32(), "degrees the source was turned by, as its display matrix says"),
     _field("faces_seen", pa.int32(), "largest number of faces detected in one frame; the largest face is followed"),
 )
@@ -60,7 +62,11 @@ TRUTH = _schema(
 BLINK = _schema(
     "blink",
     _field("clip", pa.string(), "name of the clip"),
-    _field("ear_left", pa.list_(pa.float32()), "T; eye aspect ratio of the subject's left eye (landmarks 43-48), all segments joined"),
+    _field(
+        "ear_left",
+        pa.list_(pa.float32()),
+        "T; eye aspect ratio of the subject's left eye (landmarks 43-48), all segments joined",
+    ),
     _field("ear_right", pa.list_(pa.float32()), "T; of the right eye (landmarks 37-42)"),
     _field("open_ear", pa.float32(), "EAR of the open eyes: the percentile blink.open_percentile of both eyes' mean"),
     _field("blink_start", pa.list_(pa.int32()), "first frame of each blink"),
@@ -85,11 +91,59 @@ INDEX = _schema(
     _field("level", pa.string(), "of the emotion; empty where unknown"),
     _field("source", pa.string(), "where the media came from"),
     _field("sha256", pa.string(), "of the media file"),
-    _field("split", pa.string(), "train, validation, test_seen, test_unseen, held_out (of the test's kind, not drawn) or out"),
+    _field(
+        "split",
+        pa.string(),
+        "train, validation, test_seen, test_unseen, held_out (of the test's kind, not drawn) or out",
+    ),
     _field("status", pa.string(), "'ok', or why the clip is left out"),
     _field("frames", pa.int32(), "frames at mask.fps"),
     _field("blinks", pa.int32(), "blinks found by the blink stage"),
     _field("open_ear", pa.float32(), "EAR of the open eyes"),
+)
+
+METRICS = _schema(
+    "metrics",
+    _field("clip", pa.string(), "name of the test clip"),
+    _field("split", pa.string(), "test_seen or test_unseen"),
+    _field("speaker", pa.string(), "who is shown"),
+    _field("sentence", pa.string(), "what the clip itself says"),
+    _field("emotion", pa.string(), "empty where unknown"),
+    _field("level", pa.string(), "of the emotion; empty where unknown"),
+    _field("audio_clip", pa.string(), "clip whose audio was given"),
+    _field("frames", pa.int32(), "frames of the video, T"),
+    _field("detection_rate", pa.float64(), "share of frames in which dlib finds a face"),
+    _field("ear_r", pa.float64(), "correlation of requested and measured EAR (mean of both eyes)"),
+    _field("ear_mae", pa.float64(), "mean absolute difference of the two"),
+    _field("mouth_r", pa.float64(), "correlation of measured and requested mouth opening"),
+    _field("mouth_r_dlib", pa.float64(), "the same against dlib's measure of the clip whose audio was given"),
+    _field("mouth_r_own", pa.float64(), "the same against the clip's own mouth opening"),
+    _field(
+        "sync_confidence", pa.float64(), "median - min of the sync judge's distances over shifts, with the given audio"
+    ),
+    _field("sync_distance", pa.float64(), "min of the distances"),
+    _field("sync_offset", pa.float64(), "shift of the min, frames; positive: the sound is late"),
+    _field(
+        "sync_confidence_other", pa.float64(), "confidence with the audio of another test clip, which was not given"
+    ),
+    _field("blinks", pa.int32(), "blinks by DinoMan's detector"),
+    _field("blinks_robust", pa.int32(), "blinks by the detector with a threshold relative to the clip's open eyes"),
+    _field("psnr_mask", pa.float64(), "dB, inside the face mask, to the true frames"),
+    _field("ssim_mask", pa.float64(), "inside the face mask, to the true frames"),
+    _field("checkerboard", pa.float64(), "energy of the 2-pixel grid in the mask, over the true frames'"),
+    _field("ghost_edge", pa.float64(), "gradient on the mask's border, over the true frames'"),
+    _field("ear_requested", pa.list_(pa.float32()), "T; of the clip itself, mean of both eyes"),
+    _field("ear_measured", pa.list_(pa.float32()), "T; by dlib on the enlarged video, NaN where it finds no face"),
+    _field(
+        "mouth_requested",
+        pa.list_(pa.float32()),
+        "opening in the clip whose audio was given: the rendered truth, else dlib's",
+    ),
+    _field(
+        "mouth_measured",
+        pa.list_(pa.float32()),
+        "T; inner-lip gap over the eyes' distance, by dlib; NaN where it finds no face",
+    ),
 )
 
 
@@ -106,11 +160,15 @@ def whole_file(path: str | Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
-def write(path: str | Path, schema: pa.Schema, rows: list[dict[str, Any]], *, row_group_size: int | None = None) -> None:
+def write(
+    path: str | Path, schema: pa.Schema, rows: list[dict[str, Any]], *, row_group_size: int | None = None
+) -> None:
     """Write rows as Parquet, byte for byte the same for the same rows; ``row_group_size=1`` for rows that are read singly."""
     table = pa.Table.from_pylist(rows, schema=schema)
     with whole_file(path) as part:
-        pq.write_table(table, part, row_group_size=row_group_size, compression="zstd" if row_group_size is None else "none")
+        pq.write_table(
+            table, part, row_group_size=row_group_size, compression="zstd" if row_group_size is None else "none"
+        )
 
 
 @contextmanager

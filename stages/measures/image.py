@@ -21,9 +21,9 @@ def luma(frames: Frames) -> Array:
 
 def psnr(a_THWC: Frames, b_THWC: Frames, masks_THW: NDArray[np.bool_]) -> Array:
     """Peak signal-to-noise ratio of the masked pixels of each frame, (T,) dB; NaN where a mask is empty, inf where equal."""
-    error = ((a_THWC.astype(np.float64) - b_THWC) ** 2).mean(-1)
+    error: Array = ((a_THWC.astype(np.float64) - b_THWC) ** 2).mean(-1)
     with np.errstate(divide="ignore"):
-        return np.asarray(10 * np.log10(PEAK**2 / _masked_mean(error, masks_THW)), np.float64)
+        return 10 * np.log10(PEAK**2 / _masked_mean(error, masks_THW))
 
 
 def ssim(a_THWC: Frames, b_THWC: Frames, masks_THW: NDArray[np.bool_]) -> Array:
@@ -46,7 +46,7 @@ def _ssim_map(a_HW: Array, b_HW: Array) -> Array:
 def _masked_mean(values_THW: Array, masks_THW: NDArray[np.bool_]) -> Array:
     count = masks_THW.sum((1, 2))
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(count > 0, (values_THW * masks_THW).sum((1, 2)) / count, np.nan)
+        return np.where(count > 0, (values_THW * masks_THW).sum((1, 2)) / count, np.nan).astype(np.float64)
 
 
 def hull_crops(frames_THWC: Frames, masks_THW: NDArray[np.bool_], size: int, grey: int = 128) -> Frames:

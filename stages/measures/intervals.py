@@ -70,6 +70,27 @@ def bootstrap(
     return Score(value, float(low), float(high), len(sums))
 
 
+def bootstrap_median(
+    values: Sequence[Sequence[float]], *, speakers: Sequence[str], resamples: int, confidence: float, seed: int
+) -> Score:
+    """Median of all clips' values (a list a clip, such as blink durations) with its bootstrap interval; n counts values."""
+    pooled = [x for clip in values for x in clip]
+    if not pooled:
+        return NOTHING
+    names = list(speakers) if len(set(speakers)) >= FEWEST_SPEAKERS else [str(i) for i in range(len(values))]
+    units = [
+        [x for clip, s in zip(values, names, strict=True) if s == name for x in clip] for name in sorted(set(names))
+    ]
+    value = float(np.median(pooled))
+    if len(units) < 2:
+        return Score(value, None, None, len(pooled))
+    drawn = np.random.default_rng(seed).integers(len(units), size=(resamples, len(units)))
+    samples = [[x for unit in row for x in units[unit]] for row in drawn]
+    medians = [np.median(sample) for sample in samples if sample]
+    low, high = np.quantile(medians, [0.5 - confidence / 2, 0.5 + confidence / 2])
+    return Score(value, float(low), float(high), len(pooled))
+
+
 def by_group(sums_UK: Array, groups: Sequence[str]) -> Array:
     """Sums of each group's rows, groups in order of their names."""
     return np.stack([sums_UK[[g == name for g in groups]].sum(0) for name in sorted(set(groups))])

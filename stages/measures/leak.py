@@ -1,12 +1,12 @@
 """Can the mouth's opening be read from what the generator is shown? Ridge regression on mask and visible pixels.
 
-N frames, D values. If it can, a generator may ignore the sound. The regression is fitted on some clips and scored by R² on others.
+If it can, a generator may ignore the sound. The regression is fitted on some clips and scored by R² on others.
+N frames, T frames of a clip, D values, K components.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -15,17 +15,10 @@ from numpy.typing import NDArray
 from stages.measures.image import luma
 
 Array = NDArray[np.float64]
+Values = NDArray[np.floating]
 
 PENALTIES = 10.0 ** np.arange(-3, 4)  # times the mean eigenvalue
 FOLDS = 4
-
-
-@dataclass(frozen=True)
-class Leak:
-    """R² on the held-out clips: ``total`` of the opening itself, ``within`` of its course in a clip (clip means removed)."""
-
-    total: float
-    within: float
 
 
 def visible(frames_THWC: NDArray[np.uint8], masks_THW: NDArray[np.bool_], size: int) -> Array:
@@ -38,61 +31,59 @@ def visible(frames_THWC: NDArray[np.uint8], masks_THW: NDArray[np.bool_], size: 
     return np.concatenate([x.reshape(len(x), -1) for x in both], 1)
 
 
-def leak(
-    features: Sequence[Array],
-    openings: Sequence[Array],
-    held_features: Sequence[Array],
-    held_openings: Sequence[Array],
-    *,
-    components: int = 128,
-) -> Leak:
-    """R² of the mouth's opening on held-out clips; one array (T, D) of features and one (T,) of openings a clip.
+def centred(values: Sequence[Values]) -> list[Array]:
+    """Each clip's values less their mean in the clip (NaN left out): what is left is motion, not who it is."""
+    return [np.asarray(x, np.float64) - np.nanmean(x, axis=0) for x in values]
 
-    Features are reduced to their principal components on the fitting clips; the penalty is chosen by leaving whole clips out.
-    ``within`` takes each clip's mean from features and openings first, which removes what tells people apart and finds the
-    faintest trace of motion. Frames with a NaN opening are left out.
+
+def predict(
+    features: Sequence[Values], openings: Sequence[Values], held_features: Sequence[Values], *, components: int = 128
+) -> list[Array]:
+    """The opening on held-out clips, as ridge regression reads it: (T, D) features and (T,) openings a clip → (T,) a clip.
+
+    Features are reduced to their principal components on the fitting clips and whitened, so that a faint trace of the mouth
+    counts as much as the background's light; the penalty is chosen by leaving whole clips out. Frames with a NaN opening are
+    left out of the fit.
     """
-
-    def r2(centre: bool) -> float:
-        x, y, clip = _stack(features, openings, centre)
-        held_x, held_y, _ = _stack(held_features, held_openings, centre)
-        return _held_out_r2(x, y, clip, held_x, held_y, components)
-
-    return Leak(total=r2(False), within=r2(True))
-
-
-def _stack(
-    features: Sequence[Array], openings: Sequence[Array], centre: bool
-) -> tuple[Array, Array, NDArray[np.int64]]:
-    xs, ys, clips = [], [], []
-    for number, (x, y) in enumerate(zip(features, openings, strict=True)):
-        y = np.asarray(y, np.float64)
-        good = np.isfinite(y)
-        x, y = np.asarray(x, np.float64)[good], y[good]
-        if len(y):
-            xs.append(x - x.mean(0) if centre else x)
-            ys.append(y - y.mean() if centre else y)
-            clips.append(np.full(len(y), number))
-    return np.concatenate(xs), np.concatenate(ys), np.concatenate(clips)
-
-
-def _held_out_r2(
-    x_ND: Array, y_N: Array, clip_N: NDArray[np.int64], held_x: Array, held_y: Array, components: int
-) -> float:
-    mean = x_ND.mean(0)
-    count = min(components, *x_ND.shape)
-    covariance = (x_ND - mean).T @ (x_ND - mean)
-    axes = np.linalg.eigh(covariance)[1][:, ::-1][:, :count]
-    z, held_z = (x_ND - mean) @ axes, (held_x - mean) @ axes
-    scale = z.std(0) + 1e-9
-    z, held_z = (
-        z / scale,
-        held_z / scale,
-    )  # whitened: a faint trace of the mouth counts as much as the background's light
+    x_ND, y_N, clip_N = _stack(features, openings)
+    mean, axes = _principal(x_ND, components)
+    z = (x_ND - mean) @ axes
     errors = [_cross_validated(z, y_N, clip_N, penalty) for penalty in PENALTIES]
-    predict = _ridge(z, y_N, PENALTIES[int(np.argmin(errors))])
-    residual = ((held_y - predict(held_z)) ** 2).sum()
-    return float(1 - residual / max(((held_y - held_y.mean()) ** 2).sum(), 1e-12))
+    read = _ridge(z, y_N, PENALTIES[int(np.argmin(errors))])
+    return [read((np.asarray(x, np.float64) - mean) @ axes) for x in held_features]
+
+
+def sums(openings_T: Values, predicted_T: Values) -> Array:
+    """(Σ (y − ŷ)², Σ y, Σ y², frames) of one clip, which add up over clips; NaN frames are left out."""
+    good = np.isfinite(openings_T)
+    y, error = openings_T[good], (openings_T - predicted_T)[good]
+    return np.array([error @ error, y.sum(), y @ y, len(y)])
+
+
+def r2(sums_K: Array) -> Array:
+    """R² = 1 − Σ (y − ŷ)² / Σ (y − ȳ)² of (..., 4) summed sums; below 0 where the mean of y is the better guess."""
+    error, total, squares, count = np.moveaxis(np.asarray(sums_K, np.float64), -1, 0)
+    return 1 - error / np.maximum(squares - total**2 / np.maximum(count, 1), 1e-12)
+
+
+def _stack(features: Sequence[Values], openings: Sequence[Values]) -> tuple[Array, Array, NDArray[np.int64]]:
+    good = [np.isfinite(y) for y in openings]
+    x = np.concatenate([np.asarray(x, np.float64)[g] for x, g in zip(features, good, strict=True)])
+    y = np.concatenate([np.asarray(y, np.float64)[g] for y, g in zip(openings, good, strict=True)])
+    return x, y, np.repeat(np.arange(len(good)), [int(g.sum()) for g in good])
+
+
+def _principal(x_ND: Array, components: int) -> tuple[Array, Array]:
+    """Mean and whitening axes (D, K), from the smaller of the two Gram matrices."""
+    mean = x_ND.mean(0)
+    x = x_ND - mean
+    if len(x) < x.shape[1]:
+        values, vectors = np.linalg.eigh(x @ x.T)
+        vectors = x.T @ vectors / np.sqrt(np.maximum(values, 1e-12))
+    else:
+        values, vectors = np.linalg.eigh(x.T @ x)
+    keep = np.flatnonzero(values > 1e-9 * max(values[-1], 1e-12))[::-1][:components]
+    return mean, vectors[:, keep] / np.sqrt(values[keep] / len(x))
 
 
 def _cross_validated(z: Array, y: Array, clip: NDArray[np.int64], penalty: float) -> float:

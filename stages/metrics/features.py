@@ -1,0 +1,88 @@
+"""What the three judges see in a method's videos. N items, T frames, E embedding."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from stages import checkpoint, conditions, crops
+from stages.corpus import Clip, sync_window
+from stages.errors import InputError
+from stages.measures.image import hull_crops
+from stages.networks import judges
+from stages.networks.judges import MOUTH_SIZE, SYNC_FRAMES, VIDEO_FRAMES, FrameEncoder, SyncJudge, VideoEncoder
+
+Array = NDArray[np.float64]
+Frames = NDArray[np.uint8]
+
+STRIDE = 4  # frames between the starts of two windows of the video encoder
+
+
+@dataclass(frozen=True)
+class Distances:
+    """One clip's features for the Fréchet distances."""
+
+    frame_TE: Array
+    mask_TE: Array  # of the hull of the face alone
+    video_NE: Array  # of windows of eight frames
+
+
+class Judges:
+    """The trained judges of a run (``data/<run>/judges``), in evaluation mode."""
+
+    def __init__(self, folder: Path, batch: int) -> None:
+        self.batch = batch
+        self.sync, _ = _load(folder / "sync.safetensors", SyncJudge)
+        self.frame, self.size = _load(folder / "frame.safetensors", FrameEncoder)
+        self.video, _ = _load(folder / "video.safetensors", VideoEncoder)
+
+    def distances(self, frames_THWC: Frames, masks_THW: NDArray[np.bool_]) -> Distances:
+        """Features of a clip's frames, of their masked parts, and of its windows."""
+        frames = crops.resized(frames_THWC, self.size)
+        hulls = hull_crops(frames_THWC, masks_THW, self.size)
+        windows = crops.windows(frames, VIDEO_FRAMES, STRIDE)
+        video = torch.stack([conditions.to_tensor(w) for w in windows]) if len(windows) else torch.zeros(0)
+        return Distances(
+            self._features(cast(FrameEncoder, self.frame), conditions.to_tensor(frames)),
+            self._features(cast(FrameEncoder, self.frame), conditions.to_tensor(hulls)),
+            self._features(cast(VideoEncoder, self.video), video),
+        )
+
+    @torch.no_grad()
+    def mouths(self, frames_THWC: Frames, clip: Clip) -> Array:
+        """Embeddings of five mouth cuts from each frame on, (T − 4, E); the clip's landmarks say where the head is."""
+        x = conditions.to_tensor(crops.mouth_crops(frames_THWC, clip.landmarks_TL2, MOUTH_SIZE))
+        windows = x.unfold(0, SYNC_FRAMES, 1).movedim(-1, 1)
+        return _numpy([cast(SyncJudge, self.sync).embed_video(part) for part in windows.split(self.batch)])
+
+    @torch.no_grad()
+    def sound(self, clip: Clip) -> Array:
+        """Embeddings of the clip's sound at the same places, (T − 4, E)."""
+        count = len(clip.frames_THWC) - SYNC_FRAMES + 1
+        mel = torch.from_numpy(np.stack([sync_window(clip.mel_SM, start) for start in range(count)]))
+        return _numpy([cast(SyncJudge, self.sync).embed_audio(part) for part in mel.split(self.batch)])
+
+    @torch.no_grad()
+    def _features(self, encoder: FrameEncoder | VideoEncoder, x: Tensor) -> Array:
+        if not len(x):
+            return np.zeros((0, len(encoder.mean)))
+        return _numpy([encoder.features(part) for part in x.split(self.batch)])
+
+
+def _load(path: Path, kind: type[torch.nn.Module]) -> tuple[torch.nn.Module, int]:
+    weights, config = checkpoint.read_weights(path)
+    network = judges.build(config)
+    if not isinstance(network, kind):
+        raise InputError(path, f"holds the {config.get('judge')} judge", "delete it and run 'snakemake --cores all'")
+    network.load_state_dict(weights)
+    return network.eval(), int(config["size"])
+
+
+def _numpy(parts: list[Tensor]) -> Array:
+    return torch.cat(parts).double().numpy()

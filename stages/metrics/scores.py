@@ -1,0 +1,149 @@
+"""From measured videos to scores with intervals, for all test clips and for each test split. T frames, E embedding."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stages import params
+from stages.geometry import mouth_opening
+from stages.measures import artefacts, correlation, frechet, image
+from stages.measures.blinks import Blink, dinoman_blinks, durations, find_blinks
+from stages.measures.intervals import NOTHING, Score, bootstrap, bootstrap_median, mean_of
+from stages.measures.sync import Sync
+from stages.metrics.features import Distances
+from stages.metrics.videos import TEST_SPLITS, Face, Video
+
+Array = NDArray[np.float64]
+Sums = Callable[["Measured"], Array]
+
+SPLITS = ("all", *TEST_SPLITS)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A video and everything that was measured on it."""
+
+    video: Video
+    face: Face
+    made: Distances
+    truth: Distances
+    sync: Sync | None  # with the audio that was given
+    sync_other: Sync | None  # with another clip's audio, which was not given
+    sync_own: Sync | None  # with the clip's own audio, where another's was given
+    psnr_T: Array
+    ssim_T: Array
+    grid: tuple[float, float]  # energy of the 2-pixel grid: made, true
+    border: tuple[float, float]  # gradient on the mask's border: made, true
+    blinks: list[Blink]
+    blinks_robust: list[Blink]
+    fps: float
+
+    @property
+    def seconds(self) -> float:
+        return len(self.video.frames_THWC) / self.fps
+
+
+def image_scores(video: Video) -> dict[str, object]:
+    """The fields of :class:`Measured` that compare pictures with the truth."""
+    clip = video.clip
+    pair = (video.frames_THWC, clip.frames_THWC)
+    return {
+        "psnr_T": image.psnr(*pair, clip.masks_THW),
+        "ssim_T": image.ssim(*pair, clip.masks_THW),
+        "grid": tuple(artefacts.grid_energy(frames, clip.masks_THW) for frames in pair),
+        "border": tuple(artefacts.border_gradient(frames, clip.masks_THW) for frames in pair),
+    }
+
+
+def eye_blinks(face: Face, settings: params.Blink) -> dict[str, list[Blink]]:
+    """Blinks on the measured trace; frames without a face are interpolated for DinoMan's detector."""
+    trace = face.ear_T
+    known = np.flatnonzero(np.isfinite(trace))
+    filled = np.interp(np.arange(len(trace)), known, trace[known]) if len(known) else np.zeros(0)
+    robust = find_blinks(trace, **settings.model_dump()) if len(known) else []
+    return {"blinks": dinoman_blinks(filled), "blinks_robust": robust}
+
+
+def _r(m: Measured, requested: Array | NDArray[np.float32]) -> Array:
+    return correlation.sums(requested, m.face.mouth_T)
+
+
+def _ear(m: Measured) -> Array:
+    return np.asarray(m.video.clip.ear_T2, np.float64).mean(1)
+
+
+def _one(value: float | None) -> Array:
+    return np.array([np.nan if value is None else value, 1.0])
+
+
+def _confidence(found: Sync | None) -> Array:
+    return _one(found.confidence if found else None)
+
+
+# Each score's sums in one clip, and the statistic of the sums over clips.
+SUMS: dict[str, tuple[Sums, Callable[[Array], Array]]] = {
+    "ear_r": (lambda m: correlation.sums(_ear(m), m.face.ear_T), correlation.pearson),
+    "ear_mae": (lambda m: correlation.absolute_error(_ear(m), m.face.ear_T), mean_of),
+    "mouth_r": (lambda m: _r(m, m.video.mouth_given), correlation.pearson),
+    "mouth_r_dlib": (lambda m: _r(m, mouth_opening(m.video.sound.landmarks_TL2)), correlation.pearson),
+    "mouth_r_own": (lambda m: _r(m, m.video.mouth_own), correlation.pearson),
+    "sync_confidence": (lambda m: _confidence(m.sync), mean_of),
+    "sync_distance": (lambda m: _one(m.sync.distance if m.sync else None), mean_of),
+    "sync_in_time": (lambda m: _one(float(abs(m.sync.offset) <= 1) if m.sync else None), mean_of),
+    "sync_confidence_other": (lambda m: _confidence(m.sync_other), mean_of),
+    "sync_confidence_own": (lambda m: _confidence(m.sync_own), mean_of),
+    "blinks_per_s": (lambda m: np.array([len(m.blinks), m.seconds]), mean_of),
+    "blinks_per_s_robust": (lambda m: np.array([len(m.blinks_robust), m.seconds]), mean_of),
+    "detection_rate": (lambda m: np.array([m.face.detected_T.sum(), len(m.face.detected_T)]), mean_of),
+    "psnr_mask": (lambda m: np.array([m.psnr_T.sum(), len(m.psnr_T)]), mean_of),
+    "ssim_mask": (lambda m: np.array([m.ssim_T.sum(), len(m.ssim_T)]), mean_of),
+    "checkerboard": (lambda m: np.array(m.grid), mean_of),
+    "ghost_edge": (lambda m: np.array(m.border), mean_of),
+}
+
+
+def clip_scores(m: Measured) -> dict[str, float | None]:
+    """The scores that one clip has by itself; None where undefined."""
+    values = {name: float(statistic(sums(m))) for name, (sums, statistic) in SUMS.items()}
+    values["sync_offset"] = float(m.sync.offset) if m.sync else np.nan
+    return {name: value if np.isfinite(value) else None for name, value in values.items()}
+
+
+def all_scores(measured: Sequence[Measured], settings: params.Metrics) -> dict[str, dict[str, Score]]:
+    """Every score for each split, with its interval."""
+    found: dict[str, dict[str, Score]] = {}
+    for split in SPLITS:
+        chosen = [m for m in measured if split in ("all", m.video.split)]
+        for name, score in _scores(chosen, settings).items():
+            found.setdefault(name, {})[split] = score
+    return found
+
+
+def _scores(chosen: Sequence[Measured], settings: params.Metrics) -> dict[str, Score]:
+    how: Any = {"resamples": settings.bootstrap, "confidence": settings.confidence, "seed": settings.seed}
+    speakers = [m.video.speaker for m in chosen]
+    found: dict[str, Score] = {}
+    for name, (sums, statistic) in SUMS.items():
+        rows = [sums(m) for m in chosen]
+        found[name] = bootstrap(rows, statistic, speakers=speakers, **how) if rows else NOTHING
+    for name in ("blinks", "blinks_robust"):
+        lengths = [durations(getattr(m, name), m.fps) for m in chosen]
+        suffix = name.removeprefix("blinks")
+        found[f"blink_duration_s{suffix}"] = bootstrap_median(lengths, speakers=speakers, **how)
+    for name, attribute in (("fd_frame", "frame_TE"), ("fd_mask", "mask_TE"), ("fd_video", "video_NE")):
+        made, truth = ([getattr(x, attribute) for x in side] for side in _both(chosen))
+        found[name] = frechet.with_interval(made, truth, confidence=settings.confidence)
+        found[f"{name}_extrapolated"] = frechet.with_interval(
+            made, truth, confidence=settings.confidence, extrapolate=True
+        )
+        found[f"{name}_floor"] = frechet.floor(truth, speakers, confidence=settings.confidence, seed=settings.seed)
+    return found
+
+
+def _both(chosen: Sequence[Measured]) -> tuple[list[Distances], list[Distances]]:
+    return [m.made for m in chosen], [m.truth for m in chosen]

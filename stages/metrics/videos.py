@@ -1,0 +1,140 @@
+"""A method's videos of the test clips, each with the clip itself and the one whose audio was given. T frames, H, W."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from stages import corpus, landmarks, media
+from stages.corpus import Clip
+from stages.errors import ClipError, InputError
+from stages.geometry import ear, mouth_opening
+from stages.params import Params
+
+TEST_SPLITS = ("test_seen", "test_unseen")
+RAW_TRUTH = "truth.parquet"
+
+
+@dataclass(frozen=True)
+class Video:
+    """One video to score. ``clip`` is the truth at the video's size; ``sound`` the clip whose audio was given."""
+
+    split: str
+    speaker: str
+    sentence: str
+    emotion: str
+    level: str
+    clip: Clip
+    sound: Clip
+    frames_THWC: NDArray[np.uint8]
+    mouth_own: NDArray[np.float32]  # opening of the clip itself: the rendered truth where there is one, else dlib's
+    mouth_given: NDArray[np.float32]  # of the clip whose audio was given
+
+    @property
+    def other_audio(self) -> bool:
+        """Whether another clip's audio was given."""
+        return self.sound.name != self.clip.name
+
+
+@dataclass(frozen=True)
+class Face:
+    """What dlib measures on a video: (T,) each, NaN where it finds no face."""
+
+    ear_T: NDArray[np.float64]  # mean of both eyes
+    mouth_T: NDArray[np.float64]
+    detected_T: NDArray[np.bool_]
+
+
+def read(data: Path, method: str, settings: Params) -> list[Video]:
+    """All videos of a method, in order of clip.
+
+    Raises:
+        InputError: a video is missing, damaged, or of another length or size than its clip's.
+    """
+    tests = corpus.index(data, TEST_SPLITS).set_index("clip")
+    if tests.empty:
+        raise InputError(data / "index.parquet", "no test clip", "see index.* in params.yaml")
+    size, fps = settings.network.size, settings.mask.fps
+    clips = {
+        str(name): corpus.load(data, str(row.shard), str(name), size=size, dilation=settings.mask.dilation)
+        for name, row in tests.iterrows()
+    }
+    mouths = {
+        name: mouth_truth(data / "raw" / f"{tests.loc[name, 'shard']}.tar", clip, fps) for name, clip in clips.items()
+    }
+    videos = []
+    for name in sorted(clips):
+        clip = clips[name]
+        row = tests.loc[name]
+        path = data / "samples" / method / f"{row['shard']}.tar"
+        listing = {entry["clip"]: entry for entry in media.tar_json(path)}
+        if name not in listing:
+            raise InputError(path, f"no video of {name}", "delete it and run 'snakemake --cores all'")
+        frames = _frames(path, name, fps, clip.frames_THWC.shape)
+        given = listing[name]["audio_clip"]
+        facts = {key: str(row[key]) for key in ("split", "speaker", "sentence", "emotion", "level")}
+        videos.append(
+            Video(
+                **facts,
+                clip=clip,
+                sound=clips[given],
+                frames_THWC=frames,
+                mouth_own=mouths[name],
+                mouth_given=mouths[given],
+            )
+        )
+    return videos
+
+
+def _frames(path: Path, clip: str, fps: float, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    try:
+        frames = media.decode(media.read_tar_member(path, f"{clip}.mp4"), fps=fps, clip=clip)
+    except ClipError as error:
+        raise InputError(path, str(error), "delete it and run 'snakemake --cores all'") from None
+    if frames.shape != shape:
+        problem = f"the video of {clip} is {frames.shape} (frames, height, width, colours), its clip {shape}"
+        raise InputError(path, problem, "delete it and run 'snakemake --cores all'")
+    return frames
+
+
+def mouth_truth(raw: Path, clip: Clip, fps: float) -> NDArray[np.float32]:
+    """The clip's mouth opening on the time base k/fps, (T,): as it was rendered (0 … 1), else as dlib measures it."""
+    if RAW_TRUTH in media.tar_names(raw):
+        table = pq.read_table(
+            io.BytesIO(media.read_tar_member(raw, RAW_TRUTH)), columns=["clip", "time_s", "mouth_open"]
+        )
+        for row in table.to_pylist():
+            if row["clip"] == clip.name:
+                times = np.arange(len(clip.frames_THWC)) / fps
+                return np.interp(times, row["time_s"], row["mouth_open"]).astype(np.float32)
+    return mouth_opening(clip.landmarks_TL2).astype(np.float32)
+
+
+def measure(frames_THWC: NDArray[np.uint8], upscale: int) -> Face:
+    """Eyes and mouth by dlib on every frame, enlarged ``upscale`` times (cubic); each frame is detected afresh."""
+    height, width = (upscale * side for side in frames_THWC.shape[1:3])
+    found = [
+        landmarks.detect_landmarks(cv2.resize(frame, (width, height), interpolation=cv2.INTER_CUBIC))
+        for frame in frames_THWC
+    ]
+    points = np.stack([np.full((68, 2), np.nan) if p is None else p for p in found])
+    return Face(
+        np.asarray(ear(points).mean(1)), np.asarray(mouth_opening(points)), np.array([p is not None for p in found])
+    )
+
+
+def another(videos: Sequence[Video], index: int) -> Clip | None:
+    """A test clip whose audio was not given to video ``index``: the next of another speaker and sentence; None if none is."""
+    own = videos[index]
+    ring = [videos[(index + step) % len(videos)] for step in range(1, len(videos))]
+    for video in ring:
+        if video.speaker != own.speaker and video.sentence != own.sentence and video.clip.name != own.sound.name:
+            return video.clip
+    return None
