@@ -97,6 +97,7 @@ def update(dvc_yaml: Path, root: Path = ROOT) -> None:
 
     yaml = YAML()
     yaml.preserve_quotes, yaml.width = True, 1000
+    yaml.indent(mapping=2, sequence=4, offset=2)
     document = yaml.load(dvc_yaml.read_text())
     stages = document["stages"]
     lists = {name: code(name, root) for name in stages if name != "in_step"}

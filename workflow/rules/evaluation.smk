@@ -44,10 +44,7 @@ rule metrics:
         clips=CLIPS,
         raw=OWNED["download"],
         judges=[path for path in OWNED["judges"] if path.endswith(".safetensors")],
-        samples=[
-            f"{DATA}/samples/{{method}}/{shard}.tar" for shard in PARAMS.corpus.shards
-        ],
-        truth=OWNED["sample@truth"],
+        samples=[f"{DATA}/samples/{{method}}/{shard}.tar" for shard in PARAMS.corpus.shards],
         tracking=ancient("logs/tracking_ready"),
     output:
         scores=f"{DATA}/metrics/{{method}}.json",
@@ -62,7 +59,15 @@ rule metrics:
         mem_mb=4000,
         runtime=480,
     params:
-        cfg=settings("metrics", "methods.{method}.kind", "methods.{method}.audio"),
+        cfg=settings(
+            "metrics",
+            "blink",
+            "mask.fps",
+            "mask.dilation",
+            "network.size",
+            "methods.{method}.kind",
+            "methods.{method}.audio",
+        ),
     message:
         "metrics {wildcards.method}"
     shell:

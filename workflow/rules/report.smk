@@ -7,12 +7,8 @@ rule report:
         code=code("report"),
         clips=CLIPS,
         raw=OWNED["download"],
-        metrics=[
-            path for method in PARAMS.methods for path in OWNED[f"metrics@{method}"]
-        ],
-        samples=[
-            path for method in PARAMS.methods for path in OWNED[f"sample@{method}"]
-        ],
+        metrics=[path for method in PARAMS.methods for path in OWNED[f"metrics@{method}"]],
+        samples=[path for method in PARAMS.methods for path in OWNED[f"sample@{method}"]],
         models=[path for method in PARAMS.trained for path in OWNED[f"train@{method}"]],
         judges=OWNED["judges"],
         expert=OWNED["expert"],
@@ -29,11 +25,7 @@ rule report:
             category="Report",
             labels={"page": "claims"},
         ),
-        [
-            path
-            for path in OWNED["report"]
-            if not path.endswith(("index.html", "claims.csv"))
-        ],
+        [path for path in OWNED["report"] if not path.endswith(("index.html", "claims.csv"))],
     log:
         "logs/report.log",
     benchmark:

@@ -1,0 +1,94 @@
+"""The settings: presets are valid, the schema is current, and messages name key, value and what is allowed."""
+
+from __future__ import annotations
+
+import copy
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from stages import params
+from stages.errors import ParameterError
+from workflow.sources import ROOT
+
+PRESETS = sorted((ROOT / "presets").glob("*.yaml"))
+DEMO = yaml.safe_load((ROOT / "presets" / "demo.yaml").read_text())
+
+
+@pytest.mark.parametrize("path", PRESETS, ids=lambda path: path.stem)
+def test_presets_are_valid_and_named_by_their_run(path: Path) -> None:
+    assert params.load(path).run == path.stem
+
+
+def test_params_yaml_is_a_preset() -> None:
+    assert (ROOT / "params.yaml").read_bytes() in [path.read_bytes() for path in PRESETS]
+
+
+def test_schema_is_current(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "stages.params", "--schema", str(tmp_path / "schema.json")]
+    subprocess.run(command, cwd=ROOT, check=True)
+    committed = ROOT / "workflow" / "schemas" / "params.schema.json"
+    assert (tmp_path / "schema.json").read_text() == committed.read_text(), (
+        "python -m stages.params --schema workflow/schemas/params.schema.json"
+    )
+
+
+def edited(**values: Any) -> dict[str, Any]:
+    """The demo's settings with ``section__key=value`` changed; ``None`` removes the key."""
+    raw = copy.deepcopy(DEMO)
+    for name, value in values.items():
+        *path, last = name.split("__")
+        place = raw
+        for part in path:
+            place = place[part]
+        if value is None:
+            del place[last]
+        else:
+            place[last] = value
+    return raw
+
+
+@pytest.mark.parametrize(
+    ("raw", "message"),
+    [
+        (edited(mask__fps=0), "mask.fps is 0; allowed: input should be greater than 0"),
+        (edited(train__steps="few"), "train.steps is 'few'; allowed: input should be a valid integer"),
+        (edited(train__steps=None), "train.steps is missing; add it"),
+        (edited(train__step=3), "train.step is not a setting"),
+        (
+            edited(diffusion__schedule="sine"),
+            "diffusion.schedule is 'sine'; allowed: input should be 'linear' or 'cosine'",
+        ),
+        (edited(run="My Run"), "run is 'My Run'; allowed: string should match pattern"),
+        (edited(corpus__shards=["ada", "ada"]), "each shard must be listed once"),
+        (
+            edited(index__unseen_speakers=["nobody"]),
+            "index.unseen_speakers names ['nobody'], which corpus.shards lacks",
+        ),
+        (
+            edited(trained=["full"]),
+            "the methods that are made from models/<their own name> are ['full', 'no_blink', 'no_mask']",
+        ),
+        (edited(methods__truth=None), "methods needs truth"),
+        (edited(methods__full__made_from="raw"), "methods"),
+        (edited(train__learning_rate=float("nan")), "train.learning_rate"),
+        ([], "the file"),
+    ],
+)
+def test_messages_name_key_value_and_what_is_allowed(raw: Any, message: str) -> None:
+    with pytest.raises(ParameterError) as caught:
+        params.validate(raw)
+    assert str(caught.value).startswith("params.yaml: ")
+    assert message in str(caught.value)
+
+
+def test_no_file_and_no_yaml(tmp_path: Path) -> None:
+    with pytest.raises(ParameterError, match="no such file; run from the project's root"):
+        params.load(tmp_path / "params.yaml")
+    (tmp_path / "params.yaml").write_text("a: [")
+    with pytest.raises(ParameterError, match="not valid YAML"):
+        params.load(tmp_path / "params.yaml")

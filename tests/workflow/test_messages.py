@@ -1,0 +1,69 @@
+"""Mistakes are told in one line that names the value and what is allowed, before anything runs."""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+from conftest import Project
+
+pytestmark = pytest.mark.workflow
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("patch: 2 ", "patch: 3 ", "network.patch is 3; allowed: input should be 1, 2 or 4"),
+        ("  batch: 25", "  batch: many", "sample.batch is 'many'; allowed: input should be a valid integer"),
+        ("  eta: 0.0", "  eta: 1.5", "sample.eta is 1.5; allowed: input should be less than or equal to 1"),
+        ("  eta: 0.0", "  etta: 0.0", "sample.etta is not a setting; remove it or correct its name"),
+        (
+            "unseen_speakers: [kira]",
+            "unseen_speakers: [kora]",
+            "index.unseen_speakers names ['kora'], which corpus.shards lacks",
+        ),
+        ("made_from: models/no_blink", "made_from: models/half", "methods.no_blink.made_from is 'models/half'"),
+    ],
+)
+def test_a_bad_parameter(fresh: Project, old: str, new: str, expected: str) -> None:
+    fresh.edit(old, new)
+    message = fresh.run("snakemake", "--dry-run", fails=True)
+    assert expected in message
+    assert "Traceback" not in message
+
+
+def test_a_setting_on_the_command_line(fresh: Project) -> None:
+    message = fresh.run("snakemake", "--dry-run", "--config", "run=other", fails=True)
+    assert "--config has no effect on the stages, which read params.yaml" in message
+
+
+def test_use_refuses_to_lose_edits(fresh: Project) -> None:
+    assert "allowed: demo, smoke" in fresh.run("python", "-m", "workflow.use", "nothing", fails=True)
+    fresh.run("python", "-m", "workflow.use", "demo")
+    assert fresh.read("params.yaml") == fresh.read("presets/demo.yaml")
+    fresh.edit("bootstrap: 500", "bootstrap: 501")
+    assert "would be lost" in fresh.run("python", "-m", "workflow.use", "smoke", fails=True)
+    assert b"bootstrap: 501" in fresh.read("params.yaml")
+
+
+def test_one_bad_clip_is_reported_and_the_others_go_on(fresh: Project) -> None:
+    """A folder of one's own: a good clip, one that is empty, one that is no video."""
+    fresh.run("python", "-m", "stages.download", "--shard", "ada", "--out", "rendered.tar")
+    folder = fresh.root / "videos" / "ada"
+    folder.mkdir()
+    subprocess.run(["tar", "-xf", "rendered.tar", "-C", str(folder)], cwd=fresh.root, check=True)
+    for other in ("clips.json", "truth.parquet"):
+        (folder / other).unlink(missing_ok=True)
+    (folder / "empty.mp4").write_bytes(b"")
+    (folder / "text.mp4").write_text("no video")
+    fresh.edit("source: rendered", "source: folder")
+    fresh.edit("shards: [ada, bela, kira]", "shards: [ada]")
+    fresh.edit("unseen_speakers: [kira]", "unseen_speakers: []")
+    fresh.snakemake("data/smoke/index.parquet")
+    import pyarrow.parquet as pq
+
+    rows = pq.read_table(fresh.root / "data/smoke/index.parquet").to_pylist()
+    status = {row["clip"]: row["status"] for row in rows}
+    assert status["ada_empty"] != "ok"
+    assert status["ada_text"] != "ok"
+    assert sum(value == "ok" for value in status.values()) == 3

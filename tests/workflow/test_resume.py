@@ -1,0 +1,53 @@
+"""A run that was killed with SIGKILL goes on by the same command, and ends with the same bytes as one that was not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from conftest import Project, kill_when
+
+pytestmark = pytest.mark.workflow
+
+WEIGHTS = "data/smoke/models/full/model.safetensors"
+LOG = "logs/train/full.log"
+
+
+def go_on(project: Project, *args: str) -> dict[str, int]:
+    """What ``make reproduce`` does."""
+    project.run("python", "-m", "workflow.lock")
+    return project.snakemake(*args)
+
+
+def test_a_data_stage(smoke: Project) -> None:
+    faces = smoke.root / "data/smoke/faces/ada.parquet"
+    uninterrupted = faces.read_bytes()
+    faces.unlink()
+    running = smoke.start("snakemake", "--cores", "1", "data/smoke/faces/ada.parquet")
+    log = smoke.root / "logs/mask/ada.log"
+    before = log.stat().st_mtime
+    kill_when(running, lambda: log.stat().st_mtime > before)
+    assert not faces.exists()
+    go_on(smoke)
+    assert faces.read_bytes() == uninterrupted
+    assert smoke.changed() == []
+    assert smoke.to_do() == {}
+
+
+def test_training(smoke: Project) -> None:
+    smoke.edit("  steps: 4\n  batch: 1", "  steps: 60\n  batch: 1")
+    smoke.snakemake(WEIGHTS)
+    uninterrupted = [smoke.read(path) for path in outputs()]
+    for path in outputs():
+        (smoke.root / path).unlink()
+    running = smoke.start("snakemake", "--cores", "1", WEIGHTS)
+    states = smoke.root / "data/smoke/resume/train/full"
+    kill_when(running, lambda: any(states.glob("*.pt")))
+    assert not Path(smoke.root / WEIGHTS).exists()
+    go_on(smoke, WEIGHTS)
+    assert [smoke.read(path) for path in outputs()] == uninterrupted
+
+
+def outputs() -> list[str]:
+    folder = WEIGHTS.rsplit("/", 1)[0]
+    return [f"{folder}/{name}" for name in ("model.safetensors", "config.json", "curves.csv")]
