@@ -24,43 +24,43 @@ class Kind:
 
 
 KINDS: dict[str, Kind] = {
-    "fd_video": Kind(
-        "video distance",
-        "↓",
-        2,
-        "Fréchet distance of windows of frames, in the corpus's own video encoder (FVD's form)",
-    ),
-    "fd_frame": Kind(
-        "frame distance", "↓", 2, "Fréchet distance of frames, in the corpus's own frame encoder (FID's form)"
-    ),
-    "fd_mask": Kind("in-mask distance", "↓", 2, "the same, with everything outside the mask blanked"),
-    "blinks_per_s": Kind("blinks/s", "", 2, "blinks a second, counted on dlib's landmarks of the video"),
-    "blink_duration_s": Kind("blink duration (s)", "", 2, "median duration of a blink"),
-    "sync_confidence": Kind(
-        "sync confidence",
-        "↑",
-        2,
-        "median minus least distance over time shifts, by the corpus's sync judge (LSE-C's form)",
-    ),
-    "sync_distance": Kind("sync distance", "↓", 2, "least distance over time shifts, by the same judge (LSE-D's form)"),
-    "ear_r": Kind("eyelid r", "↑", 3, "correlation over a clip of the requested and the measured eye aspect ratio"),
+    "fd_video": Kind("video distance", "↓", 2, "Fréchet distance of short windows in the corpus’s video encoder (FVD’s form)"),
+    "fd_frame": Kind("frame distance", "↓", 2, "Fréchet distance of frames in the corpus’s frame encoder (FID’s form)"),
+    "fd_mask": Kind("in-mask distance", "↓", 2, "the same, of the hull of the face alone"),
+    "sync_confidence": Kind("sync confidence", "↑", 2, "of the corpus’s sync judge: median minus least distance (LSE-C’s form)"),
+    "sync_distance": Kind("sync distance", "↓", 2, "least distance over shifts, by the same judge (LSE-D’s form)"),
+    "sync_in_time": Kind("in time", "↑", 2, "share of clips whose best shift is at most one frame"),
+    "sync_confidence_other": Kind("sync confidence, another’s audio", "", 2, "of the same videos with audio that was not given"),
+    "sync_confidence_own": Kind("sync confidence, own audio", "", 2, "with the clip’s own audio, where another’s was given"),
+    "ear_r": Kind("eyelid r", "↑", 3, "correlation of the requested and the measured eye aspect ratio"),
+    "ear_mae": Kind("eyelid error", "↓", 3, "mean absolute error of the eye aspect ratio"),
     "mouth_r": Kind("mouth r", "↑", 3, "correlation of the mouth opening with that of the clip whose audio was given"),
-    "mouth_r_own": Kind(
-        "mouth r, own audio", "", 3, "correlation of the mouth opening with that of the clip's own video"
-    ),
+    "mouth_r_dlib": Kind("mouth r, by dlib", "↑", 3, "the same against dlib’s landmarks of that clip’s true video"),
+    "mouth_r_own": Kind("mouth r, own clip", "", 3, "correlation with the clip’s own true opening, whatever audio was given"),
+    "blinks_per_s": Kind("blinks/s", "", 2, "by the detector that the paper’s numbers come from"),
+    "blink_duration_s": Kind("blink duration (s)", "", 2, "median, by the same detector"),
+    "blinks_per_s_robust": Kind("blinks/s, robust", "", 2, "by a threshold with hysteresis relative to the clip’s open eyes"),
+    "blink_duration_s_robust": Kind("blink duration (s), robust", "", 2, "median, by the same detector"),
     "detection_rate": Kind("faces found", "↑", 3, "share of frames in which dlib finds a face"),
     "psnr_mask": Kind("PSNR in mask (dB)", "↑", 2, "peak signal-to-noise ratio to the true frames inside the mask"),
     "ssim_mask": Kind("SSIM in mask", "↑", 3, "structural similarity to the true frames inside the mask"),
-    "leak_r2": Kind(
-        "mask leak R²", "↓", 3, "mouth opening predicted from mask and visible pixels alone, held-out clips"
-    ),
-    "checkerboard": Kind("checkerboard", "↓", 3, "energy at the pixel-unshuffle period, over that of the true frames"),
-    "ghost_edge": Kind("ghost edge", "↓", 3, "gradient along the mask's border, over that of the true frames"),
+    "checkerboard": Kind("checkerboard", "", 3, "energy of the 2-pixel grid inside the mask, over that of the true frames"),
+    "ghost_edge": Kind("ghost edge", "", 3, "gradient on the mask’s border, over that of the true frames"),
+    "leak_r2": Kind("mask leak R²", "↓", 3, "of the mouth opening, read from mask and visible pixels, on held-out clips"),
+    "leak_r2_within": Kind("mask leak R², within a clip", "↓", 3, "the same with each clip’s mean removed"),
+}  # fmt: skip
+SUFFIXES = {
+    "_extrapolated": ("at n → ∞", "extrapolated in 1/n, which takes the small-sample bias out"),
+    "_floor": ("floor", "truth against truth, one half of the speakers against the other: what is as good as it gets"),
 }
 
 
 def kind(name: str) -> Kind:
     """How a score is shown; one the catalogue lacks is shown under its own name."""
+    for suffix, (title, meaning) in SUFFIXES.items():
+        base = KINDS.get(name.removesuffix(suffix))
+        if name.endswith(suffix) and base:
+            return Kind(f"{base.title}, {title}", base.better, base.digits, meaning)
     return KINDS.get(name) or Kind(name.replace("_", " "), "", 3, "see the metrics stage")
 
 

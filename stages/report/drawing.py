@@ -111,7 +111,7 @@ def inline_picture(path: Path, quality: int = 86) -> str:
     return data_uri(out.getvalue(), "image/webp")
 
 
-def text_image(text: str, width: int, height: int, *, size: int = 12, align: str = "left", ink: str = LABEL) -> Picture:
+def text_image(text: str, width: int, height: int, *, size: int = 13, align: str = "left", ink: str = LABEL) -> Picture:
     """A line of text on nothing, (height, width, 4) RGBA."""
     image = Image.new("RGBA", (width, height), (0, 0, 0, 0))
     face = font_manager.findfont(font_manager.FontProperties(family="DejaVu Sans"))
@@ -127,7 +127,7 @@ def sheet(rows: list[tuple[str, list[Picture]]], heads: list[str], *, gap: int =
     line = 22
     parts = []
     if heads:
-        parts.append(_row([text_image(head, width, line, size=11, align="centre") for head in heads], columns, gap))
+        parts.append(_row([text_image(head, width, line, size=12, align="centre") for head in heads], columns, gap))
     for name, pictures in rows:
         whole = columns * (width + gap) - gap
         if name:

@@ -15,7 +15,7 @@ from stages.report.drawing import Picture
 from stages.report.results import SPLIT_TITLES, Method, Results
 
 GREY = 148  # of what the network does not see
-SIDE = 128  # pixels of a face in a sheet
+SIDE = 112  # pixels of a face in a sheet
 
 
 def enlarge(frame_HWC: Picture, side: int = SIDE) -> Picture:
@@ -98,14 +98,14 @@ def speakers(results: Results, path: Path) -> None:
 
 
 def traces(results: Results, clips: list[str], path: Path) -> None:
-    """Eyelids and mouth, requested against measured on the generated video; a column a clip."""
+    """Eyelids as requested and mouth as on the true video, against the generated video, by dlib; a column a clip."""
     with drawing.style():
         figure = Figure(figsize=(3.6 * len(clips), 4.2), layout="constrained")
         axes = figure.subplots(2, len(clips), squeeze=False, sharey="row")
         for column, clip in enumerate(clips):
             eye, mouth = axes[:, column]
-            _pair(eye, results, clip, "ear", ("full", "no_blink"))
-            _pair(mouth, results, clip, "mouth", ("full",))
+            _lines(eye, results, clip, "ear", results.methods["full"].trace(clip, "ear_requested"), "requested")
+            _lines(mouth, results, clip, "mouth", results.methods["truth"].trace(clip, "mouth_measured"), "true video")
             eye.set_title(clip)
             mouth.set_xlabel("seconds")
         axes[0, 0].set_ylabel("eye aspect ratio")
@@ -115,15 +115,15 @@ def traces(results: Results, clips: list[str], path: Path) -> None:
         drawing.save(figure, path)
 
 
-def _pair(axis: Axes, results: Results, clip: str, signal: str, methods: tuple[str, ...]) -> None:
+def _lines(axis: Axes, results: Results, clip: str, signal: str, wanted: NDArray[np.float64], name: str) -> None:
+    """What is wanted, and what is measured on the videos of the full model and of the one without the blink signal."""
     fps = results.params.mask.fps
-    requested = results.methods["full"].trace(clip, f"{signal}_requested")
-    axis.plot(np.arange(len(requested)) / fps, requested, color=drawing.colour("truth"), lw=1.6, label="requested")
-    for name in methods:
-        if name in results.methods:
-            measured = results.methods[name].trace(clip, f"{signal}_measured")
-            title = results.methods[name].entry.title
-            axis.plot(np.arange(len(measured)) / fps, measured, color=drawing.colour(name), lw=1.1, label=title)
+    axis.plot(np.arange(len(wanted)) / fps, wanted, color=drawing.colour("truth"), lw=2.0, label=name)
+    for method in ("full", "no_blink") if signal == "ear" else ("full",):
+        if method in results.methods:
+            measured = results.methods[method].trace(clip, f"{signal}_measured")
+            title = results.methods[method].entry.title
+            axis.plot(np.arange(len(measured)) / fps, measured, color=drawing.colour(method), lw=1.1, label=title)
 
 
 def curves(results: Results, path: Path) -> None:

@@ -87,7 +87,8 @@ def described(results: Results, shown: list[str]) -> dict[str, Figure]:
             "traces",
             True,
             "Line charts of eyelids and mouth, requested and measured",
-            "Eyelids and mouth over two clips: requested (grey), and measured by dlib on the generated video.",
+            "Eyelids and mouth over two clips, measured by dlib on the generated video. Grey: the eye aspect ratio that was "
+            "requested, and the mouth of the true video.",
         ),
         Figure("intervals", True, "Scores with intervals", f"Scores with their {confidence:.0%} intervals."),
         Figure(

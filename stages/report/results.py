@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from stages import corpus, media, params, tracking
+from stages import corpus, media, params, tables, tracking
 from stages.errors import HifiDiffError, InputError
 from stages.params import Params
 
@@ -103,7 +103,7 @@ def read(data: Path, settings: Params) -> Results:
             name=name,
             entry=entry,
             document=_json(data / "metrics" / f"{name}.json"),
-            clips=_parquet(data / "metrics" / f"{name}.parquet"),
+            clips=tables.read(data / "metrics" / f"{name}.parquet", tables.METRICS).to_pandas().set_index("clip"),
             curves=_csv(models / "curves.csv") if trained else None,
             config=_json(models / "config.json") if trained else None,
             key=tracking.key(data, name, "metrics", params=settings),
@@ -155,13 +155,6 @@ def _json(path: Path) -> dict[str, Any]:
 def _csv(path: Path) -> pd.DataFrame:
     try:
         return pd.read_csv(path)
-    except FileNotFoundError:
-        raise _missing(path) from None
-
-
-def _parquet(path: Path) -> pd.DataFrame:
-    try:
-        return pd.read_parquet(path).set_index("clip").sort_index()
     except FileNotFoundError:
         raise _missing(path) from None
 

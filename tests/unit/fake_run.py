@@ -31,6 +31,8 @@ SCORES = {
     "blink_duration_s": {"truth": 0.28, "full": 0.26, "no_mask": 0.2, "other_audio": 0.26},
     "psnr_mask": {"full": 27.1, "no_blink": 26.5, "no_mask": 21.4, "other_audio": 24.9},
     "leak_r2": {"truth": 0.04},
+    "leak_r2_within": {"truth": 0.02},
+    "fd_frame_floor": {"full": 2.0},
     "checkerboard": {"full": 1.1, "no_mask": 1.3},
     "ghost_edge": {"full": 1.2},
 }
@@ -215,8 +217,7 @@ def _scored(
             }
         )
     path = data / "metrics" / f"{method}.parquet"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pd.DataFrame(rows).to_parquet(path)
+    tables.write(path, tables.METRICS, rows)
     if record:
         tracking.record_scores(data, method, params=params, scores=document(method, params))
     else:
