@@ -90,13 +90,25 @@ def with_interval(
     return Score(float(value), float(value - reach), float(value + reach), total)
 
 
-def floor(
+def halves(features: Sequence[Features]) -> Score:
+    """The truth-against-truth floor: distance of the clips' first halves from their second halves.
+
+    The same people at other moments. n is the number of features in a half, so that this floor overstates the bias of a
+    distance of all features; distances of different n are not comparable beyond that.
+    """
+    cut = [(x[: len(x) // 2], x[len(x) // 2 : 2 * (len(x) // 2)]) for x in features]
+    if sum(len(a) for a, _ in cut) < 2:
+        return NOTHING
+    a, b = (np.concatenate(side) for side in zip(*cut, strict=True))
+    return Score(distance(a, b), None, None, len(a))
+
+
+def between_groups(
     features: Sequence[Features], groups: Sequence[str], *, confidence: float, seed: int, repeats: int = 20
 ) -> Score:
-    """Distance of one set's two halves, no group (speaker) in both: what two samples of the truth differ by.
+    """Distance of one set's two halves, no group (speaker) in both: what two samples of other people differ by.
 
-    The mean over random halvings; low and high are the halvings' quantiles. n is the number of features in a half: about
-    half of the distance's own, so that the floor overstates the bias of the distance it stands beside.
+    The mean over random halvings; low and high are the halvings' quantiles. n is the mean number of features in a half.
     """
     names = sorted(set(groups))
     if len(names) < 2:
@@ -105,8 +117,8 @@ def floor(
     values, sizes = [], []
     for _ in range(repeats):
         one = set(rng.permutation(np.array(names))[: len(names) // 2])
-        halves = [[x for x, g in zip(features, groups, strict=True) if (g in one) == side] for side in (True, False)]
-        a, b = (np.concatenate(half) for half in halves)
+        sides = [[x for x, g in zip(features, groups, strict=True) if (g in one) == side] for side in (True, False)]
+        a, b = (np.concatenate(side) for side in sides)
         if min(len(a), len(b)) < 2:
             return NOTHING
         values.append(distance(a, b))

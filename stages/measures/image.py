@@ -23,7 +23,7 @@ def psnr(a_THWC: Frames, b_THWC: Frames, masks_THW: NDArray[np.bool_]) -> Array:
     """Peak signal-to-noise ratio of the masked pixels of each frame, (T,) dB; NaN where a mask is empty, inf where equal."""
     error: Array = ((a_THWC.astype(np.float64) - b_THWC) ** 2).mean(-1)
     with np.errstate(divide="ignore"):
-        return 10 * np.log10(PEAK**2 / _masked_mean(error, masks_THW))
+        return np.asarray(10 * np.log10(PEAK**2 / _masked_mean(error, masks_THW)), np.float64)
 
 
 def ssim(a_THWC: Frames, b_THWC: Frames, masks_THW: NDArray[np.bool_]) -> Array:

@@ -141,7 +141,10 @@ def _scores(chosen: Sequence[Measured], settings: params.Metrics) -> dict[str, S
         found[f"{name}_extrapolated"] = frechet.with_interval(
             made, truth, confidence=settings.confidence, extrapolate=True
         )
-        found[f"{name}_floor"] = frechet.floor(truth, speakers, confidence=settings.confidence, seed=settings.seed)
+        found[f"{name}_floor"] = frechet.halves(truth)
+        found[f"{name}_speakers"] = frechet.between_groups(
+            truth, speakers, confidence=settings.confidence, seed=settings.seed
+        )
     return found
 
 

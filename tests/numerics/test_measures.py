@@ -1,0 +1,179 @@
+"""Correlation, intervals, image, sync, leak and artefact measures on cases with a known answer."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stages.measures import artefacts, correlation, image, leak
+from stages.measures.intervals import bootstrap, bootstrap_median, mean_of
+from stages.measures.sync import distances, sync
+
+
+def test_pooled_correlation_ignores_differences_between_clips() -> None:
+    rng = np.random.default_rng(0)
+    x = [rng.normal(size=50) for _ in range(6)]
+    offset = [(a + 100 * i, 3 * a - 50 * i) for i, a in enumerate(x)]
+    assert correlation.pooled(offset) == pytest.approx(1)
+    between_only = [(rng.normal(size=200) + 100 * i, rng.normal(size=200) + 100 * i) for i in range(6)]
+    assert abs(correlation.pooled(between_only)) < 0.1
+
+
+def test_correlation_matches_numpy_on_one_clip_and_leaves_nan_out() -> None:
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=80)
+    y = x + rng.normal(size=80)
+    expected = np.corrcoef(x, y)[0, 1]
+    assert correlation.pooled([(x, y)]) == pytest.approx(expected, rel=1e-12)
+    gap = np.concatenate([y, [np.nan] * 5])
+    assert correlation.pooled([(np.concatenate([x, np.ones(9)]), gap)]) == pytest.approx(expected, rel=1e-12)
+
+
+def test_correlation_of_a_constant_is_undefined() -> None:
+    assert np.isnan(correlation.pooled([(np.ones(20), np.arange(20.0))]))
+    assert np.isnan(correlation.sums([1.0, 2.0], [1.0, 2.0])).all()
+
+
+def test_absolute_error() -> None:
+    total, count = correlation.absolute_error([0, 1, np.nan], [0.5, 1, 3])
+    assert (total, count) == (0.5, 2)
+
+
+def test_bootstrap_interval_covers_a_known_mean() -> None:
+    """Speakers with their own level, two clips each: the 90 % interval by speaker covers the mean of all in 80 to 97 of 100."""
+    hits = 0
+    for draw in range(100):
+        rng = np.random.default_rng([3, draw])
+        level = np.repeat(rng.normal(size=20), 2)
+        rows = np.column_stack([level + 0.1 * rng.normal(size=40), np.ones(40)])
+        speakers = [f"s{i // 2}" for i in range(40)]
+        score = bootstrap(rows, mean_of, speakers=speakers, resamples=300, confidence=0.9, seed=draw)
+        assert score.low is not None
+        assert score.high is not None
+        hits += score.low <= 0 <= score.high
+    assert 80 <= hits <= 97
+
+
+def test_bootstrap_edges() -> None:
+    how = {"resamples": 50, "confidence": 0.95, "seed": 0}
+    nothing = bootstrap([[np.nan, 1.0]], mean_of, speakers=["a"], **how)  # type: ignore[arg-type]
+    assert (nothing.value, nothing.n) == (None, 0)
+    one = bootstrap([[2.0, 1.0]], mean_of, speakers=["a"], **how)  # type: ignore[arg-type]
+    assert (one.value, one.low) == (2.0, None)
+    median = bootstrap_median([[1.0, 3.0], [], [2.0]], speakers=["a", "b", "c"], **how)  # type: ignore[arg-type]
+    assert median.value == 2.0
+    assert median.n == 3
+    assert bootstrap_median([[]], speakers=["a"], **how).value is None  # type: ignore[arg-type]
+
+
+def test_psnr_and_ssim_see_the_mask_only() -> None:
+    rng = np.random.default_rng(2)
+    truth = rng.integers(0, 200, (3, 32, 32, 3), dtype=np.uint8)
+    mask = np.zeros((3, 32, 32), bool)
+    mask[:, 8:24, 8:24] = True
+    made = truth.copy()
+    made[:, :4] = 255
+    assert np.isinf(image.psnr(made, truth, mask)).all()
+    made[mask] += 10
+    np.testing.assert_allclose(image.psnr(made, truth, mask), 20 * np.log10(255 / 10))
+    np.testing.assert_allclose(image.ssim(truth, truth, mask), 1)
+    assert (image.ssim(made, truth, mask) < 1).all()
+    assert np.isnan(image.psnr(made, truth, np.zeros_like(mask))).all()
+
+
+def test_ssim_of_a_constant_shift_is_analytic() -> None:
+    a, b = np.full((1, 24, 24, 3), 100, np.uint8), np.full((1, 24, 24, 3), 120, np.uint8)
+    c1 = (0.01 * 255) ** 2
+    expected = (2 * 100 * 120 + c1) / (100**2 + 120**2 + c1)
+    assert image.ssim(a, b, np.ones((1, 24, 24), bool))[0] == pytest.approx(expected, rel=1e-9)
+
+
+def test_hull_crops_hide_what_is_outside() -> None:
+    frames = np.full((2, 32, 32, 3), 10, np.uint8)
+    mask = np.zeros((2, 32, 32), bool)
+    mask[0, 4:20, 10:18] = True
+    frames[0][~mask[0]] = 200
+    crops = image.hull_crops(frames, mask, 16)
+    assert set(np.unique(crops[0])) == {10, 128}
+    assert (crops[1] == 128).all()
+
+
+@given(shift=st.integers(-10, 10))
+@settings(max_examples=10, deadline=None)
+def test_sync_finds_the_shift(shift: int) -> None:
+    rng = np.random.default_rng(4)
+    sound = rng.normal(size=(90, 16))
+    found = sync(sound[20:70], sound[20 - shift : 70 - shift])
+    assert found is not None
+    assert found.offset == shift
+    assert found.distance == pytest.approx(0, abs=1e-4)
+    assert found.confidence > 4
+
+
+def test_sync_distances_against_the_plain_formula() -> None:
+    rng = np.random.default_rng(5)
+    video, audio = rng.normal(size=(40, 8)), rng.normal(size=(42, 8))
+    padded = np.pad(audio[:40], ((15, 15), (0, 0)))
+    expected = [np.mean([np.linalg.norm(video[t] - padded[t + s] + 1e-6) for t in range(40)]) for s in range(31)]
+    np.testing.assert_allclose(distances(video, audio, pad=True), expected, rtol=1e-12)
+    np.testing.assert_allclose(distances(video, audio)[15], expected[15], rtol=1e-12)
+    assert sync(video[:12], audio) is None
+
+
+@pytest.mark.parametrize("leaking", [True, False])
+def test_planted_leak_is_found(leaking: bool) -> None:
+    """A mask that is a little taller where the mouth is open tells the opening; a still one doesn't."""
+    rng = np.random.default_rng(6)
+
+    def clip() -> tuple[np.ndarray, np.ndarray]:
+        opening = 0.2 + 0.2 * np.sin(rng.uniform(0.2, 0.6) * np.arange(40) + rng.uniform(0, 6))
+        y, x = np.mgrid[:64, :64]
+        centre = 32 + np.cumsum(rng.normal(size=40) * 0.3)
+        tall = 16 + (6 * opening if leaking else 0 * opening)
+        masks = ((y - 34) / tall[:, None, None]) ** 2 + ((x - centre[:, None, None]) / 12) ** 2 < 1
+        frames = np.clip(rng.normal(120, 8, (40, 64, 64, 3)) + rng.uniform(-30, 30), 0, 255).astype(np.uint8)
+        return leak.visible(frames, masks, 24), opening
+
+    train, held = [clip() for _ in range(16)], [clip() for _ in range(6)]
+    x, y = map(list, zip(*train, strict=True))
+    held_x, held_y = map(list, zip(*held, strict=True))
+    for change in (list, leak.centred):
+        targets = change(held_y)
+        predicted = leak.predict(change(x), change(y), change(held_x), components=64)
+        found = leak.r2(np.sum([leak.sums(a, b) for a, b in zip(targets, predicted, strict=True)], 0))
+        assert found > 0.8 if leaking else found < 0.1
+
+
+def test_r2_of_the_mean_is_zero() -> None:
+    y = np.arange(10.0)
+    assert leak.r2(leak.sums(y, np.full(10, y.mean()))) == pytest.approx(0)
+    assert leak.r2(leak.sums(y, y)) == pytest.approx(1)
+
+
+def test_checkerboard_is_seen_and_texture_is_not() -> None:
+    rng = np.random.default_rng(7)
+    truth = rng.integers(60, 180, (2, 64, 64, 3), dtype=np.uint8)
+    mask = np.ones((2, 64, 64), bool)
+    y, x = np.mgrid[:64, :64]
+    plain = artefacts.grid_energy(truth, mask)
+    for pattern in ((x + y) % 2, x % 2, y % 2):
+        grid = np.clip(truth + 16.0 * (2 * pattern - 1)[..., None], 0, 255).astype(np.uint8)
+        assert artefacts.grid_energy(grid, mask) > 5 * plain
+    other = rng.integers(60, 180, truth.shape, dtype=np.uint8)
+    assert artefacts.grid_energy(other, mask) == pytest.approx(plain, rel=0.2)
+
+
+def test_ghost_edge_is_seen_at_the_border_alone() -> None:
+    truth = np.full((1, 64, 64, 3), 100, np.uint8)
+    truth[:] += np.arange(64, dtype=np.uint8)[:, None]
+    mask = np.zeros((1, 64, 64), bool)
+    mask[:, 16:48, 16:48] = True
+    pasted = truth.copy()
+    pasted[mask] += 20
+    inside = truth.copy()
+    inside[:, 24:40, 24:40] += 20
+    true = artefacts.border_gradient(truth, mask)
+    assert artefacts.border_gradient(pasted, mask) > 3 * true
+    assert artefacts.border_gradient(inside, mask) == pytest.approx(true)
