@@ -122,30 +122,16 @@ def front(sheet: Sheet, who: Identity, style: Style) -> Array:
     return cap * (1 - hole) * smoothstep((style.side_end + 1 - sheet.y_HW) / fade)
 
 
-def beard(sheet: Sheet, who: Identity, face: Array) -> list[tuple[Array, float]]:
-    """Masks of the beard with their opacities."""
+def beard(sheet: Sheet, who: Identity, face: Array) -> tuple[Array, float] | None:
+    """Mask of the beard with its opacity. Short ones only: dlib takes the edge of a dense beard for the chin or the lip."""
     kind = who.cast.beard
     if kind == "none":
-        return []
+        return None
     rng = np.random.default_rng(who.texture + 3)
     grain = np.clip(0.9 + 0.10 * noise(face.shape, 0.9, rng) + 0.06 * noise(face.shape, 5, rng), 0, 1)
-    m, w, n = who.mouth_y, who.mouth_width, who.nose_y
-    top = m - who.lip_upper
-    lip = mirrored([(0, n + 13), (7, n + 12), (w * 0.8, m - 10), (w + 4, m - 2), (w + 3, m + 5), (w * 0.7, top + 0.5), (0, top - 1)])
-    moustache = sheet.fill(lip, 0.9)
-    if kind == "moustache":
-        return [(moustache * grain, 0.9)]
-    around = sheet.fill(
-        mirrored(
-            [
-                (0, n + 12), (w * 0.7, n + 14), (w + 7, m - 2), (w + 14, m + 2), (who.cheek - 13, 48), (who.cheek - 1, 18),
-                (who.cheek + 20, 60), (40, who.chin_y + 30), (0, who.chin_y + 30),
-            ]
-        ),
-        3.0,
-    )  # fmt: skip
-    bare = sheet.blob(0, m + 3, w * 0.68, 7.5)
+    m, w, chin = who.mouth_y, who.mouth_width, who.chin_y
+    cheeks = [(w * 0.7, who.nose_y + 14), (w + 7, m - 3), (w + 14, m + 2), (who.cheek - 13, 48), (who.cheek - 1, 18)]
+    around = sheet.fill(mirrored([(0, who.nose_y + 12), *cheeks, (who.cheek + 20, 60), (40, chin + 30), (0, chin + 30)]), 3.0)
+    bare = sheet.blob(0, m + 2, w * 0.68, 7.0)
     mask = np.clip(around * face * (1 - smoothstep(bare * 1.6 - 0.25)), 0, 1)
-    if kind == "stubble":
-        return [(np.maximum(mask, moustache * 0.8) * grain, 0.3)]
-    return [(np.maximum(mask, moustache) * grain, 0.84)]
+    return mask * grain, 0.3 if kind == "stubble" else 0.55

@@ -24,7 +24,7 @@ class Cast:
     hair: str  # one of HAIR_STYLES
     hair_colour: int  # index into HAIRS
     glasses: bool = False
-    beard: str = "none"  # none, stubble, moustache, full
+    beard: str = "none"  # none, stubble, short
 
 
 SKINS: tuple[Colour, ...] = (
@@ -49,10 +49,10 @@ FOR_WOMEN, FOR_MEN = ("bob", "long", "waves", "bun", "fringe", "curls"), ("crop"
 # The demo's speakers, cast by hand for variety; any other name is cast by its hash. All else is drawn for everyone.
 CAST = {
     "ada": Cast(True, 1, "bob", 2), "bela": Cast(False, 2, "parted", 1, beard="stubble"), "cleo": Cast(True, 4, "curls", 0),
-    "dara": Cast(True, 0, "long", 3), "emil": Cast(False, 1, "crop", 4, glasses=True), "finn": Cast(False, 0, "parted", 3, beard="full"),
-    "gaia": Cast(True, 3, "bun", 1, glasses=True), "hugo": Cast(False, 5, "crop", 0, beard="moustache"),
+    "dara": Cast(True, 0, "long", 3), "emil": Cast(False, 1, "crop", 4, glasses=True), "finn": Cast(False, 0, "parted", 3, beard="short"),
+    "gaia": Cast(True, 3, "bun", 1, glasses=True), "hugo": Cast(False, 5, "crop", 0, beard="stubble"),
     "iris": Cast(True, 1, "fringe", 0), "jona": Cast(True, 5, "waves", 0), "kira": Cast(True, 2, "waves", 4),
-    "levi": Cast(False, 3, "shaved", 0, beard="full"),
+    "levi": Cast(False, 3, "shaved", 0, beard="short"),
 }  # fmt: skip
 
 
@@ -105,7 +105,7 @@ def rng_of(seed: int, *names: str) -> np.random.Generator:
 def _cast(rng: np.random.Generator) -> Cast:
     woman = bool(rng.random() < 0.5)
     hair = str(rng.choice(FOR_WOMEN if woman else FOR_MEN))
-    beard = "none" if woman else str(rng.choice(["none", "stubble", "moustache", "full"]))
+    beard = "none" if woman else str(rng.choice(["none", "stubble", "short"]))
     glasses = bool(rng.random() < 0.2)
     return Cast(woman, int(rng.integers(len(SKINS))), hair, int(rng.integers(len(HAIRS))), glasses, beard)
 

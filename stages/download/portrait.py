@@ -164,8 +164,11 @@ def paint_head(who: Identity, scale: float) -> tuple[Sheet, Array]:
     sheet.over(skin_colour(who, diffuse), face)
     sheet.colour_HW3 += (0.085 * gloss * face)[..., None] * light_tint(who)
     _skin_details(sheet, who, face)
-    for mask, opacity in hair.beard(sheet, who, face):
-        sheet.blend(hair.strands(sheet, who, hair.STYLES["long"]) * 0.8 * (0.4 + 0.6 * diffuse[..., None]), mask * opacity)
+    beard = hair.beard(sheet, who, face)
+    if beard is not None:
+        mask, opacity = beard
+        base = 0.35 * hair.strands(sheet, who, hair.STYLES["long"]) + 0.5 * np.asarray(who.hair, np.float32)
+        sheet.blend(base * (0.4 + 0.6 * diffuse[..., None]), mask * opacity)
     cap = hair.front(sheet, who, style)
     shadow = np.roll(sheet.soft(cap, 3.5), int(4 * scale), 0) * face
     sheet.tint([0.66, 0.56, 0.54], 0.75 * shadow)
@@ -207,7 +210,7 @@ def _glasses(sheet: Sheet, who: Identity) -> tuple[NDArray[np.uint8], tuple[int,
         layer.over([1, 1, 1], 0.05 * lens)
         shine = layer.fill(np.array([(-12, -14), (-5, -15), (-16, 14), (-20, 8)]) + [side * x, 4], 1.5)
         layer.over([1, 1, 1], 0.06 * shine * lens)
-        layer.over(frame, layer.stroke(rim, 1.0, 0.25, closed=True))
+        layer.over(frame, 0.85 * layer.stroke(rim, 0.9, 0.25, closed=True))
         arm = [(side * (x + half_w - 1), -3), (side * (who.cheek + 1), -6), (side * (who.cheek + 8), -5)]
         layer.over(frame, layer.stroke(arm, 1.4, 0.25))
     layer.over(frame, layer.stroke([(-(x - half_w) - 1, 0), (0, -3), (x - half_w + 1, 0)], 1.2, 0.25))
