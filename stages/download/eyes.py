@@ -28,7 +28,7 @@ class EyePainter:
         self.upper_open = self.base - UPPER * who.eye_open * (1 - a**2.3) ** 0.8
         self.lower_open = self.base + LOWER * who.eye_open * (1 - np.abs(self.t - 0.1 * (1 - self.t**2)) ** 2.2)
         self.meeting = self.base + CLOSED * who.eye_open * (1 - self.t**2)
-        self.lash = np.asarray(who.hair, np.float32) * 0.3 + np.array([0.03, 0.02, 0.02], np.float32)
+        self.lash = np.asarray(who.hair, np.float32) * 0.15 + np.array([0.03, 0.02, 0.02], np.float32)
         self.deep = np.asarray(who.skin, np.float32) * np.array([0.55, 0.40, 0.36], np.float32) * light
 
     def _edge(self, distance: Array) -> Array:
@@ -43,11 +43,19 @@ class EyePainter:
         out = self._lid(skin_HW3, upper, opening)
         ball = self._edge(y - upper) * self._edge(lower - y) * np.clip((lower - upper) * self.scale * 0.5, 0, 1)
         out += (self._ball(upper, lower, gaze) - out) * ball[..., None]
-        thick = ((1.15 if who.cast.woman else 0.85) + 0.9 * (1 - opening)) * (1 + 0.35 * self.t) * (0.55 + 0.45 * (1 - self.t**2))
+        thick = (
+            ((1.15 if who.cast.woman else 0.85) + 0.9 * (1 - opening))
+            * (1 + 0.35 * self.t)
+            * (0.55 + 0.45 * (1 - self.t**2))
+        )
         line = np.exp(-(((y - upper + 0.3) / np.maximum(thick, 0.3)) ** 2)) * (1 - self.far)
         out += (self.lash - out) * (0.92 * line)[..., None]
         if who.cast.woman:  # a small wing of lashes past the outer corner
-            wing = np.exp(-(((y - upper + 1.2 + 2.2 * np.clip(self.t - 0.7, 0, 1)) / 0.9) ** 2)) * smoothstep((self.t - 0.45) * 3) * (1 - self.far)
+            wing = (
+                np.exp(-(((y - upper + 1.2 + 2.2 * np.clip(self.t - 0.7, 0, 1)) / 0.9) ** 2))
+                * smoothstep((self.t - 0.45) * 3)
+                * (1 - self.far)
+            )
             out += (self.lash - out) * (0.55 * wing)[..., None]
         rim = np.exp(-(((y - lower - 0.3) / 0.7) ** 2)) * (1 - self.t**4) * (1 - self.far)
         out += (self.deep - out) * (0.5 * rim)[..., None]
@@ -82,5 +90,7 @@ class EyePainter:
         shade = 1 - 0.5 * np.exp(-np.clip(y - upper, 0, None) / 2.2) - 0.12 * np.exp(-np.clip(lower - y, 0, None) / 1.2)
         out *= shade[..., None] * self.light
         sx, sy = cx + 2.3 * np.sign(who.key[0]), cy - 2.4
-        spark = self._edge(1.35 - np.hypot(x - sx, y - sy)) + 0.35 * self._edge(0.9 - np.hypot(x - 2 * cx + sx, y - cy - 2.4))
+        spark = self._edge(1.35 - np.hypot(x - sx, y - sy)) + 0.35 * self._edge(
+            0.9 - np.hypot(x - 2 * cx + sx, y - cy - 2.4)
+        )
         return out + (1 - out) * (0.9 * np.clip(spark, 0, 1))[..., None]

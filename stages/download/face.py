@@ -9,7 +9,6 @@ from collections.abc import Iterator
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from stages.download.eyes import EyePainter
 from stages.download.motion import Motion
@@ -66,10 +65,13 @@ class Renderer:
         below = smoothstep((who.chin_y + 40 - y) / 24)
         return (down * side * edge * below).astype(np.float32)
 
-    def frame(self, motion: Motion, number: int) -> NDArray[np.uint8]:
+    def frame(self, motion: Motion, number: int) -> Array:
         """Frame ``number`` of a motion, (height, width, 3) RGB."""
         viseme = Viseme(
-            *(float(getattr(motion, name)[number]) for name in ("mouth_open", "jaw_open", "spread", "round", "tongue", "tuck", "press"))
+            *(
+                float(getattr(motion, name)[number])
+                for name in ("mouth_open", "jaw_open", "spread", "round", "tongue", "tuck", "press")
+            )
         )
         self._drop_jaw(viseme.jaw)
         self._paint(self.mouth_window, self.mouth.paint(self._skin(self.mouth_window), viseme))
@@ -84,7 +86,7 @@ class Renderer:
             self.head[place] = over(layer, self.head[place])
         return self._compose(motion, number)
 
-    def frames(self, motion: Motion) -> Iterator[NDArray[np.uint8]]:
+    def frames(self, motion: Motion) -> Iterator[Array]:
         """All frames of a motion, each (height, width, 3) uint8 RGB."""
         return (self.frame(motion, number) for number in range(len(motion.yaw)))
 
@@ -112,14 +114,20 @@ class Renderer:
             skin = self._skin(window)
             self._paint(window, skin + (self.brow_colour - skin) * moved[..., None])
 
-    def _compose(self, motion: Motion, number: int) -> NDArray[np.uint8]:
+    def _compose(self, motion: Motion, number: int) -> Array:
         """Room, body, turned head."""
         unit = self.portrait.unit
         shift = motion.shift_T2[number] * unit
         sway = np.array([[1, 0, 0.45 * shift[0]], [0, 1, 0.3 * shift[1]]], np.float32)
         top = int(0.55 * self.height)
         picture = self.portrait.room_HW3.copy()
-        body = cv2.warpAffine(self.portrait.body_HW4[top:], sway, (self.width, self.height - top), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        body = cv2.warpAffine(
+            self.portrait.body_HW4[top:],
+            sway,
+            (self.width, self.height - top),
+            flags=cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_REPLICATE,
+        )
         picture[top:] = over(body, picture[top:])
         map_x, map_y = self._turn(motion, number)
         head = cv2.remap(self.head, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
@@ -157,9 +165,10 @@ class Renderer:
         return cv2.warpAffine(coarse, matrix, (self.width, self.height), flags=flags)
 
 
-def over(layer_HW4: NDArray[np.uint8], below: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def over(layer_HW4: Array, below: Array) -> Array:
     """A premultiplied layer over a picture (RGB) or another premultiplied layer (RGBA)."""
     channels = below.shape[-1]
     rest = cv2.merge([255 - layer_HW4[..., 3]] * channels)
-    return cv2.add(np.ascontiguousarray(layer_HW4[..., :channels]), cv2.multiply(np.ascontiguousarray(below), rest, scale=1 / 255))
-
+    return cv2.add(
+        np.ascontiguousarray(layer_HW4[..., :channels]), cv2.multiply(np.ascontiguousarray(below), rest, scale=1 / 255)
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stages.download.identity import Identity
 from stages.download.paint import Array, Sheet, mirrored, noise, smoothstep
@@ -61,18 +62,14 @@ def strands(sheet: Sheet, who: Identity, style: Style) -> Array:
     return (base * shade + (base * 0.8 + 0.06) * 0.55 * gloss[..., None]).astype(np.float32)
 
 
-def _outline(who: Identity, style: Style, grow: float = 0.0) -> np.ndarray:
-    side = style.side + grow
-    return mirrored(
-        [
-            (0, CROWN_Y - style.top - grow), (34, CROWN_Y + 4 - style.top - grow), (who.forehead * 0.9 + side * 0.6, -74 - style.top * 0.55),
-            (who.forehead + side + 3, -46), (who.cheek + side + 2, -12), (who.cheek + side + 1, min(20, style.side_end)),
-            (who.cheek + side - 1, style.side_end), (0, style.side_end),
-        ]
-    )  # fmt: skip
+def _outline(who: Identity, style: Style) -> NDArray[np.float64]:
+    top, side, end = CROWN_Y - style.top, style.side, style.side_end
+    temple = (who.forehead * 0.9 + side * 0.6, -74 - style.top * 0.55)
+    beside = [(who.forehead + side + 3, -46), (who.cheek + side + 2, -12), (who.cheek + side + 1, min(20, end))]
+    return mirrored([(0, top), (34, top + 4), temple, *beside, (who.cheek + side - 1, end), (0, end)])
 
 
-def _wavy(sheet: Sheet, points: np.ndarray, size: float, who: Identity) -> Array:
+def _wavy(sheet: Sheet, points: NDArray[np.float64], size: float, who: Identity) -> Array:
     """Fill an outline, its edge made uneven by ``size`` units."""
     mask = sheet.fill(points)
     if not size:
@@ -85,7 +82,7 @@ def _wavy(sheet: Sheet, points: np.ndarray, size: float, who: Identity) -> Array
 def back(sheet: Sheet, who: Identity, style: Style, inset: float = 0.0) -> Array | None:
     """Mask of the hair behind the face, or None; ``inset`` makes it smaller."""
     if who.cast.hair == "bun":
-        return np.maximum(sheet.fill(mirrored([(0, -134), (17, -128), (22, -112), (14, -96), (0, -92)])), 0)
+        return sheet.fill(mirrored([(0, -134), (17, -128), (22, -112), (14, -96), (0, -92)]))
     if not style.length:
         return None
     side = who.cheek + style.side - inset
@@ -103,18 +100,16 @@ def back(sheet: Sheet, who: Identity, style: Style, inset: float = 0.0) -> Array
 def front(sheet: Sheet, who: Identity, style: Style) -> Array:
     """Mask of the hair in front of the face: a cap less the opening for the face."""
     cap = _wavy(sheet, _outline(who, style), style.wave, who)
-    line, free = style.line, style.opening
-    low = style.side_end + 60
-    right, left = line + 9 + max(style.sweep, 0), line + 9 - min(style.sweep, 0) * 0
-    edge = who.cheek - 3 + free
+    line, free, sweep, end = style.line, style.opening, style.sweep, style.side_end
+    short, low = end < 30, end + 60
+    edge, brow = who.cheek - 3 + free, who.forehead - 2 + free
+    beside = [(edge, 4), (edge - (0 if short else 3), end * 0.6), (edge + (1 if short else -8), end), (edge * 0.9, low)]
     opening = [
-        (style.part * 0.9, line - (4 if style.sweep else 0)), (who.forehead * 0.45, line + 1 + style.sweep * 0.15), (who.forehead * 0.8, right),
-        (who.forehead - 2 + free, -26), (edge, 4), (edge - (3 if style.side_end > 30 else 0), style.side_end * 0.6),
-        (edge + 1 if style.side_end < 30 else edge - 8, style.side_end), (edge * 0.9, low), (0, low + 10), (-edge * 0.9, low),
-        (-edge - 1 if style.side_end < 30 else -edge + 8, style.side_end), (-edge + (3 if style.side_end > 30 else 0), style.side_end * 0.6), (-edge, 4),
-        (-who.forehead + 2 - free, -26), (-who.forehead * 0.8, left + style.sweep), (-who.forehead * 0.45, line + 1 + style.sweep * 0.6),
+        (style.part * 0.9, line - (4 if sweep else 0)), (who.forehead * 0.45, line + 1 + sweep * 0.15),
+        (who.forehead * 0.8, line + 9 + sweep), (brow, -26), *beside, (0, low + 10), *[(-x, y) for x, y in beside[::-1]],
+        (-brow, -26), (-who.forehead * 0.8, line + 9 + sweep), (-who.forehead * 0.45, line + 1 + sweep * 0.6),
     ]  # fmt: skip
-    hole = sheet.soft(sheet.fill(opening), 0.7 if style.side_end > 30 else 1.4)
+    hole = sheet.soft(sheet.fill(opening), 1.4 if short else 0.7)
     if who.cast.hair in ("crop", "shaved", "curls"):
         rng = np.random.default_rng(who.texture + 2)
         hole = smoothstep((sheet.soft(hole, 1.6) - 0.5 + 0.12 * noise(hole.shape, 2.0, rng)) * 2.2 + 0.5)
@@ -131,7 +126,9 @@ def beard(sheet: Sheet, who: Identity, face: Array) -> tuple[Array, float] | Non
     grain = np.clip(0.9 + 0.10 * noise(face.shape, 0.9, rng) + 0.06 * noise(face.shape, 5, rng), 0, 1)
     m, w, chin = who.mouth_y, who.mouth_width, who.chin_y
     cheeks = [(w * 0.7, who.nose_y + 14), (w + 7, m - 3), (w + 14, m + 2), (who.cheek - 13, 48), (who.cheek - 1, 18)]
-    around = sheet.fill(mirrored([(0, who.nose_y + 12), *cheeks, (who.cheek + 20, 60), (40, chin + 30), (0, chin + 30)]), 3.0)
+    around = sheet.fill(
+        mirrored([(0, who.nose_y + 12), *cheeks, (who.cheek + 20, 60), (40, chin + 30), (0, chin + 30)]), 3.0
+    )
     bare = sheet.blob(0, m + 2, w * 0.68, 7.0)
     mask = np.clip(around * face * (1 - smoothstep(bare * 1.6 - 0.25)), 0, 1)
     return mask * grain, 0.3 if kind == "stubble" else 0.55

@@ -55,7 +55,9 @@ def mouth(segments: list[Segment], times_T: Array, effort: float) -> dict[str, A
     weight = np.array([phone.lips for phone in phones])[place]
     width = COARTICULATION_S / STEP_S
     total = blend(weight, width)
-    stress = np.array([1.0 if segment.stressed or not phone.vowel else 0.85 for segment, phone in zip(segments, phones, strict=True)])
+    stress = np.array(
+        [1.0 if segment.stressed or not phone.vowel else 0.85 for segment, phone in zip(segments, phones, strict=True)]
+    )
     tracks = {}
     for name in MOUTH_FIELDS:
         target = np.array([float(getattr(phone, name)) for phone in phones])
@@ -91,9 +93,13 @@ def smoothstep(x: Array) -> Array:
 
 
 def blink_times(seconds: float, rate: float, rng: np.random.Generator) -> list[float]:
-    """Onsets of blinks in a clip: a renewal process (gamma of shape 3, so fewer empty clips than Poisson) with a dead time."""
+    """Onsets of blinks in a clip: a renewal process (gamma of shape 3, so fewer empty clips than Poisson) with a dead time.
+
+    No blink is cut by the clip's ends, so a clip holds a little less than ``rate`` a second.
+    """
     mean = max(1 / rate - REFRACTORY_S, 0.1)
-    onset, onsets = -rng.uniform(0, 1 / rate), []
+    onset = -rng.uniform(0, 1 / rate)
+    onsets: list[float] = []
     while True:
         onset += REFRACTORY_S + rng.gamma(3.0, mean / 3.0)
         if onset > seconds - 0.3:
@@ -144,7 +150,9 @@ def saccades(times_T: Array, rng: np.random.Generator) -> Array:
     return gaze
 
 
-def move(segments: list[Segment], times_T: Array, *, blink_rate: float, effort: float, rng: np.random.Generator) -> Motion:
+def move(
+    segments: list[Segment], times_T: Array, *, blink_rate: float, effort: float, rng: np.random.Generator
+) -> Motion:
     """Draw a clip's motion. ``effort`` is how widely the speaker opens the mouth, about 1."""
     lips = mouth(segments, times_T, effort)
     beat = accents(segments, times_T, rng)

@@ -45,7 +45,12 @@ def lips(who: Identity, mouth: Viseme, x: Array) -> Lips:
     arch = (1 - a ** (2.3 - 0.3 * mouth.round)) ** (0.8 - 0.3 * mouth.round)
     gap = who.gap * mouth.gap
     fold = mouth.press * (1 - 0.5 * mouth.round)
-    line = who.mouth_y + 0.30 * who.jaw_drop * mouth.jaw * a**2 - 0.8 * max(mouth.spread, 0) * a**2 + 0.9 * np.exp(-((t / 0.22) ** 2)) * (1 - mouth.gap)
+    line = (
+        who.mouth_y
+        + 0.30 * who.jaw_drop * mouth.jaw * a**2
+        - 0.8 * max(mouth.spread, 0) * a**2
+        + 0.9 * np.exp(-((t / 0.22) ** 2)) * (1 - mouth.gap)
+    )
     inner_upper = line - (0.2 * gap + 1.6 * mouth.tuck) * arch
     inner_lower = line + (0.8 * gap - 0.4 * mouth.tuck) * arch
     stretch = 1 - 0.1 * max(mouth.spread, 0) - 0.12 * mouth.gap
@@ -76,7 +81,9 @@ class MouthPainter:
         out = self._shadows(skin_HW3, curve)
         inside = self._edge(y - curve.inner_upper) * self._edge(curve.inner_lower - y)
         whole = self._edge(y - curve.outer_upper) * self._edge(curve.outer_lower - y) * (np.abs(curve.t) < 0.999)
-        soft = np.clip((y - curve.outer_upper) * self.scale * 0.6 + 0.5, 0, 1) * np.clip((curve.outer_lower - y) * self.scale * 0.4 + 0.5, 0, 1)
+        soft = np.clip((y - curve.outer_upper) * self.scale * 0.6 + 0.5, 0, 1) * np.clip(
+            (curve.outer_lower - y) * self.scale * 0.4 + 0.5, 0, 1
+        )
         out += (self._flesh(curve) - out) * (whole * soft)[..., None]
         opening = inside * np.clip((curve.inner_lower - curve.inner_upper) * self.scale * 0.7, 0, 1)
         out += (self._cavity(curve, mouth) - out) * opening[..., None]
@@ -87,7 +94,11 @@ class MouthPainter:
 
     def _shadows(self, skin: Array, curve: Lips) -> Array:
         """Soft dark below the lower lip and at the corners."""
-        below = np.exp(-(((self.y - curve.outer_lower - 3.5) / 3.0) ** 2)) * (1 - curve.t**2) * (self.y > curve.outer_lower - 3)
+        below = (
+            np.exp(-(((self.y - curve.outer_lower - 3.5) / 3.0) ** 2))
+            * (1 - curve.t**2)
+            * (self.y > curve.outer_lower - 3)
+        )
         return skin * (1 - 0.2 * below[..., None] * np.array([0.8, 1.0, 1.0], np.float32))
 
     def _flesh(self, curve: Lips) -> Array:
@@ -97,9 +108,13 @@ class MouthPainter:
         v = (y - curve.inner_lower) / height
         up = np.clip((curve.inner_upper - y) / np.maximum(curve.inner_upper - curve.outer_upper, 0.3), 0, 1)
         lower = y > (curve.inner_upper + curve.inner_lower) / 2
-        tone = np.where(lower, 1.08 - 0.20 * np.clip(v, 0, 1) ** 2 - 0.25 * np.exp(-np.clip(v, 0, 1) * 7), 0.78 + 0.18 * up)
+        tone = np.where(
+            lower, 1.08 - 0.20 * np.clip(v, 0, 1) ** 2 - 0.25 * np.exp(-np.clip(v, 0, 1) * 7), 0.78 + 0.18 * up
+        )
         tone = (tone + self.creases) * (1 - 0.14 * curve.t**2)
-        shine = 0.20 * np.exp(-(((v - 0.38) / 0.2) ** 2) - ((curve.t + 0.25 * self.who.key[0] * -1) / 0.42) ** 2) * lower
+        shine = (
+            0.20 * np.exp(-(((v - 0.38) / 0.2) ** 2) - ((curve.t + 0.25 * self.who.key[0] * -1) / 0.42) ** 2) * lower
+        )
         shine = shine * (1.0 if self.who.cast.woman else 0.6)
         return self.colour * tone[..., None] + shine[..., None] * self.light
 
@@ -114,11 +129,18 @@ class MouthPainter:
         rise = who.mouth_y + 0.8 * who.gap * mouth.gap + 3.0
         top = rise + (who.mouth_y + 2.0 - rise) * mouth.tongue
         tongue = self._edge(y - top - 9 * t**2) * smoothstep((0.62 - np.abs(t)) * 4)
-        flesh = (0.95 + 0.05 * np.clip((y - top) / 4, 0, 1) - 0.12 * np.exp(-((t / 0.06) ** 2)))[..., None] * np.array([0.66, 0.30, 0.30], np.float32)
+        flesh = (0.95 + 0.05 * np.clip((y - top) / 4, 0, 1) - 0.12 * np.exp(-((t / 0.06) ** 2)))[..., None] * np.array(
+            [0.66, 0.30, 0.30], np.float32
+        )
         out += (flesh * self.light - out) * (0.9 * tongue)[..., None]
         edge = who.mouth_y + 2.8 - 3.2 * mouth.round - 1.8 * t**2 + 0.12 * np.cos(self.x * 1.9)
         teeth = self._edge(edge - y) * smoothstep((0.86 - np.abs(t)) * 5)
-        tooth = 0.62 + 0.28 * smoothstep((y - curve.inner_upper) / 3.5) - 0.30 * t**2 - 0.10 * np.exp(-((np.mod(self.x * 0.302 + 0.5, 1) - 0.5) ** 2) * 160)
+        tooth = (
+            0.62
+            + 0.28 * smoothstep((y - curve.inner_upper) / 3.5)
+            - 0.30 * t**2
+            - 0.10 * np.exp(-((np.mod(self.x * 0.302 + 0.5, 1) - 0.5) ** 2) * 160)
+        )
         out += (tooth[..., None] * np.array([0.97, 0.93, 0.87], np.float32) * self.light - out) * teeth[..., None]
         if mouth.tongue > 0.8:  # the tip comes out below the upper teeth
             tip = (mouth.tongue - 0.8) * 5 * np.exp(-((t / 0.33) ** 4)) * self._edge(y - edge + 1.8)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-Array = NDArray[np.float32]
+Array = NDArray[Any]  # float32 unless said
 
 
 class Sheet:
@@ -17,7 +19,9 @@ class Sheet:
         self.colour_HW3 = np.zeros((height, width, 3), np.float32)
         self.alpha_HW = np.zeros((height, width), np.float32)
         self.x_HW = np.broadcast_to(((np.arange(width) + 0.5 - origin[0]) / scale).astype(np.float32), (height, width))
-        self.y_HW = np.broadcast_to(((np.arange(height) + 0.5 - origin[1]) / scale).astype(np.float32)[:, None], (height, width))
+        self.y_HW = np.broadcast_to(
+            ((np.arange(height) + 0.5 - origin[1]) / scale).astype(np.float32)[:, None], (height, width)
+        )
 
     def fill(self, points: ArrayLike, blur: float = 0.0) -> Array:
         """Mask of a closed smooth curve through the points; ``blur`` in units."""

@@ -6,6 +6,7 @@ Diphthongs, plosives and affricates are made of parts: ``AY`` is ``AA`` gliding 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -33,19 +34,24 @@ class Phone:
     vowel: bool = False
 
 
-def _vowel(ms: float, f1: float, f2: float, f3: float, gap: float, jaw: float, spread: float = 0.0, rounded: float = 0.0) -> Phone:
+def _vowel(
+    ms: float, f1: float, f2: float, f3: float, gap: float, jaw: float, spread: float = 0.0, rounded: float = 0.0
+) -> Phone:
     lips = 1.3 if rounded else 1.1
-    return Phone(ms, f1, f2, f3, voice=1.0, gap=gap, jaw=jaw, spread=spread, round=rounded, tongue=0.25, lips=lips, vowel=True)
+    return Phone(
+        ms, f1, f2, f3, voice=1.0, gap=gap, jaw=jaw, spread=spread, round=rounded, tongue=0.25, lips=lips, vowel=True
+    )
 
 
-def _closure(ms: float, f2: float, f3: float, voice: float, **mouth: float | bool) -> Phone:
-    return Phone(ms, 220, f2, f3, voice=voice, **mouth)  # type: ignore[arg-type]
+def _closure(ms: float, f2: float, f3: float, voice: float, **mouth: Any) -> Phone:
+    return Phone(ms, 220, f2, f3, voice=voice, **mouth)
 
 
-_LABIAL = {"gap": 0.0, "jaw": 0.06, "lips": 2.5, "closed": True}
-_ALVEOLAR = {"gap": 0.2, "jaw": 0.1, "spread": 0.15, "tongue": 0.8, "lips": 0.8}
-_VELAR = {"gap": 0.25, "jaw": 0.2, "lips": 0.35}
-_PALATAL = {"gap": 0.28, "jaw": 0.05, "spread": -0.45, "round": 0.6, "tongue": 0.55, "lips": 1.4}
+_LABIAL: dict[str, Any] = {"gap": 0.0, "jaw": 0.06, "lips": 2.5, "closed": True}
+_ALVEOLAR: dict[str, Any] = {"gap": 0.2, "jaw": 0.1, "spread": 0.15, "tongue": 0.8, "lips": 0.8}
+_SIBILANT: dict[str, Any] = {"gap": 0.22, "jaw": 0.03, "spread": 0.4, "tongue": 0.55}
+_VELAR: dict[str, Any] = {"gap": 0.25, "jaw": 0.2, "lips": 0.35}
+_PALATAL: dict[str, Any] = {"gap": 0.28, "jaw": 0.05, "spread": -0.45, "round": 0.6, "tongue": 0.55, "lips": 1.4}
 
 PHONES = {
     "SIL": Phone(150, 480, 1500, 2500, gap=0.0, jaw=0.0, lips=0.9),
@@ -75,8 +81,8 @@ PHONES = {
     "V": Phone(65, 260, 1150, 2200, voice=0.5, hiss=0.1, hiss_hz=6500, hiss_width=6000, gap=0.1, jaw=0.06, tuck=1.0, lips=2.2),
     "TH": Phone(90, 320, 1400, 2550, hiss=0.16, hiss_hz=6000, hiss_width=5000, gap=0.25, jaw=0.15, tongue=1.0, lips=1.0),
     "DH": Phone(55, 270, 1400, 2550, voice=0.6, hiss=0.06, hiss_hz=6000, hiss_width=5000, gap=0.25, jaw=0.15, tongue=1.0),
-    "S": Phone(100, 320, 1600, 2600, hiss=0.6, hiss_hz=6800, hiss_width=2600, gap=0.22, jaw=0.03, spread=0.4, tongue=0.55),
-    "Z": Phone(80, 260, 1600, 2600, voice=0.45, hiss=0.35, hiss_hz=6800, hiss_width=2600, gap=0.22, jaw=0.03, spread=0.4, tongue=0.55),
+    "S": Phone(100, 320, 1600, 2600, hiss=0.6, hiss_hz=6800, hiss_width=2600, **_SIBILANT),
+    "Z": Phone(80, 260, 1600, 2600, voice=0.45, hiss=0.35, hiss_hz=6800, hiss_width=2600, **_SIBILANT),
     "SH": Phone(105, 320, 1800, 2500, hiss=0.6, hiss_hz=3300, hiss_width=1800, **_PALATAL),
     "ZH": Phone(75, 270, 1800, 2500, voice=0.45, hiss=0.35, hiss_hz=3300, hiss_width=1800, **_PALATAL),
     # closures and releases of plosives

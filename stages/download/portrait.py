@@ -68,7 +68,12 @@ def _relief(sheet: Sheet, who: Identity, radius: Array) -> Array:
     y, x = sheet.y_HW, np.abs(sheet.x_HW)
     ridge = np.clip((y + 12) / (who.nose_y + 12), 0, 1)
     fade = smoothstep((who.nose_y + 11 - y) / 12)
-    z += (5 + (who.nose_high - 8) * ridge**1.6) * np.exp(-((x / (9.5 + 3 * ridge)) ** 2)) * fade * smoothstep((y + 24) / 20)
+    z += (
+        (5 + (who.nose_high - 8) * ridge**1.6)
+        * np.exp(-((x / (9.5 + 3 * ridge)) ** 2))
+        * fade
+        * smoothstep((y + 24) / 20)
+    )
     z += 7 * sheet.blob(0, who.nose_y, 8, 6.5)
     for side in (-1, 1):
         z += 6 * sheet.blob(side * who.nose_width * 0.72, who.nose_y + 3, 4.2, 4.5)
@@ -126,9 +131,17 @@ def _skin_details(sheet: Sheet, who: Identity, face: Array) -> None:
         sheet.tint([0.88, 0.80, 0.80], 0.4 * sheet.blob(side * who.eye_x, 12, 12, 4))
         sheet.tint([0.86, 0.77, 0.74], 0.55 * sheet.blob(side * (who.eye_x - 13), -6, 6, 7))
         x, y, w = side * who.nose_width, who.nose_y, who.nose_width
-        sheet.tint([0.70, 0.56, 0.52], 0.75 * sheet.stroke([(x * 0.9, y - 5), (x * 1.06, y + 1), (x * 0.95, y + 7)], 1.6, 1.2))
-        sheet.blend(np.array(who.skin) * [0.30, 0.18, 0.16], 0.8 * sheet.blob(side * w * 0.46, y + 8.6, 2.9, 1.5, side * -0.25))
-        fold = [(x * 1.18, y + 4), (side * (who.mouth_width + 2), who.mouth_y - 14), (side * (who.mouth_width + 6), who.mouth_y - 2)]
+        sheet.tint(
+            [0.70, 0.56, 0.52], 0.75 * sheet.stroke([(x * 0.9, y - 5), (x * 1.06, y + 1), (x * 0.95, y + 7)], 1.6, 1.2)
+        )
+        sheet.blend(
+            np.array(who.skin) * [0.30, 0.18, 0.16], 0.8 * sheet.blob(side * w * 0.46, y + 8.6, 2.9, 1.5, side * -0.25)
+        )
+        fold = [
+            (x * 1.18, y + 4),
+            (side * (who.mouth_width + 2), who.mouth_y - 14),
+            (side * (who.mouth_width + 6), who.mouth_y - 2),
+        ]
         sheet.tint([0.88, 0.80, 0.78], 0.5 * sheet.stroke(fold, 2.0, 1.8))
     sheet.tint([0.80, 0.68, 0.64], 0.6 * sheet.blob(-8 * who.key[0], who.nose_y + 12, who.nose_width * 0.75, 3.2))
     sheet.tint([1.0, 0.90, 0.89], 0.6 * sheet.blob(0, who.nose_y, 8, 7))
@@ -145,7 +158,7 @@ def _skin_details(sheet: Sheet, who: Identity, face: Array) -> None:
 def paint_head(who: Identity, scale: float) -> tuple[Sheet, Array]:
     """The head's sheet without eyes, brows and mouth, and its depth."""
     left, top, right, bottom = HEAD_BOX
-    size = int(round((right - left) * scale)), int(round((bottom - top) * scale))
+    size = round((right - left) * scale), round((bottom - top) * scale)
     sheet = Sheet(*size, scale, (-left * scale, -top * scale))
     style = hair.STYLES[who.cast.hair]
     colour = hair.strands(sheet, who, style)
@@ -182,13 +195,20 @@ def paint_head(who: Identity, scale: float) -> tuple[Sheet, Array]:
 
 def _neck(sheet: Sheet, who: Identity) -> Array:
     half = 35.0 if who.cast.woman else 43.0
-    return sheet.fill(mirrored([(0, 60), (half, 62), (half - 1, 110), (half, 140), (half + 7, 160), (half + 40, 180), (0, 230)]), 0.6)
+    return sheet.fill(
+        mirrored([(0, 60), (half, 62), (half - 1, 110), (half, 140), (half + 7, 160), (half + 40, 180), (0, 230)]), 0.6
+    )
 
 
 def _brow(sheet: Sheet, who: Identity, side: int) -> tuple[Array, tuple[int, int]]:
     """Alpha of one brow, cut out."""
     x, y, arch, thick = who.eye_x, who.brow_y, who.brow_arch, who.brow_thick
-    upper = [(x - 19, y + 1.5 - thick / 2), (x - 6, y - arch * 0.55 - thick / 2), (x + 7, y - arch - thick * 0.42), (x + 21, y + 2.5)]
+    upper = [
+        (x - 19, y + 1.5 - thick / 2),
+        (x - 6, y - arch * 0.55 - thick / 2),
+        (x + 7, y - arch - thick * 0.42),
+        (x + 21, y + 2.5),
+    ]
     lower = [(x + 8, y - arch + thick * 0.5), (x - 6, y - arch * 0.5 + thick / 2), (x - 19, y + 1.5 + thick / 2)]
     points = np.array(upper + lower) * [side, 1]
     rng = np.random.default_rng(who.texture + 5 + side)
@@ -201,10 +221,24 @@ def _brow(sheet: Sheet, who: Identity, side: int) -> tuple[Array, tuple[int, int
 def _glasses(sheet: Sheet, who: Identity) -> tuple[NDArray[np.uint8], tuple[int, int]]:
     """Thin frames, and a little reflection on the lenses."""
     layer = Sheet(sheet.alpha_HW.shape[1], sheet.alpha_HW.shape[0], sheet.scale, tuple(sheet.origin))
-    frame = np.array([0.36, 0.33, 0.34] if max(who.hair) < 0.5 else [0.52, 0.39, 0.25])  # wire: dark rims hide the eyes from dlib
+    frame = np.array(
+        [0.36, 0.33, 0.34] if max(who.hair) < 0.5 else [0.52, 0.39, 0.25]
+    )  # wire: dark rims hide the eyes from dlib
     half_w, half_h, x = 26.0, 20.5, who.eye_x + 1.5
     for side in (-1, 1):
-        corner = np.array([(-1, -0.35), (-0.75, -0.95), (0, -1), (0.8, -0.95), (1, -0.3), (0.85, 0.55), (0.3, 1), (-0.4, 1), (-0.9, 0.5)])
+        corner = np.array(
+            [
+                (-1, -0.35),
+                (-0.75, -0.95),
+                (0, -1),
+                (0.8, -0.95),
+                (1, -0.3),
+                (0.85, 0.55),
+                (0.3, 1),
+                (-0.4, 1),
+                (-0.9, 0.5),
+            ]
+        )
         rim = corner * [half_w * side, half_h] + [side * x, 6]
         lens = layer.fill(rim)
         layer.over([1, 1, 1], 0.05 * lens)
@@ -226,7 +260,9 @@ def paint_body(who: Identity, width: int, height: int, unit: float) -> NDArray[n
     rng = np.random.default_rng(who.texture + 7)
     style = hair.STYLES[who.cast.hair]
     if style.length > 60:
-        sheet.over(np.array(who.hair) * 0.42, hair.back(sheet, who, style, inset=9))
+        behind = hair.back(sheet, who, style, inset=9)
+        if behind is not None:
+            sheet.over(np.array(who.hair) * 0.42, behind)
     neck = _neck(sheet, who)
     y, x = sheet.y_HW, sheet.x_HW
     light = 0.78 + 0.30 * who.key[0] * x / 45 - 0.16 * (x / 45) ** 2
@@ -236,19 +272,39 @@ def paint_body(who: Identity, width: int, height: int, unit: float) -> NDArray[n
         sheet.tint([0.84, 0.76, 0.73], 0.5 * sheet.stroke([(side * 26, 128), (side * 15, 160), (side * 6, 180)], 4, 3))
     wide = 1.0 if who.cast.woman else 1.12
     half = 35.0 if who.cast.woman else 43.0
-    shoulders = mirrored([(0, 182), (half * 0.75, 172), (half + 8, 158), (78 * wide, 170), (122 * wide, 184), (152 * wide, 214), (160 * wide, 300), (0, 300)])
+    shoulders = mirrored(
+        [
+            (0, 182),
+            (half * 0.75, 172),
+            (half + 8, 158),
+            (78 * wide, 170),
+            (122 * wide, 184),
+            (152 * wide, 214),
+            (160 * wide, 300),
+            (0, 300),
+        ]
+    )
     cloth = sheet.fill(shoulders)
     drop = rng.choice([22.0, 34.0, 14.0])
-    neckline = sheet.fill(mirrored([(0, 166 + drop), (half * 0.5, 162 + drop * 0.75), (half + 2, 158), (half, 130), (0, 120)]))
+    neckline = sheet.fill(
+        mirrored([(0, 166 + drop), (half * 0.5, 162 + drop * 0.75), (half + 2, 158), (half, 130), (0, 120)])
+    )
     cloth = cloth * (1 - neckline)
     folds = 0.045 * noise(y.shape, 26, rng) + 0.02 * noise(y.shape, 7, rng)
     tone = (0.92 + 0.22 * who.key[0] * x / 140 - 0.0022 * np.clip(y - 190, 0, 100) + folds)[..., None]
     sheet.tint([0.72, 0.64, 0.62], sheet.soft(cloth, 3) * neck)
     sheet.over(np.array(who.clothes) * tone * light_tint(who), cloth)
-    collar = sheet.stroke(mirrored([(0, 168 + drop), (half * 0.52, 164 + drop * 0.75), (half + 4, 157)])[:3], 4.5, 0.5) * cloth
+    collar = (
+        sheet.stroke(mirrored([(0, 168 + drop), (half * 0.52, 164 + drop * 0.75), (half + 4, 157)])[:3], 4.5, 0.5)
+        * cloth
+    )
     collar = np.maximum(collar, collar[:, ::-1])
     sheet.tint([0.8, 0.8, 0.8], collar)
-    layer = cv2.resize(np.concatenate([np.clip(sheet.colour_HW3, 0, 1) * sheet.alpha_HW[..., None], sheet.alpha_HW[..., None]], -1), (width, height), interpolation=cv2.INTER_AREA)
+    layer = cv2.resize(
+        np.concatenate([np.clip(sheet.colour_HW3, 0, 1) * sheet.alpha_HW[..., None], sheet.alpha_HW[..., None]], -1),
+        (width, height),
+        interpolation=cv2.INTER_AREA,
+    )
     return np.round(layer * 255).astype(np.uint8)
 
 
@@ -264,7 +320,19 @@ def paint_room(who: Identity, width: int, height: int) -> NDArray[np.uint8]:
         side = rng.choice([-1, 1])
         x, y = side * rng.uniform(95, 230), rng.uniform(-150, 130)
         w, h = rng.uniform(18, 60), rng.uniform(25, 90)
-        shape = sheet.fill([(x - w, y - h), (x, y - h), (x + w, y - h), (x + w, y), (x + w, y + h), (x, y + h), (x - w, y + h), (x - w, y)], rng.uniform(7, 12))
+        shape = sheet.fill(
+            [
+                (x - w, y - h),
+                (x, y - h),
+                (x + w, y - h),
+                (x + w, y),
+                (x + w, y + h),
+                (x, y + h),
+                (x - w, y + h),
+                (x - w, y),
+            ],
+            rng.uniform(7, 12),
+        )
         shade = np.clip(wall * rng.uniform(0.62, 1.3) + rng.normal(0, 0.05, 3), 0, 1)
         sheet.blend(shade, 0.65 * shape)
     for _ in range(int(rng.integers(0, 6))):

@@ -43,7 +43,9 @@ def perform(settings: Rendered, who: identity.Identity, number: int) -> tuple[mo
         timeline, times, blink_rate=settings.blink_rate, effort=who.effort,
         rng=identity.rng_of(settings.seed, "motion", who.name, sentence),
     )  # fmt: skip
-    sound = speech.synthesise(timeline, who.voice, seconds, identity.rng_of(settings.seed, "speech", who.name, sentence))
+    sound = speech.synthesise(
+        timeline, who.voice, seconds, identity.rng_of(settings.seed, "speech", who.name, sentence)
+    )
     return moves, times, sound
 
 

@@ -46,7 +46,7 @@ def control_track(segments: list[Segment], field: str, times: Array, smooth_s: f
 
 def blend(values: Array, width: float) -> Array:
     """Smooth by a normalised raised-cosine window of ``width`` samples; the ends repeat."""
-    half = max(1, int(round(width / 2)))
+    half = max(1, round(width / 2))
     window = np.hanning(2 * half + 3)[1:-1]
     return np.convolve(np.pad(values, half, mode="edge"), window / window.sum(), mode="valid")
 
@@ -125,14 +125,16 @@ def synthesise(segments: list[Segment], voice: Voice, seconds: float, rng: np.ra
     pulses = glottal_source(pitch, rng)
     voiced = fine("voice", 0.03)
     stress = np.interp(times_N, times_K, stress_track(segments, times_K))
-    source = stress * (voiced * pulses + voice.breath * 0.12 * voiced * noise * (pulses > 0) + 0.22 * fine("breath", 0.02) * noise)
+    source = stress * (
+        voiced * pulses + voice.breath * 0.12 * voiced * noise * (pulses > 0) + 0.22 * fine("breath", 0.02) * noise
+    )
     tract = time_varying(source, vocal_tract(segments, voice, times_K))
     hiss_hz = control_track(segments, "hiss_hz", times_K, 0.02) * (0.5 + 0.5 * voice.formants)
     band = resonator(hiss_hz, control_track(segments, "hiss_width", times_K, 0.02))
     hiss = time_varying(lfilter([1, -1], [1], noise), band[:, None]) * fine("hiss", 0.012)
     voiced_part = nasalised(tract, fine("nasal", 0.02))
     sound = voiced_part + 0.3 * _like(hiss, voiced_part)
-    sound = sound[: int(round(seconds * SAMPLE_RATE))]
+    sound = sound[: round(seconds * SAMPLE_RATE)]
     return (PEAK * sound / np.abs(sound).max()).astype(np.float32)
 
 
