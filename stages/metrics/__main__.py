@@ -10,6 +10,7 @@ the corpus's own encoders (stage ``judges``), so that no number here is an FID, 
 from __future__ import annotations
 
 import argparse
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,7 @@ FEATURES = {
     "sync_confidence": "sync confidence, corpus judge",
     "sync_distance": "sync distance, corpus judge",
 }
+PICTURES = 4  # clips of which some frames go to MLflow
 LEAK_STEP, LEAK_SIZE = 2, 32  # every second frame of the training clips; pixels
 
 
@@ -156,7 +158,9 @@ def main() -> None:
         "scores": {name: {split: s.json() for split, s in splits.items()} for name, splits in scores.items()},
     }
     tables.write(place.with_suffix(".parquet"), tables.METRICS, [row(m) for m in results])
-    tracking.record_scores(args.data, args.method, params=settings, scores=document)
+    with tempfile.TemporaryDirectory() as folder:
+        samples = videos.pictures(found[:: max(len(found) // PICTURES, 1)][:PICTURES], Path(folder))
+        tracking.record_scores(args.data, args.method, params=settings, scores=document, samples=samples)
 
 
 if __name__ == "__main__":

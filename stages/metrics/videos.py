@@ -150,6 +150,17 @@ def _steady_landmarks(image: NDArray[np.uint8], box_4: NDArray[np.float64]) -> N
     return np.mean([landmarks.landmarks(gray, box_4 + np.array([x, y, x, y])) for x, y in shifts], 0)
 
 
+def pictures(videos: Sequence[Video], folder: Path, moments: int = 6) -> list[Path]:
+    """Write a PNG a video into ``folder``: some frames of it below the same frames of the truth."""
+    paths = []
+    for video in videos:
+        numbers = np.linspace(0, len(video.frames_THWC) - 1, moments).round().astype(int)
+        rows = [np.concatenate(list(frames[numbers]), 1) for frames in (video.clip.frames_THWC, video.frames_THWC)]
+        paths.append(folder / f"{video.clip.name}.png")
+        cv2.imwrite(str(paths[-1]), cv2.cvtColor(np.concatenate(rows), cv2.COLOR_RGB2BGR))
+    return paths
+
+
 def another(videos: Sequence[Video], index: int) -> Clip | None:
     """A test clip whose audio was not given to video ``index``: the next of another speaker and sentence; None if none is."""
     own = videos[index]

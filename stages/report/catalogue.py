@@ -20,7 +20,7 @@ class Kind:
 
     @property
     def heading(self) -> str:
-        return f"{self.title} {self.better}".strip()
+        return f"{self.title}\u00a0{self.better}".strip()
 
 
 KINDS: dict[str, Kind] = {

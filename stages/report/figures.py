@@ -147,7 +147,7 @@ def curves(results: Results, path: Path) -> None:
             axis.set_yscale("log" if positive else "linear")
         for axis in axes[len(terms) :]:
             axis.set_axis_off()
-        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(trained))
+        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper left", ncols=len(trained))
         figure.supxlabel("training step", fontsize=8.5)
         drawing.save(figure, path)
 

@@ -8,7 +8,9 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
+from PIL import Image
 
+from stages import media
 from stages.report import catalogue, drawing, figures, paper, tables
 from stages.report.claims import Claim, verdict
 from stages.report.results import SPLIT_TITLES, Results
@@ -242,10 +244,11 @@ def html(page: Page, out: Path, largest: int) -> str:
         if figure.chart
     }
     pictures = {
-        stem: drawing.inline_picture(out / "figures" / f"{stem}.png")
-        for stem, figure in page.figures.items()
-        if not figure.chart
+        stem: Image.open(out / "figures" / f"{stem}.png") for stem, figure in page.figures.items() if not figure.chart
     }
+    posters = {clip: poster(out / f"videos/{number}.mp4", page) for number, clip in enumerate(page.videos, 1)}
+    shown = {stem: drawing.inline_picture(picture) for stem, picture in pictures.items()}
+    widths = {stem: picture.width for stem, picture in pictures.items()}
     template = _environment().get_template("index.html.j2")
 
     def render(embedded: int) -> str:
@@ -253,13 +256,21 @@ def html(page: Page, out: Path, largest: int) -> str:
         for number, clip in enumerate(page.videos, 1):
             link = f"videos/{number}.mp4"
             sources[clip] = drawing.data_uri((out / link).read_bytes(), "video/mp4") if number <= embedded else link
-        return template.render(page=page, charts=charts, pictures=pictures, sources=sources, **page.values)
+        return template.render(
+            page=page, charts=charts, pictures=shown, widths=widths, posters=posters, sources=sources, **page.values
+        )
 
     for embedded in range(len(page.videos), 0, -1):
         text = render(embedded)
         if len(text.encode()) <= largest:
             return text
     return render(0)
+
+
+def poster(video: Path, page: Page) -> str:
+    """The middle frame of a video, which stands in its place until it is played."""
+    frames = media.decode(video, fps=page.results.params.mask.fps)
+    return drawing.inline_picture(Image.fromarray(frames[len(frames) // 2]), quality=60)
 
 
 def _environment() -> Environment:

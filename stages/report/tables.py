@@ -91,9 +91,10 @@ def to_latex(table: Table) -> str:
 
 def every_score(results: Results) -> list[tuple[str, catalogue.Kind, list[list[str]]]]:
     """For each score measured: its name, how it is shown, and a row a method with a cell a split."""
-    order = [*catalogue.KINDS, *sorted({s for m in results.methods.values() for s in m.document["scores"]})]
+    known = [name + suffix for name in catalogue.KINDS for suffix in ("", *catalogue.SUFFIXES)]
+    others = sorted({s for m in results.methods.values() for s in m.document["scores"]} - set(known))
     measured = []
-    for name in dict.fromkeys(order):
+    for name in [*known, *others]:
         kind = catalogue.kind(name)
         rows = [[m.entry.title, *_cells(m, name, kind.digits)] for m in results.methods.values() if _has(m, name)]
         if rows:
