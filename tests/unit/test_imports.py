@@ -25,9 +25,9 @@ STAGES = [
 LAYERS = (
     ("params", "errors", "progress"),
     ("media", "tables", "tracking", "checkpoint"),
-    ("geometry", "landmarks", "corpus", "crops", "corruptions", "conditions"),
+    ("geometry", "landmarks", "corpus", "crops", "corruptions"),
     ("networks",),
-    ("diffusion", "measures", "windows", "pretrained"),
+    ("diffusion", "measures", "conditions", "windows", "pretrained"),
     ("baselines",),
 )
 

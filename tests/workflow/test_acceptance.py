@@ -8,7 +8,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-import yaml
 from conftest import Project
 
 from stages.params import load
@@ -116,15 +115,20 @@ def test_experiments_give_what_a_run_gives(smoke: Project) -> None:
     assert b"tried" in smoke.read("reports/smoke/index.md")
     assert smoke.to_do() == {}
     assert smoke.changed() == []
-    smoke.run("dvc", "exp", "run", "--temp", "--name", "aside", "--set-param", "metrics.bootstrap=30")
-    assert yaml.safe_load(smoke.read("params.yaml"))["metrics"]["bootstrap"] == 20  # the workspace is as it was
-    smoke.run("git", "stash", "--quiet")
-    smoke.run("dvc", "exp", "apply", "aside")
-    aside = smoke.read("data/smoke/metrics/full.json")
-    smoke.run("python", "-m", "workflow.dvcsync")
-    assert smoke.to_do() == {}
-    smoke.snakemake("--forcerun", "metrics")
-    assert smoke.read("data/smoke/metrics/full.json") == aside
+    smoke.run("dvc", "exp", "run", "--temp", "--name", "aside", "--set-param", "report.title=aside")
+    smoke.run("dvc", "exp", "run", "--queue", "--name", "later", "--set-param", "report.title=later")
+    smoke.run("dvc", "queue", "start")
+    smoke.run("dvc", "queue", "logs", "later", "--follow")
+    assert b"tried" in smoke.read("reports/smoke/index.md")  # the workspace is as it was
+    for name in ("aside", "later"):
+        smoke.run("git", "checkout", "--quiet", "--", ".")
+        smoke.run("dvc", "exp", "apply", "--force", name)
+        found = smoke.read("reports/smoke/index.md")
+        assert name.encode() in found
+        smoke.run("python", "-m", "workflow.dvcsync")
+        assert smoke.to_do() == {}
+        smoke.snakemake("--forcerun", "report")
+        assert smoke.read("reports/smoke/index.md") == found
 
 
 def test_a_failed_run_leaves_dvc_with_what_was_finished(smoke: Project) -> None:
