@@ -33,7 +33,7 @@ class Renderer:
         self.light = light_tint(who) * np.float32(0.96)
         self.jaw_window = self._window(-112, 30, 112, who.chin_y + 46)
         self.mouth_window = self._window(-40, who.mouth_y - 20, 40, who.mouth_y + 40)
-        self.brow_window = self._window(-64, who.brow_y - 18, 64, 22)
+        self.upper_window = self._window(-92, who.brow_y - 18, 92, 29)  # brows, eyes and glasses
         x, y = self._axes(self.jaw_window)
         self.jaw_x, self.jaw_y = np.meshgrid(np.arange(len(x), dtype=np.float32), np.arange(len(y), dtype=np.float32))
         self.jaw_drop = self._jaw_field(x[None], y[:, None])
@@ -75,7 +75,7 @@ class Renderer:
         )
         self._drop_jaw(viseme.jaw)
         self._paint(self.mouth_window, self.mouth.paint(self._skin(self.mouth_window), viseme))
-        self.head[self.brow_window] = self.portrait.head_HW4[self.brow_window]
+        self.head[self.upper_window] = self.portrait.head_HW4[self.upper_window]
         self._raise_brows(float(motion.brow[number]))
         gaze = float(motion.gaze_T2[number, 0]), float(motion.gaze_T2[number, 1])
         for (window, painter), opening in zip(self.eyes, motion.eyelid_T2[number], strict=True):

@@ -18,8 +18,10 @@ class Sheet:
         self.scale, self.origin = scale, np.asarray(origin, np.float64)
         self.colour_HW3 = np.zeros((height, width, 3), np.float32)
         self.alpha_HW = np.zeros((height, width), np.float32)
-        self.x_HW = np.broadcast_to(((np.arange(width) + 0.5 - origin[0]) / scale).astype(np.float32), (height, width))
-        self.y_HW = np.broadcast_to(
+        self.x_HW: Array = np.broadcast_to(
+            ((np.arange(width) + 0.5 - origin[0]) / scale).astype(np.float32), (height, width)
+        )
+        self.y_HW: Array = np.broadcast_to(
             ((np.arange(height) + 0.5 - origin[1]) / scale).astype(np.float32)[:, None], (height, width)
         )
 
@@ -44,7 +46,8 @@ class Sheet:
 
     def blob(self, x: float, y: float, width: float, height: float, turn: float = 0.0) -> Array:
         """A Gaussian spot of these standard deviations, ``turn`` radians clockwise."""
-        dx, dy = self.x_HW - x, self.y_HW - y
+        dx: Array = self.x_HW - x
+        dy: Array = self.y_HW - y
         if turn:
             dx, dy = dx * np.cos(turn) + dy * np.sin(turn), dy * np.cos(turn) - dx * np.sin(turn)
         return np.exp(-0.5 * ((dx / width) ** 2 + (dy / height) ** 2), dtype=np.float32)
@@ -99,7 +102,7 @@ def mirrored(points: ArrayLike) -> NDArray[np.float64]:
 
 def noise(shape: tuple[int, int], size: float, rng: np.random.Generator) -> Array:
     """Smooth noise of mean 0 and variance 1 whose spots are about ``size`` pixels."""
-    field = rng.normal(size=shape).astype(np.float32)
+    field: Array = rng.normal(size=shape).astype(np.float32)
     field = cv2.GaussianBlur(field, (0, 0), size, borderType=cv2.BORDER_REFLECT)
     return (field - field.mean()) / max(float(field.std()), 1e-9)
 
