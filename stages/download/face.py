@@ -19,6 +19,7 @@ from stages.download.portrait import CENTRE_Y, HEAD_BOX, Portrait, light_tint
 GRID = 6  # frame pixels between two points of the turning's exact solution; bilinear between
 PIVOT = (0.0, 60.0)  # about which the head rolls and turns, units
 EYE_WINDOW = (25.0, 20.0)  # half width, half height, units
+JAW_TOP = 30.0  # units; nothing above moves with the jaw, nothing below with brows and eyes
 BROW_RISE = 3.6  # units
 Window = tuple[slice, slice]
 
@@ -31,9 +32,9 @@ class Renderer:
         who = portrait.who
         self.head = portrait.head_HW4.copy()
         self.light = light_tint(who) * np.float32(0.96)
-        self.jaw_window = self._window(-112, 30, 112, who.chin_y + 46)
+        self.jaw_window = self._window(-112, JAW_TOP, 112, who.chin_y + 46)
         self.mouth_window = self._window(-40, who.mouth_y - 20, 40, who.mouth_y + 40)
-        self.upper_window = self._window(-92, who.brow_y - 18, 92, 29)  # brows, eyes and glasses
+        self.upper_window = self._window(-92, who.brow_y - 18, 92, JAW_TOP)  # brows, eyes and glasses
         x, y = self._axes(self.jaw_window)
         self.jaw_x, self.jaw_y = np.meshgrid(np.arange(len(x), dtype=np.float32), np.arange(len(y), dtype=np.float32))
         self.jaw_drop = self._jaw_field(x[None], y[:, None])

@@ -17,7 +17,7 @@ class Sheet:
     def __init__(self, width: int, height: int, scale: float, origin: tuple[float, float]) -> None:
         self.scale, self.origin = scale, np.asarray(origin, np.float64)
         self.colour_HW3 = np.zeros((height, width, 3), np.float32)
-        self.alpha_HW = np.zeros((height, width), np.float32)
+        self.alpha_HW: Array = np.zeros((height, width), np.float32)
         self.x_HW: Array = np.broadcast_to(
             ((np.arange(width) + 0.5 - origin[0]) / scale).astype(np.float32), (height, width)
         )
