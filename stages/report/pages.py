@@ -11,7 +11,7 @@ from markupsafe import Markup, escape
 from PIL import Image
 
 from stages import media
-from stages.report import catalogue, drawing, figures, paper, tables
+from stages.report import catalogue, drawing, figures, paper, tables, weak
 from stages.report.claims import Claim, verdict
 from stages.report.results import SPLIT_TITLES, Results
 from stages.report.tables import Table
@@ -53,7 +53,8 @@ def content(results: Results, claims: list[Claim], videos: list[str]) -> Page:
         "deviations": paper.DEVIATIONS,
         "settings": settings(results),
         "worst": worst_table(results),
-        "weak": weaknesses(results),
+        "weak": weak.sentences(results),
+        "limits": limits(results),
         "apart": paper.APART,
         "paper_columns": paper.COLUMNS,
         "split_titles": SPLIT_TITLES,
@@ -133,7 +134,7 @@ def _claim_row(claim: Claim) -> list[str]:
     return [claim.claim, claim.rule, f"`{claim.command}`", claim.expected, claim.measured, holds]
 
 
-def weaknesses(results: Results) -> list[str]:
+def limits(results: Results) -> list[str]:
     """What a reader should know before the numbers, whatever they say."""
     settings = results.params
     clips = len(results.tests("test_seen")) + len(results.tests("test_unseen"))

@@ -62,6 +62,12 @@ DEVIATIONS: tuple[tuple[str, str, str], ...] = (
         "not given",
         "taken from the test clip itself: these rows measure control, not prediction",
     ),
+    ("timesteps in training", "not given; DDPM: uniform", "the noisiest of train.latest_of draws; 1 is uniform"),
+    (
+        "where the reference lies",
+        "not given",
+        "network.reference; demo: carried onto the frame by the motion of the head",
+    ),
     (
         "frame interpolation",
         "cites DDPM’s latent interpolation",

@@ -17,7 +17,7 @@ from PIL import Image
 
 from stages import media, tracking
 from stages.errors import HifiDiffError, InputError
-from stages.report import catalogue, claims, figures, files, results, tables, videos
+from stages.report import catalogue, claims, figures, files, results, tables, videos, weak
 from stages.report.__main__ import LARGEST, write
 from stages.report.results import Results, Score
 
@@ -138,6 +138,18 @@ def test_a_value_inside_with_an_interval_that_is_not_is_said(run: Results) -> No
     judged = claims.evaluate(_changed(run, "full", "mouth_r", 0.705))
     assert next(c for c in judged if "audio (seen speakers)" in c.claim).sure is False
     assert any(s.startswith(claims.UNSURE) and "audio (seen speakers)" in s for s in claims.verdict(judged))
+
+
+def test_what_is_weak_is_said_in_words(run: Results) -> None:
+    said = " ".join(weak.sentences(run))
+    assert "in-mask distance is" not in said  # its floor was not measured
+    assert "frame distance is 4.10, 2.0 times the 2.00" in said
+    assert "sync confidence is 4.20 [3.94, 4.46], below the ground truth’s 4.90" in said
+    assert "“without blinking” is better than the full model in video distance (5.00 against 5.20)" in said
+    assert "The worst clip by mouth r is" in said
+    assert "falls from" not in said
+    changed = _changed(run, "full", "blinks_per_s", 0.1)
+    assert "blinks/s: 0.10, less than the ground truth’s 0.70." in weak.sentences(changed)
 
 
 def test_settings_that_trained_longer_are_noticed(run: Results) -> None:
