@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 from stages.measures.intervals import NOTHING, Score
 
@@ -86,7 +86,7 @@ def with_interval(
     )
     value = count * whole - (count - 1) * without.mean() if extrapolate else whole
     error = np.sqrt((count - 1) / count * ((without - without.mean()) ** 2).sum())
-    reach = float(student.ppf(0.5 + confidence / 2, count - 1)) * error
+    reach = float(stdtrit(count - 1, 0.5 + confidence / 2)) * error
     return Score(float(value), float(value - reach), float(value + reach), total)
 
 

@@ -1,0 +1,220 @@
+"""Judges and metrics on a small rendered run: what they write, that a killed judge goes on, that scores mean what they say."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from stages import blink, checkpoint, corpus, index, judges, mask, media, params, spectrogram, tables
+from stages.download import rendered
+from stages.errors import InputError, ParameterError
+from stages.metrics import __main__ as scoring
+from stages.metrics import features, videos
+from stages.networks.judges import build
+
+JUDGES = ("sync", "frame", "video")
+TESTS = ["ada_s02", "kira_s01", "kira_s02"]
+
+
+def call(main, *arguments):
+    before = sys.argv
+    sys.argv = ["stage", *map(str, arguments)]
+    try:
+        main()
+    finally:
+        sys.argv = before
+
+
+def write_samples(root, method, change, sound_of=lambda name: name):
+    """Videos of the test clips, their true frames changed by ``change(frames)``."""
+    given = params.load(root / "params.yaml")
+    tests = corpus.index(root, videos.TEST_SPLITS)
+    shards = dict(zip(tests["clip"], tests["shard"], strict=True))
+    for shard in given.corpus.shards:
+        listing, members = [], []
+        for name in [clip for clip, place in shards.items() if place == shard]:
+            clip, sound = (corpus.load(root, shards[n], n, size=64, dilation=0.12) for n in (name, sound_of(name)))
+            path = root / "clip.mp4"
+            media.write_video(path, change(clip.frames_THWC), fps=25, audio=sound.audio, sample_rate=16000, crf=8)
+            listing.append({"clip": name, "audio_clip": sound.name, "frames": len(clip.frames_THWC)})
+            members.append((f"{name}.mp4", path.read_bytes()))
+        media.write_tar(
+            root / "samples" / method / f"{shard}.tar", [(media.CLIPS, json.dumps(listing).encode()), *members]
+        )
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """Two speakers with two clips each through the data stages, with judges that learned for a few steps."""
+    root = tmp_path_factory.mktemp("data") / "small"
+    root.mkdir()
+    settings = yaml.safe_load(Path("presets/demo.yaml").read_text())
+    settings["corpus"]["shards"] = ["ada", "kira"]
+    settings["corpus"]["rendered"]["sentences"] = 2
+    settings["index"] |= {"unseen_speakers": ["kira"], "test_sentences": ["s02"], "validation_fraction": 0.0}
+    settings["judges"] |= {"steps": 6, "batch": 8, "checkpoint_every": 2, "width": 4, "embedding": 8}
+    settings["metrics"] |= {"bootstrap": 20, "upscale": 3}
+    (root / "params.yaml").write_text(yaml.safe_dump(settings))
+    own = ("--params", root / "params.yaml")
+    for shard in ("ada", "kira"):
+        raw, faces = root / "raw" / f"{shard}.tar", root / "faces" / f"{shard}.parquet"
+        rendered.take(params.load(root / "params.yaml").corpus.rendered, shard, raw)
+        call(mask.main, "--raw", raw, "--out", faces, *own)
+        call(blink.main, "--faces", faces, "--out", root / "blink" / f"{shard}.parquet", *own)
+        call(spectrogram.main, "--raw", raw, "--faces", faces, "--out", root / "spectrogram" / f"{shard}.parquet", *own)
+    call(index.main, "--data", root, "--out", root / "index.parquet", *own)
+    for judge in JUDGES:
+        train_judge(root, judge)
+    write_samples(root, "truth", lambda frames: frames)
+    return root
+
+
+def train_judge(root, judge, out=None):
+    out = out or root / "judges" / f"{judge}.safetensors"
+    call(judges.main, "--data", root, "--judge", judge, "--out", out, "--params", root / "params.yaml")
+
+
+def score(root, method):
+    call(scoring.main, "--data", root, "--method", method, "--params", root / "params.yaml")
+    return json.loads((root / "metrics" / f"{method}.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def truth(run):
+    return score(run, "truth")
+
+
+@pytest.mark.parametrize("judge", JUDGES)
+def test_judges_write_weights_and_a_curve(run, judge):
+    weights, config = checkpoint.read_weights(run / "judges" / f"{judge}.safetensors")
+    build(config).load_state_dict(weights)
+    curve = pd.read_csv(run / "judges" / f"{judge}.csv")
+    assert list(curve["step"]) == [2, 4, 6]
+    assert np.isfinite(curve["loss"]).all()
+    assert any(column.startswith("validation_") for column in curve)
+    assert not (run / "resume" / "judges" / judge / "state.pt").exists()
+
+
+@pytest.mark.parametrize("judge", JUDGES)
+def test_an_interrupted_judge_ends_with_the_same_bytes(run, judge, tmp_path, monkeypatch):
+    save, saved = checkpoint.save, []
+
+    def save_and_die(*arguments, **named):
+        save(*arguments, **named)
+        saved.append(1)
+        if len(saved) == 2:
+            raise KeyboardInterrupt
+
+    out = tmp_path / f"{judge}.safetensors"
+    monkeypatch.setattr(checkpoint, "save", save_and_die)
+    with pytest.raises(KeyboardInterrupt):
+        train_judge(run, judge, out)
+    assert not out.exists()
+    train_judge(run, judge, out)
+    for end in (".safetensors", ".csv"):
+        assert out.with_suffix(end).read_bytes() == (run / "judges" / f"{judge}{end}").read_bytes()
+
+
+def test_a_killed_judge_ends_with_the_same_bytes(run, tmp_path):
+    out = tmp_path / "sync.safetensors"
+    command = [sys.executable, "-m", "stages.judges", "--data", run, "--judge", "sync", "--out", out]
+    state = run / "resume" / "judges" / "sync" / "state.pt"
+    process = subprocess.Popen([*map(str, command), "--params", str(run / "params.yaml")], stderr=subprocess.DEVNULL)
+    while not state.exists() and process.poll() is None:
+        time.sleep(0.002)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    train_judge(run, "sync", out)
+    assert out.read_bytes() == (run / "judges" / "sync.safetensors").read_bytes()
+
+
+def test_scores_have_the_agreed_form(run, truth):
+    assert (truth["method"], truth["kind"], truth["family"]) == ("truth", "truth", "corpus encoder")
+    assert truth["n_clips"] == len(TESTS)
+    for name, splits in truth["scores"].items():
+        assert set(splits) == {"all", "test_seen", "test_unseen"}, name
+        for found in splits.values():
+            assert set(found) == {"value", "low", "high", "n"}
+            if found["low"] is not None:
+                assert found["low"] <= found["high"]
+    named = " ".join(truth["scores"]) + json.dumps(truth["features"])
+    assert not any(public in named.replace("FVD-like", "") for public in ("FID", "FVD", "LSE"))
+
+
+def test_truth_scores_itself_well(truth):
+    def value(name):
+        return truth["scores"][name]["all"]["value"]
+
+    assert value("detection_rate") == 1
+    assert value("psnr_mask") > 30
+    assert value("ssim_mask") > 0.97
+    assert value("mouth_r") > 0.6
+    assert value("mouth_r") == value("mouth_r_own")
+    assert value("checkerboard") == pytest.approx(1, abs=0.2)
+    assert value("ghost_edge") == pytest.approx(1, abs=0.1)
+    assert value("leak_r2") is not None
+    assert value("sync_confidence_own") is None
+
+
+def test_a_row_a_clip(run, truth):
+    table = tables.read(run / "metrics" / "truth.parquet", tables.METRICS).to_pandas()
+    assert list(table["clip"]) == TESTS
+    for row in table.itertuples():
+        assert len(row.ear_requested) == len(row.ear_measured) == len(row.mouth_measured) == row.frames
+        assert row.audio_clip == row.clip
+
+
+def test_another_clips_audio_is_judged_by_that_clip(run):
+    write_samples(
+        run, "other_audio", lambda frames: frames, sound_of=lambda name: "kira_s01" if name != "kira_s01" else "ada_s02"
+    )
+    found = score(run, "other_audio")["scores"]
+    assert found["mouth_r_own"]["all"]["value"] > 0.6 > 0.4 > found["mouth_r"]["all"]["value"]
+    assert found["sync_confidence_own"]["all"]["value"] is not None
+    table = tables.read(run / "metrics" / "other_audio.parquet", tables.METRICS).to_pandas()
+    assert list(table["audio_clip"]) == ["kira_s01", "ada_s02", "kira_s01"]
+
+
+def test_bad_videos_score_worse(run, truth):
+    rng = np.random.default_rng(0)
+    write_samples(run, "full", lambda f: np.clip(f + rng.normal(0, 30, f.shape), 0, 255).astype(np.uint8))
+    found = score(run, "full")["scores"]
+    for name in ("fd_frame", "fd_mask", "fd_video"):
+        assert found[name]["all"]["value"] > 3 * truth["scores"][name]["all"]["value"]
+    assert found["psnr_mask"]["all"]["value"] < 22
+    assert "leak_r2" not in found
+
+
+def test_scores_are_the_same_each_time(run, truth):
+    before = (run / "metrics" / "truth.parquet").read_bytes()
+    assert score(run, "truth") == truth
+    assert (run / "metrics" / "truth.parquet").read_bytes() == before
+
+
+def test_a_video_of_another_length_is_refused(run):
+    write_samples(run, "no_mask", lambda frames: frames[:-3])
+    with pytest.raises(InputError, match=r"samples/no_mask/.*ada_s02"):
+        score(run, "no_mask")
+
+
+def test_unknown_methods_and_places_are_refused(run, tmp_path):
+    own = ("--data", run, "--params", run / "params.yaml")
+    with pytest.raises(ParameterError, match="allowed: .*truth"):
+        call(scoring.main, "--method", "nobody", *own)
+    with pytest.raises(ParameterError, match="belong to"):
+        call(scoring.main, "--method", "truth", "--out", tmp_path / "x.json", *own)
+
+
+def test_a_judge_in_anothers_place_is_refused(run, tmp_path):
+    for judge in JUDGES:
+        (tmp_path / f"{judge}.safetensors").write_bytes((run / "judges" / "frame.safetensors").read_bytes())
+    with pytest.raises(InputError, match="holds the frame judge"):
+        features.Judges(tmp_path, 8)
