@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from stages import params
-from stages.download import rendered
+from stages.download import folder, rendered
 from stages.errors import ParameterError, run
 
 
@@ -26,8 +26,6 @@ def main() -> None:
     if corpus.source == "rendered":
         rendered.take(corpus.rendered, args.shard, args.out)
     else:
-        from stages.download import folder
-
         folder.take(corpus.folder, args.shard, args.out)
 
 
