@@ -39,6 +39,7 @@ class Rendered(Section):
     height: Natural = Field(multiple_of=2, description="pixels")
     fps: Positive = Field(le=120, description="frames per second of the written file; 29.97 is written as 30000/1001")
     blink_rate: Positive = Field(description="mean blinks per second")
+    motion: Fraction = Field(description="head motion as a share of the largest: 11 degrees of yaw, 5 of pitch and roll")
     crf: Count = Field(le=51, description="H.264 constant rate factor; 0 is lossless")
 
 

@@ -151,9 +151,15 @@ def saccades(times_T: Array, rng: np.random.Generator) -> Array:
 
 
 def move(
-    segments: list[Segment], times_T: Array, *, blink_rate: float, effort: float, rng: np.random.Generator
+    segments: list[Segment],
+    times_T: Array,
+    *,
+    blink_rate: float,
+    effort: float,
+    amount: float,
+    rng: np.random.Generator,
 ) -> Motion:
-    """Draw a clip's motion. ``effort`` is how widely the speaker opens the mouth, about 1."""
+    """Draw a clip's motion. ``effort`` is how widely the speaker opens the mouth, about 1; ``amount`` the share of head motion."""
     lips = mouth(segments, times_T, effort)
     beat = accents(segments, times_T, rng)
     gaze = saccades(times_T, rng)
@@ -171,9 +177,9 @@ def move(
         eyelid_T2=np.clip(lid * rest[:, None], 0, 1),
         gaze_T2=gaze,
         brow=np.clip(0.8 * beat + 0.15 * wander(times_T, rng), -0.2, 1),
-        yaw=YAW * np.clip(1.3 * yaw, -1, 1),
-        pitch=PITCH * np.clip(pitch + 0.35 * beat, -1, 1),
-        roll=ROLL * roll,
-        shift_T2=SHIFT * np.stack([wander(times_T, rng) + 0.3 * yaw, wander(times_T, rng) + 0.25 * beat], -1),
-        scale=1 + 0.02 * wander(times_T, rng),
+        yaw=amount * YAW * np.clip(1.3 * yaw, -1, 1),
+        pitch=amount * PITCH * np.clip(pitch + 0.35 * beat, -1, 1),
+        roll=amount * ROLL * roll,
+        shift_T2=amount * SHIFT * np.stack([wander(times_T, rng) + 0.3 * yaw, wander(times_T, rng) + 0.25 * beat], -1),
+        scale=1 + amount * 0.02 * wander(times_T, rng),
     )

@@ -40,7 +40,7 @@ def perform(settings: Rendered, who: identity.Identity, number: int) -> tuple[mo
     times = frame_times(timeline[-1].end, settings.fps)
     seconds = len(times) / float(media.rate(settings.fps))
     moves = motion.move(
-        timeline, times, blink_rate=settings.blink_rate, effort=who.effort,
+        timeline, times, blink_rate=settings.blink_rate, effort=who.effort, amount=settings.motion,
         rng=identity.rng_of(settings.seed, "motion", who.name, sentence),
     )  # fmt: skip
     sound = speech.synthesise(
