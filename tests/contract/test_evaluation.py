@@ -207,7 +207,7 @@ def test_a_video_of_another_length_is_refused(run):
 
 def test_unknown_methods_and_places_are_refused(run, tmp_path):
     own = ("--data", run, "--params", run / "params.yaml")
-    with pytest.raises(ParameterError, match="allowed: .*truth"):
+    with pytest.raises(ParameterError, match=r"allowed: .*truth"):
         call(scoring.main, "--method", "nobody", *own)
     with pytest.raises(ParameterError, match="belong to"):
         call(scoring.main, "--method", "truth", "--out", tmp_path / "x.json", *own)
