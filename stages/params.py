@@ -133,9 +133,6 @@ class Network(Section):
     audio_channels: Natural = Field(description="channels of the audio encoder's first layer")
     audio_steps: Natural = Field(description="mel steps in the window that conditions a frame")
     blink_frames: Natural = Field(description="frames of EAR, centred, that condition a frame; odd")
-    reference: Literal["as_is", "aligned"] = Field(
-        description="aligned: moved onto each frame by the similarity that carries the mask; never without the masked face"
-    )
     residual: Literal["none", "reference"] = Field(description="what the predicted x_0 is a residual on")
     groups: Natural = Field(description="groups of group normalisation")
 

@@ -54,7 +54,6 @@ def generate(
             sound,
             frames,
             REFERENCE,
-            align=network["reference"] == "aligned",
             audio_steps=network["audio_steps"],
             blink_frames=network["blink_frames"],
             drop=model.drop,

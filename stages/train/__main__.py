@@ -95,7 +95,6 @@ def main() -> None:
         singles=settings.train.singles,
         timesteps=settings.diffusion.timesteps,
         latest_of=settings.train.latest_of,
-        align=settings.network.reference == "aligned",
         audio_steps=settings.network.audio_steps,
         blink_frames=settings.network.blink_frames,
         drop=tuple(drop),

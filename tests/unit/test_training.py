@@ -26,7 +26,6 @@ NETWORK = {
     "audio_channels": 4,
     "audio_steps": 16,
     "blink_frames": 1,
-    "reference": "aligned",
     "residual": "reference",
     "groups": 4,
 }
@@ -57,7 +56,6 @@ def setting(make_clip):
             singles=1,
             timesteps=100,
             latest_of=1,
-            align=True,
             audio_steps=16,
             blink_frames=1,
             drop=(),
