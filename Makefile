@@ -28,7 +28,7 @@ $(READY): requirements.lock
 	@echo "making $(VENV) from requirements.lock (a few minutes, once)"
 	@rm -rf $(VENV)
 	@$(PYTHON) -m venv $(VENV)
-	@$(VENV)/bin/python -m pip install --quiet --require-hashes --requirement requirements.lock
+	@$(VENV)/bin/python -m pip install -qq --require-hashes --requirement requirements.lock
 	@touch $@
 
 reproduce: env ## everything that params.yaml names; the same command goes on after a kill
