@@ -4,7 +4,7 @@ A loop that resumes derives its randomness from (seed, step), so that a state ho
 running averages are all. Killed at any moment and run again, it ends with the same bytes as if it had never stopped::
 
     with checkpoint.lock(folder):
-        key = checkpoint.fingerprint(settings, files)
+        key = checkpoint.fingerprint(settings, [*files, *checkpoint.code()])
         first, states = checkpoint.load(folder / "state.pt", key=key) or (0, {})
         for step in range(first, steps):
             ...
@@ -42,6 +42,12 @@ def fingerprint(settings: Mapping[str, Any], files: Iterable[Path] = ()) -> str:
     for path in files:
         digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()
+
+
+def code() -> list[Path]:
+    """The source files of this project that the process has loaded, in order: what a state's digest should hold of them."""
+    loaded = [module for name, module in sys.modules.items() if name == "__main__" or name.split(".")[0] == "stages"]
+    return sorted({Path(str(module.__file__)) for module in loaded if getattr(module, "__file__", None)})
 
 
 def due(step: int, every: int, steps: int) -> bool:

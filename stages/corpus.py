@@ -78,6 +78,13 @@ def load_split(data: Path, splits: tuple[str, ...], *, size: int, dilation: floa
     return [load(data, str(row.shard), str(row.clip), size=size, dilation=dilation) for row in rows.itertuples()]
 
 
+def files(data: Path, splits: tuple[str, ...]) -> list[Path]:
+    """The index and the shards' tables from which :func:`load_split` reads."""
+    shards = sorted(set(index(data, splits)["shard"]))
+    tables_read = [data / stage / f"{shard}.parquet" for stage in ("faces", "blink", "spectrogram") for shard in shards]
+    return [data / "index.parquet", *tables_read]
+
+
 def mel_window(mel_SM: NDArray[np.float32], start: int, steps: int) -> NDArray[np.float32]:
     """Steps [start, start + steps) of a spectrogram; what lies outside the clip is silence (-4)."""
     window = np.full((steps, mel_SM.shape[1]), -4.0, np.float32)

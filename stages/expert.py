@@ -117,7 +117,10 @@ def main() -> None:
         raise InputError(args.data / "index.parquet", "no validation clip", "raise index.validation_fraction")
     state = args.data / "resume" / "expert" / "state.pt"
     with checkpoint.lock(state.parent):
-        key = checkpoint.fingerprint(own.model_dump(), [args.data / "index.parquet"])
+        key = checkpoint.fingerprint(
+            {**own.model_dump(), "mask": settings.mask.model_dump()},
+            [*corpus.files(args.data, ("train", "validation")), *checkpoint.code()],
+        )
         curve = train(expert, clips, validation, own, state, key)
         config = {"width": own.width, "embedding": own.embedding, "size": own.size}
         with tables.whole_file(args.out.parent / "curves.csv") as part, part.open("w", newline="") as file:

@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stages import checkpoint, conditions, corpus, corruptions, crops, params, tables
+from stages import checkpoint, conditions, corpus, crops, params, tables
 from stages.corpus import Clip, sync_window
 from stages.corruptions import IN_SPACE, IN_TIME
 from stages.diffusion.losses import info_nce
@@ -242,15 +242,6 @@ def train(task: Task, settings: params.Judges, state: Path, key: str, label: str
     return curve
 
 
-def _sources(data: Path) -> list[Path]:
-    """Files that a saved state belongs to: what was learned from, and the code that learned."""
-    index = data / "index.parquet"
-    shards = sorted(set(corpus.index(data, ("train", "validation"))["shard"]))
-    tables_read = [data / stage / f"{shard}.parquet" for stage in ("faces", "blink", "spectrogram") for shard in shards]
-    code = [Path(str(module.__file__)) for module in (judges, corruptions, crops)]
-    return [index, *tables_read, Path(__file__), *code]
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--params", default=params.PARAMS_FILE, help="the settings; section 'judges' is used")
@@ -281,7 +272,8 @@ def main() -> None:
     state = args.data / "resume" / "judges" / args.judge / "state.pt"
     with checkpoint.lock(state.parent):
         key = checkpoint.fingerprint(
-            {**own.model_dump(), "judge": args.judge, "mask": settings.mask.model_dump()}, _sources(args.data)
+            {**own.model_dump(), "judge": args.judge, "mask": settings.mask.model_dump()},
+            [*corpus.files(args.data, ("train", "validation")), *checkpoint.code()],
         )
         curve = train(task, own, state, key, f"judge {args.judge}")
         with tables.whole_file(args.out.with_suffix(".csv")) as part:

@@ -39,7 +39,9 @@ class Rendered(Section):
     height: Natural = Field(multiple_of=2, description="pixels")
     fps: Positive = Field(le=120, description="frames per second of the written file; 29.97 is written as 30000/1001")
     blink_rate: Positive = Field(description="mean blinks per second")
-    motion: Fraction = Field(description="head motion as a share of the largest: 11 degrees of yaw, 5 of pitch and roll")
+    motion: Fraction = Field(
+        description="head motion as a share of the largest: 11 degrees of yaw, 5 of pitch and roll"
+    )
     crf: Count = Field(le=51, description="H.264 constant rate factor; 0 is lossless")
 
 
@@ -72,7 +74,9 @@ class Mask(Section):
 
 
 class Blink(Section):
-    open_percentile: Annotated[float, Field(gt=0, le=100)] = Field(description="percentile of a clip's EAR taken as open")
+    open_percentile: Annotated[float, Field(gt=0, le=100)] = Field(
+        description="percentile of a clip's EAR taken as open"
+    )
     close_ratio: Fraction = Field(description="a blink begins below this share of the open EAR")
     reopen_ratio: Fraction = Field(description="and ends above this share (hysteresis)")
     min_frames: Natural
@@ -101,7 +105,9 @@ class Index(Section):
 class Expert(Section):
     width: Natural = Field(description="channels of the first layer")
     embedding: Natural
-    size: Natural = Field(multiple_of=16, description="frames are resized to this side, the lower half is used; Wav2Lip: 96")
+    size: Natural = Field(
+        multiple_of=16, description="frames are resized to this side, the lower half is used; Wav2Lip: 96"
+    )
     steps: Natural
     batch: Natural = Field(ge=2)
     learning_rate: Positive
@@ -158,7 +164,9 @@ class Train(Section):
     steps: Natural
     batch: Natural = Field(description="windows of loss.frames consecutive frames a step")
     singles: Count = Field(description="further frames a step, each of another clip: they differ more than a window's")
-    latest_of: Natural = Field(description="a timestep is the largest of so many uniform draws; 1 is uniform, as in the paper")
+    latest_of: Natural = Field(
+        description="a timestep is the largest of so many uniform draws; 1 is uniform, as in the paper"
+    )
     learning_rate: Positive
     warmup: Count = Field(description="steps")
     lr_schedule: Literal["constant", "cosine"]
@@ -215,12 +223,16 @@ class Report(Section):
     title: str
     videos: Natural = Field(description="clips shown as videos")
     frames: Natural = Field(description="frames of a clip in a figure")
-    mouth_r: list[float] = Field(min_length=2, max_length=2, description="claim: least mouth correlation, seen and unseen")
+    mouth_r: list[float] = Field(
+        min_length=2, max_length=2, description="claim: least mouth correlation, seen and unseen"
+    )
     ear_r: list[float] = Field(min_length=2, max_length=2, description="claim: least EAR correlation, seen and unseen")
     no_blink_ear_r: Fraction = Field(description="claim: largest |EAR r| without the blink signal")
     no_mask_ratio: Positive = Field(description="claim: least ratio of Frechet distances without the masked face")
     other_audio_r: Fraction = Field(description="claim: least mouth correlation with the audio that was given")
-    own_audio_r: Fraction = Field(description="claim: largest mouth correlation with the clip's own audio, another's given")
+    own_audio_r: Fraction = Field(
+        description="claim: largest mouth correlation with the clip's own audio, another's given"
+    )
     leak_r2: Fraction = Field(description="claim: largest R^2 of mouth opening read from mask and visible pixels")
     checkerboard: Positive = Field(description="claim: largest energy at the unshuffle's period, over the true frames'")
     ghost_edge: Positive = Field(description="claim: largest gradient along the mask's border, over the true frames'")
@@ -244,7 +256,9 @@ class Params(Section):
     sample: Sample
     metrics: Metrics
     methods: dict[Slug, Method]
-    trained: list[Slug] = Field(description="methods with weights of their own, those made from models/<their own name>")
+    trained: list[Slug] = Field(
+        description="methods with weights of their own, those made from models/<their own name>"
+    )
     report: Report
 
     @model_validator(mode="after")
@@ -254,7 +268,9 @@ class Params(Section):
             raise ValueError(f"index.unseen_speakers names {unknown}, which corpus.shards lacks")
         own = [name for name, method in self.methods.items() if method.weights_of == name]
         if self.trained != own:
-            raise ValueError(f"trained is {self.trained}; the methods that are made from models/<their own name> are {own}")
+            raise ValueError(
+                f"trained is {self.trained}; the methods that are made from models/<their own name> are {own}"
+            )
         if self.methods.get("truth") is None or self.methods["truth"].kind != "truth":
             raise ValueError("methods needs truth, of kind truth, which the others are measured against")
         for name, method in self.methods.items():

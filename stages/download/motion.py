@@ -159,7 +159,7 @@ def move(
     amount: float,
     rng: np.random.Generator,
 ) -> Motion:
-    """Draw a clip's motion. ``effort`` is how widely the speaker opens the mouth, about 1; ``amount`` the share of head motion."""
+    """Draw a clip's motion; ``effort`` is how widely the mouth opens, about 1, ``amount`` the share of head motion."""
     lips = mouth(segments, times_T, effort)
     beat = accents(segments, times_T, rng)
     gaze = saccades(times_T, rng)

@@ -34,7 +34,9 @@ def ssim(a_THWC: Frames, b_THWC: Frames, masks_THW: NDArray[np.bool_]) -> Array:
 
 def _ssim_map(a_HW: Array, b_HW: Array) -> Array:
     def blur(x: Array) -> Array:
-        return np.asarray(cv2.GaussianBlur(x, (SSIM_WINDOW, SSIM_WINDOW), SSIM_SIGMA, borderType=cv2.BORDER_REFLECT_101))
+        return np.asarray(
+            cv2.GaussianBlur(x, (SSIM_WINDOW, SSIM_WINDOW), SSIM_SIGMA, borderType=cv2.BORDER_REFLECT_101)
+        )
 
     c1, c2 = ((k * PEAK) ** 2 for k in SSIM_K)
     mean_a, mean_b = blur(a_HW), blur(b_HW)

@@ -107,8 +107,8 @@ def main() -> None:
         used = {
             name: getattr(settings, name).model_dump() for name in ("network", "diffusion", "loss", "train", "mask")
         }
-        inputs = [args.data / "index.parquet", args.data / "expert" / "expert.safetensors"]
-        key = checkpoint.fingerprint({**used, "drop": list(drop)}, inputs)
+        read = [*corpus.files(args.data, ("train",)), args.data / "expert" / "expert.safetensors"]
+        key = checkpoint.fingerprint({**used, "drop": list(drop)}, [*read, *checkpoint.code()])
         load, begun = tracking.Load(), time.monotonic()
         weights, rows = fit(
             net,
