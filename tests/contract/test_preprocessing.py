@@ -1,6 +1,7 @@
 """From the user's videos to the index: what one stage writes the next reads; what can't be used is named, the rest goes on."""
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -21,7 +22,7 @@ BAD = {
     "ada_noise": "no face found",
     "ada_short": "frames; index.min_frames is 25",
     "ada_text": "not a readable video",
-    "ada_torn": "damaged after",
+    "ada_torn": "damaged after|truncated: ",  # which, depends on where in a frame the file ends
 }
 
 
@@ -89,7 +90,7 @@ def test_every_clip_has_a_row_in_every_stage_in_the_tars_order(run):
 def test_bad_clips_are_named_with_their_reason_and_the_others_go_on(run):
     rows = {row["clip"]: row for row in tables.read(run / "index.parquet", tables.INDEX).to_pylist()}
     for clip, reason in BAD.items():
-        assert reason in rows[clip]["status"], clip
+        assert re.search(reason, rows[clip]["status"]), clip
         assert rows[clip]["split"] == "out"
     assert [rows[clip]["status"] for clip in GOOD] == ["ok", "ok"]
     assert [rows[clip]["split"] for clip in GOOD] == ["train", "test_seen"]
