@@ -63,10 +63,16 @@ DEVIATIONS: tuple[tuple[str, str, str], ...] = (
         "taken from the test clip itself: these rows measure control, not prediction",
     ),
     ("timesteps in training", "not given; DDPM: uniform", "the noisiest of train.latest_of draws; 1 is uniform"),
+    ("output", "not given", "network.residual; demo: what the network adds to the reference frame"),
     (
-        "where the reference lies",
+        "pixels in the loss",
         "not given",
-        "network.reference; demo: carried onto the frame by the motion of the head",
+        "those of the mask, mouth and eyes weighted up: loss.mouth_weight, loss.eye_weight",
+    ),
+    (
+        "blinks in training",
+        "not given",
+        "train.blink_share of the windows hold one; not in the setting without blinking",
     ),
     (
         "frame interpolation",
