@@ -51,7 +51,8 @@ KINDS: dict[str, Kind] = {
 }  # fmt: skip
 SUFFIXES = {
     "_extrapolated": ("at n → ∞", "extrapolated in 1/n, which takes the small-sample bias out"),
-    "_floor": ("floor", "truth against truth, one half of the speakers against the other: what is as good as it gets"),
+    "_floor": ("floor", "truth against truth, the clips' first halves against their second: about as good as it gets"),
+    "_speakers": ("between speakers", "truth against truth, one half of the speakers against the other"),
 }
 
 
