@@ -42,7 +42,7 @@ test: lint ## lint, types, all tests
 lint: env ## ruff, snakefmt, mypy
 	@ruff check --quiet .
 	@ruff format --check --quiet .
-	@snakefmt --check --quiet Snakefile workflow/rules
+	@snakefmt --check Snakefile workflow/rules
 	@mypy
 
 use: env ## choose a parameter file of presets/: make use RUN=smoke

@@ -122,7 +122,7 @@ def test_experiments_give_what_a_run_gives(smoke: Project) -> None:
     assert b"tried" in smoke.read("reports/smoke/index.md")  # the workspace is as it was
     for name in ("aside", "later"):
         smoke.run("git", "checkout", "--quiet", "--", ".")
-        smoke.run("dvc", "exp", "apply", "--force", name)
+        smoke.run("dvc", "exp", "apply", name)
         found = smoke.read("reports/smoke/index.md")
         assert name.encode() in found
         smoke.run("python", "-m", "workflow.dvcsync")
