@@ -1,6 +1,6 @@
 # HifiDiff's workflow. params.yaml alone decides what is made; each rule calls one stage: python -m stages.<stage>.
 #
-#   snakemake --cores all          make everything that params.yaml names; the same command goes on after a kill
+#   snakemake --cores all          make everything that params.yaml names; goes on after a kill, once unlocked (make reproduce does both)
 #   snakemake -n                   what would run, and why
 #   snakemake --list-rules
 import sys
@@ -43,5 +43,5 @@ rule all:
     """Everything that params.yaml names, recorded in dvc.lock."""
     default_target: True
     input:
-        OWNED["report"],
+        everything(PARAMS),  # each by itself: a file that is missing is made again, also where all that follow are there
         "logs/dvc_recorded",

@@ -163,7 +163,7 @@ class Loss(Section):
 class Train(Section):
     steps: Natural
     batch: Natural = Field(description="windows of loss.frames consecutive frames a step")
-    singles: Count = Field(description="further frames a step, each of another clip: they differ more than a window's")
+    singles: Count = Field(description="further frames a step, each drawn by itself: they differ more than a window's")
     latest_of: Natural = Field(
         description="a timestep is the largest of so many uniform draws; 1 is uniform, as in the paper"
     )
@@ -279,6 +279,33 @@ class Params(Section):
                 raise ValueError(f"methods.{name}.made_from is {method.made_from!r}; allowed: {', '.join(sources)}")
         return self
 
+    @model_validator(mode="after")
+    def _values_agree(self) -> Params:
+        """Values that a field alone can't judge: found here, before a stage runs, and not after hours of training."""
+        sound, net, diffusion = self.spectrogram, self.network, self.diffusion
+        rules = [
+            (sound.sample_rate / sound.hop / self.mask.fps == 3.2, "spectrogram.sample_rate / hop / mask.fps must be 3.2, "
+             "the mel steps a frame that the windows of the network, the expert and the judges take"),
+            (sound.n_mels == 80, "spectrogram.n_mels must be 80, which these networks read"),
+            (sound.f_min < sound.f_max, "spectrogram.f_min must lie below spectrogram.f_max"),
+            (self.blink.close_ratio < self.blink.reopen_ratio, "blink.close_ratio must lie below blink.reopen_ratio"),
+            (self.blink.min_frames <= self.blink.max_frames, "blink.min_frames must not exceed blink.max_frames"),
+            (net.channels % 2 == 0, "network.channels must be even"),
+            (net.blink_frames % 2 == 1, "network.blink_frames must be odd"),
+            ((net.size // net.patch) % 2 ** (len(net.multipliers) - 1) == 0, "network.size / patch must be divisible by 2 for "
+             "each entry of network.multipliers but the first"),
+            (all(net.channels * m % net.head_channels == 0 for m in net.multipliers[-1:]), "network.head_channels must divide "
+             "network.channels times the last of network.multipliers"),
+            (net.residual == "none" or diffusion.prediction == "x0", "network.residual 'reference' needs diffusion.prediction "
+             "'x0': noise is no residual on a picture"),
+            (self.loss.frames == 5 or self.loss.sync == 0, "loss.frames must be 5, which the expert sees, or loss.sync 0"),
+            (self.sample.steps <= diffusion.timesteps, "sample.steps must not exceed diffusion.timesteps"),
+        ]  # fmt: skip
+        broken = [message for holds, message in rules if not holds]
+        if broken:
+            raise ValueError("; ".join(broken))
+        return self
+
     @property
     def data(self) -> Path:
         """``data/<run>``."""
@@ -317,6 +344,8 @@ def validate(raw: Any, path: str | Path = PARAMS_FILE) -> Params:
 
 def _explain(error: Any) -> str:
     key = ".".join(str(part) for part in error["loc"]) or "the file"
+    if error["type"] == "value_error":  # of a validator above, whose message names keys itself
+        return str(error["ctx"]["error"])
     value = error["input"]
     if error["type"] == "missing":
         return f"{key} is missing; add it (presets/demo.yaml shows every key)"

@@ -66,10 +66,10 @@ def pixel_weights(clip: Clip, frames: Sequence[int], *, mouth: float, eyes: floa
     shape = (len(frames), size, size)
     weights = np.ones(shape, np.float32) if everywhere else clip.masks_THW[list(frames)].astype(np.float32)
     for weight, frame in zip(weights, frames, strict=True):
-        landmarks = clip.landmarks_TL2[frame]
-        weight[zone(landmarks[MOUTH], size, MOUTH_GROWTH)] = mouth
+        landmarks, generated = clip.landmarks_TL2[frame], weight > 0
+        weight[zone(landmarks[MOUTH], size, MOUTH_GROWTH) & generated] = mouth
         for eye in (LEFT_EYE, RIGHT_EYE):
-            weight[zone(landmarks[eye], size, EYE_GROWTH)] = eyes
+            weight[zone(landmarks[eye], size, EYE_GROWTH) & generated] = eyes
     return torch.from_numpy(weights)[:, None]
 
 

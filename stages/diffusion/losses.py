@@ -6,8 +6,6 @@ put back after sampling, cost nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 import torch.nn.functional as F
 from einops import rearrange
@@ -38,16 +36,10 @@ def sync_loss(video_BE: Tensor, audio_BE: Tensor) -> Tensor:
     return -F.cosine_similarity(video_BE, audio_BE, dim=-1).clamp(1e-3, 1.0).log().mean()
 
 
-def perceptual_loss(distance: Callable[[Tensor, Tensor], Tensor], x_0_hat: Tensor, x_0: Tensor) -> Tensor:
-    """Eq. (4) with the distance of ``networks.perceptual``. paper: the 'reference' frame's features; here: the target's, as in
-    the formula."""
-    return distance(x_0_hat, x_0)
-
-
 def pyramid_distance(x: Tensor, target: Tensor, weight_N1HW: Tensor, levels: int = 3) -> Tensor:
     """Distance of Laplacian pyramids: mean over ``levels`` of the weighted L1 of each band; a scalar.
 
-    The stated alternative to LPIPS where VGG's weights are absent: like it, it asks for edges at several scales and not for
+    Eq. (4)'s stated alternative to LPIPS where VGG's weights are absent: like it, it asks for edges at several scales and not for
     the average of all plausible pictures; unlike it, nothing in it is learned. After Bojanowski et al. 2018, eq. (4).
     """
     total = x.new_zeros(())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
@@ -23,7 +25,11 @@ class AudioEncoder(nn.Module):
         layers: list[nn.Module] = []
         c = 1
         for width, stride in zip(widths, strides, strict=True):
-            layers += [nn.Conv2d(c, width, 3, stride, padding=1), nn.GroupNorm(min(groups, width), width), nn.SiLU()]
+            layers += [
+                nn.Conv2d(c, width, 3, stride, padding=1),
+                nn.GroupNorm(math.gcd(groups, width), width),
+                nn.SiLU(),
+            ]
             c = width
         self.convs = nn.Sequential(*layers)
         left = -(-steps // 8) * -(-bins // 8)

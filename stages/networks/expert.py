@@ -1,4 +1,4 @@
-"""The lip-sync expert of L_sync: Wav2Lip's ``SyncNet_color`` (Prajwal et al. 2020) with its widths as parameters.
+"""The lip-sync expert of L_sync: after Wav2Lip's ``SyncNet_color`` (Prajwal et al. 2020), with fewer blocks and a linear head.
 
 Shapes: B windows, F = 5 frames, C = 3, H = W = size, S = 16 mel steps, M = 80 mel bins, E embedding. Frames in [0, 1].
 """
@@ -30,7 +30,8 @@ class ConvBlock(nn.Module):
 class LipSyncExpert(nn.Module):
     """Two towers, one for five lower-half frames and one for 0.2 s of sound, whose embeddings agree where both are in time.
 
-    The last layer is a ReLU, so that cosines lie in [0, 1]. ``width`` 32, ``embedding`` 512, ``size`` 96 is Wav2Lip's.
+    The last layer is a ReLU, so that cosines lie in [0, 1]. Wav2Lip: ``width`` 32, ``embedding`` 512, ``size`` 96, and more
+    blocks; its public weights don't fit this network.
     """
 
     def __init__(self, *, width: int, embedding: int, size: int) -> None:

@@ -16,6 +16,7 @@ from stages.diffusion.samplers import sample_ddim
 from stages.params import Sample
 from stages.pretrained import Model
 
+SAMPLERS = {"ddim": sample_ddim}
 REFERENCE = 0  # at inference the reference frame is the clip's first
 
 
@@ -64,13 +65,16 @@ def generate(
             x_0 = model.diffusion.x_0(x_t, t_N, model.net(x_t, t_N, given)).clamp(-1, 1)
             return x_0 if given.masked_NCHW is None else with_visible_pixels(x_0, given.masked_NCHW, mask)
 
-        def step_noise(step: int, first=first, frames=frames) -> Tensor:
-            seed = [settings.seed, zlib.crc32(clip.name.encode()), first, step]
-            z = np.random.default_rng(seed).standard_normal((len(frames), 3, size, size), dtype=np.float32)
-            return torch.from_numpy(z).to(device)
+        def step_noise(step: int, frames=frames) -> Tensor:
+            seed = [settings.seed, zlib.crc32(clip.name.encode())]
+            z = [
+                np.random.default_rng([*seed, 1 + t, 1 + step]).standard_normal((3, size, size), dtype=np.float32)
+                for t in frames
+            ]
+            return torch.from_numpy(np.stack(z)).to(device)
 
         x_T = noise[first : first + len(frames)].to(device).contiguous(memory_format=torch.channels_last)
-        x_0 = sample_ddim(model.diffusion, denoise, x_T, settings.steps, settings.eta, step_noise)
+        x_0 = SAMPLERS[settings.sampler](model.diffusion, denoise, x_T, settings.steps, settings.eta, step_noise)
         made.append(conditions.to_frames(x_0))
         progress(len(frames))
     return np.concatenate(made)

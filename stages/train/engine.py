@@ -60,7 +60,9 @@ class Objective:
             in_windows = x_0_hat[: len(batch.sync_mel_BSM) * w.frames]
             video = self.expert.embed_video((losses.windows(in_windows, w.frames) + 1) / 2)
             terms["sync"], share["sync"] = losses.sync_loss(video, self.expert.embed_audio(batch.sync_mel_BSM)), w.sync
-        if w.lpips > 0:
+        if (
+            w.lpips > 0
+        ):  # eq. (4); paper: the text says the 'reference' frame's features, the formula, as here, the target's
             terms["lpips"] = self.perceptual(x_0_hat, batch.x_0, batch.weight_N1HW)
             share["lpips"] = w.lpips
         total = torch.stack([share[name] * value for name, value in terms.items()]).sum()
@@ -93,11 +95,13 @@ class Curves:
     rows: list[dict[str, float]] = field(default_factory=list)
     sums: dict[str, float] = field(default_factory=dict)
 
-    def add(self, step: int, values: dict[str, float]) -> None:
+    def add(self, step: int, values: dict[str, float], *, last: bool = False) -> None:
+        """Take a step's values in; a row is finished every ``every`` steps and at the last one."""
         for name, value in values.items():
             self.sums[name] = self.sums.get(name, 0.0) + value
-        if (step + 1) % self.every == 0:
-            self.rows.append({"step": step + 1, **{name: total / self.every for name, total in self.sums.items()}})
+        if last or (step + 1) % self.every == 0:
+            count = step % self.every + 1
+            self.rows.append({"step": step + 1, **{name: total / count for name, total in self.sums.items()}})
             self.sums = {}
 
 
@@ -151,6 +155,7 @@ def fit(
         batch = data.step(step).to(device)
         for group in optimiser.param_groups:
             group["lr"] = learning_rate(step, settings)
+        torch.manual_seed(settings.seed * 1_000_003 + step)  # dropout, the only draw not made by `data`
         total, terms = objective(net, batch)
         if not torch.isfinite(total):
             values = {name: value.item() for name, value in terms.items()}
@@ -164,7 +169,9 @@ def fit(
         optimiser.step()
         update_average(average, net, step, settings.ema)
         values = {name: value.item() for name, value in terms.items()}
-        curves.add(step, {"total": total.item(), **values, "gradient_norm": norm.item()})
+        curves.add(
+            step, {"total": total.item(), **values, "gradient_norm": norm.item()}, last=step + 1 == settings.steps
+        )
         if checkpoint.due(step, settings.checkpoint_every, settings.steps) or stop.wanted:
             states: dict[str, dict[str, Any]] = {
                 "net": net.state_dict(),

@@ -92,3 +92,24 @@ def test_no_file_and_no_yaml(tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_text("a: [")
     with pytest.raises(ParameterError, match="not valid YAML"):
         params.load(tmp_path / "params.yaml")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("  hop: 200", "  hop: 160", "must be 3.2"),
+        ("  n_mels: 80", "  n_mels: 64", "spectrogram.n_mels must be 80"),
+        ("  close_ratio: 0.75", "  close_ratio: 0.95", "blink.close_ratio must lie below"),
+        ("  blink_frames: 1", "  blink_frames: 2", "network.blink_frames must be odd"),
+        ("  head_channels: 32", "  head_channels: 48", "network.head_channels must divide"),
+        ("  prediction: x0", "  prediction: epsilon", "needs diffusion.prediction 'x0'"),
+        ("  timesteps: 1000", "  timesteps: 4", "sample.steps must not exceed"),
+    ],
+)
+def test_values_that_do_not_agree_are_refused_before_a_stage_runs(tmp_path, old, new, message):
+    text = (ROOT / "presets" / "demo.yaml").read_text()
+    assert old in text
+    path = tmp_path / "params.yaml"
+    path.write_text(text.replace(old, new, 1))
+    with pytest.raises(ParameterError, match=message):
+        params.load(path)

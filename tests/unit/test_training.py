@@ -39,6 +39,25 @@ SETTINGS = params.load("presets/demo.yaml")
 TRAIN = SETTINGS.train.model_copy(update={"steps": 6, "batch": 1, "warmup": 2, "checkpoint_every": 2, "log_every": 2})
 
 
+def training_data(clips) -> TrainingSet:
+    """A window and a single frame a step."""
+    return TrainingSet(
+        windows=Windows(clips, 5),
+        frames=Windows(clips, 1),
+        seed=1,
+        batch=1,
+        singles=1,
+        timesteps=100,
+        latest_of=1,
+        audio_steps=16,
+        blink_frames=1,
+        drop=(),
+        blink_share=0.25,
+        mouth_weight=4.0,
+        eye_weight=4.0,
+    )
+
+
 @pytest.fixture
 def setting(make_clip):
     """A function that makes a fresh network with its objective and data."""
@@ -48,21 +67,7 @@ def setting(make_clip):
         model = seeded(1, lambda: pretrained.build(config))
         expert = seeded(2, lambda: LipSyncExpert(width=4, embedding=8, size=32)).eval().requires_grad_(False)
         objective = Objective(model.diffusion, expert, pyramid_distance, SETTINGS.loss, composite=True)
-        data = TrainingSet(
-            windows=Windows([make_clip()], 5),
-            frames=Windows([make_clip()], 1),
-            seed=1,
-            batch=1,
-            singles=1,
-            timesteps=100,
-            latest_of=1,
-            audio_steps=16,
-            blink_frames=1,
-            drop=(),
-            blink_share=0.25,
-            mouth_weight=4.0,
-            eye_weight=4.0,
-        )
+        data = training_data([make_clip()])
         return model.net, objective, data
 
     return make
@@ -193,3 +198,35 @@ def test_curves_are_means_over_their_interval():
         curves.add(step, {"simple": value})
     assert curves.rows == [{"step": 2, "simple": 2.0}]
     assert curves.sums == {"simple": 5.0}
+
+
+def test_the_last_steps_are_in_the_curves_where_no_interval_is_whole():
+    curves = Curves(4)
+    for step, value in enumerate([1.0, 2.0, 3.0, 4.0, 7.0, 9.0]):
+        curves.add(step, {"simple": value}, last=step == 5)
+    assert curves.rows == [{"step": 4, "simple": 2.5}, {"step": 6, "simple": 8.0}]
+
+
+def test_dropout_resumes_with_the_same_bits(make_clip, tmp_path):
+    config = {**CONFIG, "network": {**NETWORK, "dropout": 0.3}}
+    data = training_data([make_clip()])
+
+    def run(state, on_step=ignore):
+        model = seeded(1, lambda: pretrained.build(config))
+        weights = SETTINGS.loss.model_copy(update={"sync": 0.0})
+        expert = LipSyncExpert(width=4, embedding=8, size=32)
+        objective = Objective(model.diffusion, expert, pyramid_distance, weights, composite=True)
+        device = torch.device("cpu")
+        return fit(
+            model.net, objective, data, TRAIN, device=device, state=state, key="k", label="test", on_step=on_step
+        )[0]
+
+    def kill(step: int) -> None:
+        if step == 2:
+            raise Killed
+
+    expected = run(tmp_path / "whole.pt")
+    with pytest.raises(Killed):
+        run(tmp_path / "state.pt", kill)
+    found = run(tmp_path / "state.pt")
+    assert all(torch.equal(expected[name], found[name]) for name in expected)

@@ -59,6 +59,7 @@ def test_one_bad_clip_is_reported_and_the_others_go_on(fresh: Project) -> None:
     fresh.edit("source: rendered", "source: folder")
     fresh.edit("shards: [ada, bela, kira]", "shards: [ada]")
     fresh.edit("unseen_speakers: [kira]", "unseen_speakers: []")
+    fresh.edit("test_sentences: [s03]", "test_sentences: [ada_s03]")
     fresh.snakemake("data/smoke/index.parquet")
     import pyarrow.parquet as pq
 
