@@ -267,16 +267,14 @@ class Params(Section):
         if unknown:
             raise ValueError(f"index.unseen_speakers names {unknown}, which corpus.shards lacks")
         own = [name for name, method in self.methods.items() if method.weights_of == name]
-        if self.trained != own:
-            raise ValueError(
-                f"trained is {self.trained}; the methods that are made from models/<their own name> are {own}"
-            )
-        if self.methods.get("truth") is None or self.methods["truth"].kind != "truth":
-            raise ValueError("methods needs truth, of kind truth, which the others are measured against")
         for name, method in self.methods.items():
-            sources = ["raw"] if method.kind == "truth" else [f"models/{trained}" for trained in self.trained]
+            sources = ["raw"] if method.kind == "truth" else [f"models/{trained}" for trained in own]
             if method.made_from not in sources:
                 raise ValueError(f"methods.{name}.made_from is {method.made_from!r}; allowed: {', '.join(sources)}")
+        if self.trained != own:
+            raise ValueError(f"trained is {self.trained}; the methods made from models/<their own name> are {own}")
+        if self.methods.get("truth") is None or self.methods["truth"].kind != "truth":
+            raise ValueError("methods needs truth, of kind truth, which the others are measured against")
         return self
 
     @model_validator(mode="after")

@@ -71,7 +71,7 @@ def edited(**values: Any) -> dict[str, Any]:
         ),
         (
             edited(trained=["full"]),
-            "the methods that are made from models/<their own name> are ['full', 'no_blink', 'no_mask']",
+            "the methods made from models/<their own name> are ['full', 'no_blink', 'no_mask']",
         ),
         (edited(methods__truth=None), "methods needs truth"),
         (edited(methods__full__made_from="raw"), "methods"),

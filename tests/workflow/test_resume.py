@@ -20,16 +20,18 @@ def go_on(project: Project, *args: str) -> dict[str, int]:
 
 
 def test_a_data_stage(smoke: Project) -> None:
-    faces = smoke.root / "data/smoke/faces/ada.parquet"
+    made = "data/smoke/faces/ada.parquet"
+    faces = smoke.root / made
     uninterrupted = faces.read_bytes()
     faces.unlink()
-    running = smoke.start("snakemake", "--cores", "1", "data/smoke/faces/ada.parquet")
+    running = smoke.start("snakemake", "--cores", "1", made)
     log = smoke.root / "logs/mask/ada.log"
     before = log.stat().st_mtime
     kill_when(running, lambda: log.stat().st_mtime > before)
     assert not faces.exists()
-    go_on(smoke)
+    go_on(smoke, made)
     assert faces.read_bytes() == uninterrupted
+    smoke.snakemake()
     assert smoke.changed() == []
     assert smoke.to_do() == {}
 
