@@ -259,17 +259,16 @@ def main() -> None:
         return corpus.load_split(args.data, (split,), size=own.size, dilation=settings.mask.dilation)
 
     clips, validation = load("train"), load("validation")
-    for split, found in (("training", clips), ("validation", validation)):
-        if not found:
-            raise InputError(args.data / "index.parquet", f"no {split} clip", "see index.* in params.yaml")
+    if not clips:
+        raise InputError(args.data / "index.parquet", "no training clip", "see index.* in params.yaml")
     torch.manual_seed(
         zlib.crc32(f"{own.seed} {args.judge}".encode())
     )  # initial weights only; data derives from (seed, step)
     task: Task
     if args.judge == "sync":
-        task = SyncTask(clips, validation, own)
+        task = SyncTask(clips, validation or clips, own)
     else:
-        task = AttributeTask(args.judge, clips, validation, own)
+        task = AttributeTask(args.judge, clips, validation or clips, own)
     state = args.data / "resume" / "judges" / args.judge / "state.pt"
     with checkpoint.lock(state.parent):
         key = checkpoint.fingerprint(
