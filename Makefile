@@ -32,7 +32,6 @@ $(READY): requirements.lock
 	@touch $@
 
 reproduce: env ## everything that params.yaml names; the same command goes on after a kill
-	@python -m workflow.lock
 	@snakemake --cores $(CORES)
 	@python -m workflow.headline
 

@@ -1,20 +1,24 @@
 # HifiDiff's workflow. params.yaml alone decides what is made; each rule calls one stage: python -m stages.<stage>.
 #
-#   snakemake --cores all          make everything that params.yaml names; goes on after a kill, once unlocked (make reproduce does both)
+#   snakemake --cores all          make everything that params.yaml names; goes on after a failure or a kill
 #   snakemake -n                   what would run, and why
 #   snakemake --list-rules
 import sys
+from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 from snakemake.utils import min_version, validate
 
 sys.path.insert(0, workflow.basedir)
 
-from workflow import checks
+from workflow import checks, lock
 from workflow.artifacts import artifacts, everything
 from workflow.sources import code
 
 min_version("9.16")
+
+if workflow.is_main_process and lock.release(Path.cwd()):
+    logger.warning("A killed run had left the folder locked; going on from there.")
 
 
 configfile: "params.yaml"

@@ -11,7 +11,9 @@ running averages are all. Killed at any moment and run again, it ends with the s
             if checkpoint.due(step, every, steps):
                 checkpoint.save(folder / "state.pt", step + 1, {"network": ..., "optimiser": ...}, key=key)
         checkpoint.write_weights(out, network.state_dict(), config)
-        checkpoint.discard(folder / "state.pt")  # under the lock, and only after the output stands
+
+The last state stays: a run that was killed after a training's end, or whose child ended the training on its own, does not train
+again. The key tells whether it still fits; deleting ``data/<run>/resume`` frees its space.
 """
 
 from __future__ import annotations
@@ -79,13 +81,8 @@ def load(path: Path, *, key: str) -> tuple[int, dict[str, Any]] | None:
     if not same:
         print(f"{path}: of other parameters, data or code; starting from step 0", file=sys.stderr, flush=True)
         return None
-    print(f"{path}: going on from step {step}", file=sys.stderr, flush=True)
+    print(f"{path}: going on from step {step} (delete it to start anew)", file=sys.stderr, flush=True)
     return step, states
-
-
-def discard(path: Path) -> None:
-    """Remove a state that is no longer needed."""
-    path.unlink(missing_ok=True)
 
 
 @contextmanager

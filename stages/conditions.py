@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 import torch
 from einops import rearrange
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stages.corpus import Clip, condition_window
+from stages.geometry import RIGID, similarity
 from stages.networks.hifidiff import Conditions
 
 
@@ -49,21 +51,50 @@ def ear_windows(clip: Clip, frames: Sequence[int], blink_frames: int) -> Tensor:
     return torch.from_numpy(clip.ear_T2[around.clip(0, len(clip.ear_T2) - 1)])
 
 
+def aligned(clip: Clip, frames: Sequence[int], reference: int) -> NDArray[np.uint8]:
+    """The reference frame moved onto each of ``frames``, (N, H, W, C): its nose and eye corners come to lie on the frame's.
+
+    The similarity is the one that carries the mask, so that this tells of the head's place, turn and size what the mask's
+    outline tells, and nothing of mouth or lids. What comes from beyond the picture is mirrored at its border.
+    """
+    picture, size = clip.frames_THWC[reference], clip.frames_THWC.shape[1:3]
+    source = clip.landmarks_TL2[reference][RIGID]
+    moved = [
+        cv2.warpAffine(
+            picture,
+            similarity(source, clip.landmarks_TL2[frame][RIGID]),
+            (size[1], size[0]),
+            flags=cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_REFLECT_101,
+        )
+        for frame in frames
+    ]
+    return np.stack(moved).astype(np.uint8)
+
+
 def conditions(
     clip: Clip,
     sound: Clip,
     frames: Sequence[int],
     reference: int,
     *,
+    align: bool,
     audio_steps: int,
     blink_frames: int,
     drop: Sequence[str],
 ) -> Conditions:
-    """All conditions of ``frames``; the audio is ``sound``'s (the clip itself, but where another's is wanted)."""
+    """All conditions of ``frames``; the audio is ``sound``'s (the clip itself, but where another's is wanted).
+
+    ``align`` moves the reference onto each frame (:func:`aligned`). A method that is not given the masked face knows nothing
+    of the head's pose, and its reference stays where it is.
+    """
     x = to_tensor(clip.frames_THWC[list(frames)])
-    reference_1CHW = to_tensor(clip.frames_THWC[reference : reference + 1])
+    if align and "masked_face" not in drop:
+        reference_NCHW = to_tensor(aligned(clip, frames, reference))
+    else:
+        reference_NCHW = to_tensor(clip.frames_THWC[reference : reference + 1]).expand(len(frames), -1, -1, -1)
     return Conditions(
-        reference_NCHW=reference_1CHW.expand(len(frames), -1, -1, -1),
+        reference_NCHW=reference_NCHW,
         mel_NSM=mel_windows(sound, frames, audio_steps),
         ear_NK2=None if "blink" in drop else ear_windows(clip, frames, blink_frames),
         masked_NCHW=None if "masked_face" in drop else masked_face(x, masks(clip, frames)),

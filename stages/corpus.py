@@ -24,6 +24,7 @@ class Clip:
     """A clip on its 25 fps time base."""
 
     name: str
+    speaker: str  # the shard's name
     frames_THWC: NDArray[np.uint8]  # RGB, square
     landmarks_TL2: NDArray[np.float32]  # pixels of the frames
     masks_THW: NDArray[np.bool_]  # true where the face is generated
@@ -62,6 +63,7 @@ def load(data: Path, shard: str, clip: str, *, size: int, dilation: float) -> Cl
     landmarks = (landmarks + np.float32(0.5)) * np.float32(scale) - np.float32(0.5)  # pixel centres are whole numbers
     return Clip(
         name=clip,
+        speaker=shard,
         frames_THWC=np.stack(frames),
         landmarks_TL2=landmarks,
         masks_THW=clip_masks(landmarks, size, dilation),

@@ -26,20 +26,22 @@ from stages.progress import Progress
 from stages.windows import Windows
 
 VALIDATION_WINDOWS = 96
+APART = 3  # frames between two windows of a clip: what is nearer sounds alike
 
 
 def pairs(windows: Windows, rng: np.random.Generator, count: int) -> tuple[Tensor, Tensor]:
     """``count`` windows in time with their sound: frames (B, F, 3, H, W) in [0, 1], mel (B, 16, 80).
 
-    They come two by two from the same clip, so that half of the hardest negatives share speaker, sentence and light.
+    They come two by two from the same clip, three frames or more apart where it is long enough, so that half of the hardest
+    negatives share speaker, sentence and light. A shorter clip gives one.
     """
     video: list[Tensor] = []
     audio: list[Tensor] = []
     while len(video) < count:
         clip, start = windows.draw(rng)
-        last = len(clip.frames_THWC) - FRAMES
-        away = start + int(rng.integers(3, max(last, 4)))
-        for first in (start, away % (last + 1)):
+        starts = np.arange(len(clip.frames_THWC) - FRAMES + 1)
+        away = starts[abs(starts - start) >= APART]
+        for first in (start, *rng.permutation(away)[:1].tolist()):
             video.append((conditions.to_tensor(clip.frames_THWC[first : first + FRAMES]) + 1) / 2)
             audio.append(torch.from_numpy(sync_window(clip.mel_SM, first)))
     return torch.stack(video[:count]), torch.stack(audio[:count])
@@ -109,7 +111,7 @@ def main() -> None:
     args = parser.parse_args()
     settings = params.load(args.params)
     own = settings.expert
-    torch.set_num_threads(settings.train.threads)
+    torch.set_num_threads(1)  # what the rule says; the small network gains nothing from more
     expert = seeded(own.seed, lambda: LipSyncExpert(width=own.width, embedding=own.embedding, size=own.size))
     clips = corpus.load_split(args.data, ("train",), size=own.size, dilation=settings.mask.dilation)
     validation = corpus.load_split(args.data, ("validation",), size=own.size, dilation=settings.mask.dilation)
@@ -128,7 +130,6 @@ def main() -> None:
             writer.writeheader()
             writer.writerows(curve)
         checkpoint.write_weights(args.out, expert.state_dict(), config)
-        checkpoint.discard(state)
 
 
 if __name__ == "__main__":

@@ -3,13 +3,14 @@
     python -m stages.judges --data data/demo --judge sync --out data/demo/judges/sync.safetensors
 
 Only the training split is learned from; the curve beside the weights (``<judge>.csv``) holds scores on the validation
-split. Killed, the same command goes on from the last saved state and ends with the same bytes (on the CPU).
-B items, T frames.
+split, empty where it has no clip. Killed, the same command goes on from the last saved state and ends with the same bytes
+(on the CPU). B items, T frames.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -68,7 +69,10 @@ class SyncTask:
         self.config: dict[str, object] = {"judge": "sync", "width": settings.width, "embedding": settings.embedding}
         self.network = judges.SyncJudge(width=settings.width, embedding=settings.embedding)
         self.clips = self._cut(clips)
-        self.check = self.pairs(self._cut(validation), np.random.default_rng(settings.seed), CHECKS, jitter=False)
+        held_out = self._cut(validation)
+        self.check = (
+            self.pairs(held_out, np.random.default_rng(settings.seed), CHECKS, jitter=False) if held_out else None
+        )
 
     @staticmethod
     def _cut(clips: Sequence[Clip]) -> list[tuple[NDArray[np.uint8], NDArray[np.float32]]]:
@@ -102,7 +106,9 @@ class SyncTask:
         return info_nce(self.network.embed_video(video), self.network.embed_audio(audio), TEMPERATURE)
 
     def scores(self) -> dict[str, float]:
-        """Share of (picture, its sound, another's sound) in which the own sound is nearer."""
+        """Share of (picture, its sound, another's sound) in which the own sound is nearer; nan without a validation clip."""
+        if self.check is None:
+            return {"validation_pairwise_accuracy": math.nan}
         video, audio = self.check
         similarity = self.network.embed_video(video) @ self.network.embed_audio(audio).T
         others = ~torch.eye(len(similarity), dtype=torch.bool)
@@ -119,7 +125,7 @@ class AttributeTask:
     def __init__(self, judge: str, clips: Sequence[Clip], validation: Sequence[Clip], settings: params.Judges) -> None:
         self.settings, self.frames = settings, 1 if judge == "frame" else VIDEO_FRAMES
         self.corruptions = IN_SPACE if judge == "frame" else IN_TIME
-        self.speakers = sorted({_speaker(clip.name) for clip in clips})
+        self.speakers = sorted({clip.speaker for clip in clips})
         heads = {"speaker": len(self.speakers), "corruption": len(self.corruptions), "opening": 2 * self.frames}
         self.config = {"judge": judge, "width": settings.width, "embedding": settings.embedding, "heads": heads}
         make = judges.FrameEncoder if judge == "frame" else judges.VideoEncoder
@@ -127,9 +133,9 @@ class AttributeTask:
         self.clips = [clip for clip in clips if len(clip.frames_THWC) >= self.frames]
         openings = np.concatenate([_openings(clip) for clip in self.clips])
         self.mean, self.deviation = openings.mean(0), openings.std(0) + 1e-6
-        known = [c for c in validation if _speaker(c.name) in self.speakers and len(c.frames_THWC) >= self.frames]
+        known = [c for c in validation if c.speaker in self.speakers and len(c.frames_THWC) >= self.frames]
         rng = np.random.default_rng(settings.seed)
-        self.check = self.items(known or self.clips, rng, CHECKS)
+        self.check = self.items(known, rng, CHECKS) if known else None
 
     def items(
         self, clips: Sequence[Clip], rng: np.random.Generator, count: int, *, damage: bool = True
@@ -145,7 +151,7 @@ class AttributeTask:
                 frames = hull_crops(frames, clip.masks_THW[span], frames.shape[1])
             kind = int(rng.integers(len(self.corruptions))) if damage else 0
             x.append(conditions.to_tensor(self.corruptions[kind](frames, rng)))
-            speakers.append(self.speakers.index(_speaker(clip.name)))
+            speakers.append(self.speakers.index(clip.speaker))
             corruptions.append(kind)
             openings.append((_openings(clip)[span] - self.mean) / self.deviation)
         labels = {
@@ -167,7 +173,10 @@ class AttributeTask:
         )
 
     def scores(self) -> dict[str, float]:
-        """Accuracies, and the opening's R² on undamaged items."""
+        """Accuracies, and the opening's R² on undamaged items; nan where no validation clip shows a speaker of the training."""
+        if self.check is None:
+            names = ("speaker_accuracy", "corruption_accuracy", "opening_r2")
+            return {f"validation_{name}": math.nan for name in names}
         x, labels = self.check
         said = {name: torch.cat(parts) for name, parts in _joined([self.network(part) for part in x.split(32)]).items()}
         found = {
@@ -192,10 +201,6 @@ def _joined(parts: Sequence[dict[str, Tensor]]) -> dict[str, list[Tensor]]:
 def _openings(clip: Clip) -> NDArray[np.float64]:
     """EAR (mean of both eyes) and mouth opening of each frame, (T, 2)."""
     return np.stack([clip.ear_T2.mean(1), mouth_opening(clip.landmarks_TL2)], -1).astype(np.float64)
-
-
-def _speaker(clip: str) -> str:
-    return clip.split("_")[0]
 
 
 def train(task: Task, settings: params.Judges, state: Path, key: str, label: str) -> list[dict[str, float]]:
@@ -266,9 +271,9 @@ def main() -> None:
     )  # initial weights only; data derives from (seed, step)
     task: Task
     if args.judge == "sync":
-        task = SyncTask(clips, validation or clips, own)
+        task = SyncTask(clips, validation, own)
     else:
-        task = AttributeTask(args.judge, clips, validation or clips, own)
+        task = AttributeTask(args.judge, clips, validation, own)
     state = args.data / "resume" / "judges" / args.judge / "state.pt"
     with checkpoint.lock(state.parent):
         key = checkpoint.fingerprint(
@@ -279,7 +284,6 @@ def main() -> None:
         with tables.whole_file(args.out.with_suffix(".csv")) as part:
             pd.DataFrame(curve).to_csv(part, index=False)
         checkpoint.write_weights(args.out, task.network.state_dict(), {**task.config, "size": own.size})
-        checkpoint.discard(state)
 
 
 if __name__ == "__main__":

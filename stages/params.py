@@ -40,7 +40,7 @@ class Rendered(Section):
     fps: Positive = Field(le=120, description="frames per second of the written file; 29.97 is written as 30000/1001")
     blink_rate: Positive = Field(description="mean blinks per second")
     motion: Fraction = Field(
-        description="head motion as a share of the largest: 11 degrees of yaw, 5 of pitch and roll"
+        description="head motion as a share of the largest: yaw 5, pitch 3, roll 7 degrees, a shift of 1/20 of the height"
     )
     crf: Count = Field(le=51, description="H.264 constant rate factor; 0 is lossless")
 
@@ -139,6 +139,9 @@ class Network(Section):
     audio_channels: Natural = Field(description="channels of the audio encoder's first layer")
     audio_steps: Natural = Field(description="mel steps in the window that conditions a frame")
     blink_frames: Natural = Field(description="frames of EAR, centred, that condition a frame; odd")
+    reference: Literal["as_is", "aligned"] = Field(
+        description="aligned: moved onto each frame by the similarity that carries the mask; never without the masked face"
+    )
     residual: Literal["none", "reference"] = Field(description="what the predicted x_0 is a residual on")
     groups: Natural = Field(description="groups of group normalisation")
 
@@ -233,7 +236,9 @@ class Report(Section):
     own_audio_r: Fraction = Field(
         description="claim: largest mouth correlation with the clip's own audio, another's given"
     )
-    leak_r2: Fraction = Field(description="claim: largest R^2 of mouth opening read from mask and visible pixels")
+    leak_r2: Fraction = Field(
+        description="claim: largest R^2 of mouth opening read from mask, visible pixels and head's place"
+    )
     checkerboard: Positive = Field(description="claim: largest energy at the unshuffle's period, over the true frames'")
     ghost_edge: Positive = Field(description="claim: largest gradient along the mask's border, over the true frames'")
 

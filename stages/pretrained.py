@@ -30,8 +30,9 @@ class Model:
 def build(config: dict[str, Any]) -> Model:
     """An untrained model: ``config`` holds the sections ``network`` and ``diffusion``, ``mel_bins`` and ``drop``."""
     drop = tuple(config["drop"])
+    layout = {name: value for name, value in config["network"].items() if name != "reference"}
     net = HifiDiffNet(
-        **config["network"],
+        **layout,
         mel_bins=config["mel_bins"],
         uses_blink="blink" not in drop,
         uses_mask="masked_face" not in drop,

@@ -112,6 +112,7 @@ class TrainingSet:
     singles: int
     timesteps: int
     latest_of: int  # a timestep is the largest of so many uniform draws
+    align: bool
     audio_steps: int
     blink_frames: int
     drop: tuple[str, ...]
@@ -128,7 +129,14 @@ class TrainingSet:
         reference = source.reference(rng, clip, start)
         x_0 = conditions.to_tensor(clip.frames_THWC[list(frames)])
         given = conditions.conditions(
-            clip, clip, frames, reference, audio_steps=self.audio_steps, blink_frames=self.blink_frames, drop=self.drop
+            clip,
+            clip,
+            frames,
+            reference,
+            align=self.align,
+            audio_steps=self.audio_steps,
+            blink_frames=self.blink_frames,
+            drop=self.drop,
         )
         weight = pixel_weights(
             clip, frames, mouth=self.mouth_weight, eyes=self.eye_weight, everywhere="masked_face" in self.drop

@@ -36,6 +36,7 @@ def make_clip():
         landmarks = landmarks_of(rng, frames, size)
         return Clip(
             name=name,
+            speaker=name.split("_")[0],
             frames_THWC=rng.integers(0, 256, (frames, size, size, 3), dtype=np.uint8),
             landmarks_TL2=landmarks,
             masks_THW=clip_masks(landmarks, size, 0.12),

@@ -49,7 +49,7 @@ FOR_WOMEN, FOR_MEN = ("bob", "long", "waves", "bun", "fringe", "curls"), ("crop"
 # The demo's speakers, cast by hand for variety; any other name is cast by (seed, name). All else is drawn for everyone.
 CAST = {
     "ada": Cast(True, 1, "bob", 2),
-    "bela": Cast(False, 2, "parted", 1, beard="stubble"),
+    "bela": Cast(False, 2, "parted", 1, beard="short"),
     "cleo": Cast(True, 4, "curls", 0),
     "dara": Cast(True, 0, "long", 3),
     "emil": Cast(False, 1, "crop", 4, glasses=True),

@@ -19,8 +19,10 @@ Array = NDArray[np.float64]
 STEP_S = 0.002  # grid of the mouth's tracks
 COARTICULATION_S = 0.11  # width of the window that blends neighbouring visemes
 CLOSURE_MARGIN_S = 0.045  # the lips leave and reach a closure within this time
-YAW, PITCH, ROLL = 11.0, 5.0, 5.0  # largest head angles, degrees
-SHIFT = 5.0  # largest head shift, pixels of a frame 360 high
+# The largest head motion: within what dlib's frontal detector follows, and mostly in the picture's plane.
+YAW, PITCH, ROLL = 5.0, 3.0, 7.0  # degrees
+SHIFT = 18.0  # pixels of a frame 360 high
+SCALE = 0.06  # share of the head's size
 REFRACTORY_S = 0.45  # least time from one blink to the next
 MOUTH_FIELDS = ("gap", "jaw", "spread", "round", "tongue", "tuck")
 
@@ -181,5 +183,5 @@ def move(
         pitch=amount * PITCH * np.clip(pitch + 0.35 * beat, -1, 1),
         roll=amount * ROLL * roll,
         shift_T2=amount * SHIFT * np.stack([wander(times_T, rng) + 0.3 * yaw, wander(times_T, rng) + 0.25 * beat], -1),
-        scale=1 + amount * 0.02 * wander(times_T, rng),
+        scale=1 + amount * SCALE * wander(times_T, rng),
     )

@@ -1,4 +1,4 @@
-"""Can the mouth's opening be read from what the generator is shown? Ridge regression on mask and visible pixels.
+"""Can the mouth's opening be read from what the generator is shown? Ridge regression on mask, visible pixels and head's place.
 
 If it can, a generator may ignore the sound. The regression is fitted on some clips and scored by R² on others.
 N frames, T frames of a clip, D values, K components.
@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from stages.geometry import RIGID, inter_ocular, similarity
 from stages.measures.image import luma
 
 Array = NDArray[np.float64]
@@ -29,6 +30,19 @@ def visible(frames_THWC: NDArray[np.uint8], masks_THW: NDArray[np.bool_], size: 
         for x in (shown, masks_THW * 1.0)
     ]
     return np.concatenate([x.reshape(len(x), -1) for x in both], 1)
+
+
+def place(landmarks_TL2: Values) -> Array:
+    """Where the head is, (T, 4): the similarity, from the first frame, that carries mask and reference.
+
+    Turn and growth, and the shift of the middle of the rigid points, in inter-ocular distances; times 100, so that no reduction
+    to principal components loses what pixels can't show.
+    """
+    rigid = np.asarray(landmarks_TL2, np.float64)[:, RIGID]
+    middle = rigid[0].mean(0)
+    moved = np.stack([similarity(rigid[0], points) for points in rigid])
+    shift = (moved[:, :, :2] @ middle + moved[:, :, 2] - middle) / inter_ocular(landmarks_TL2[0])
+    return 100 * np.column_stack([moved[:, :, 0] - [1, 0], shift])
 
 
 def centred(values: Sequence[Values]) -> list[Array]:

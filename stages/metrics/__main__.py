@@ -73,12 +73,13 @@ def measured(data: Path, found: list[Video], settings: Params, label: str) -> li
 
 
 def leak_scores(data: Path, found: list[Video], settings: Params) -> dict[str, dict[str, Score]]:
-    """R² of the mouth's opening read from mask and visible pixels: fitted on training clips, scored on the test clips."""
+    """R² of the mouth's opening read from mask, visible pixels and head's place: fitted on training, scored on test clips."""
     own = settings.metrics
     train = corpus.load_split(data, ("train",), size=settings.network.size, dilation=settings.mask.dilation)
 
     def shown(clip: Clip, step: int = 1) -> np.ndarray:
-        return leak.visible(clip.frames_THWC[::step], clip.masks_THW[::step], LEAK_SIZE)
+        seen = leak.visible(clip.frames_THWC[::step], clip.masks_THW[::step], LEAK_SIZE)
+        return np.concatenate([seen, leak.place(clip.landmarks_TL2)[::step]], 1)
 
     x, y = [shown(c, LEAK_STEP) for c in train], [mouth_opening(c.landmarks_TL2)[::LEAK_STEP] for c in train]
     held_x, held_y = [shown(v.clip) for v in found], [mouth_opening(v.clip.landmarks_TL2) for v in found]

@@ -32,12 +32,10 @@ class ResBlock(nn.Module):
     """Residual block whose second group norm is modulated by time, and then by the conditions.
 
     h ← (1 + s_c) · ((1 + s_t) · GroupNorm(h) + b_t) + b_c; Diffused Heads, section 3.2.
-    ``sample`` is 'up', 'down' or 'same'; up and down act by nearest ×2 and average pooling inside the block, as in ADM.
     """
 
-    def __init__(self, c_in: int, c_out: int, emb: int, groups: int, dropout: float, sample: str = "same") -> None:
+    def __init__(self, c_in: int, c_out: int, emb: int, groups: int, dropout: float) -> None:
         super().__init__()
-        self.sample = sample
         self.norm_in = nn.GroupNorm(math.gcd(groups, c_in), c_in)
         self.conv_in = nn.Conv2d(c_in, c_out, 3, padding=1)
         self.norm_out = nn.GroupNorm(math.gcd(groups, c_out), c_out)
@@ -47,22 +45,37 @@ class ResBlock(nn.Module):
         self.conv_out = zeroed(nn.Conv2d(c_out, c_out, 3, padding=1))
         self.skip = nn.Identity() if c_in == c_out else nn.Conv2d(c_in, c_out, 1)
 
-    def _resample(self, x_NCHW: Tensor) -> Tensor:
-        if self.sample == "down":
-            return F.avg_pool2d(x_NCHW, 2)
-        if self.sample == "up":
-            return F.interpolate(x_NCHW, scale_factor=2.0, mode="nearest")
-        return x_NCHW
-
     def forward(self, x_NCHW: Tensor, time_NE: Tensor, condition_NE: Tensor) -> Tensor:
-        h = self.conv_in(self._resample(F.silu(self.norm_in(x_NCHW))))
+        h = self.conv_in(F.silu(self.norm_in(x_NCHW)))
         scale_t, shift_t = self.from_time(time_NE)[:, :, None, None].chunk(2, dim=1)
         scale_c, shift_c = self.from_condition(condition_NE)[:, :, None, None].chunk(2, dim=1)
         # The two affine maps in one: a single pass over h.
         scale, shift = (1 + scale_c) * (1 + scale_t), (1 + scale_c) * shift_t + shift_c
         h = torch.addcmul(shift, self.norm_out(h), scale)
         h = self.conv_out(self.dropout(F.silu(h)))
-        return self.skip(self._resample(x_NCHW)) + h
+        return self.skip(x_NCHW) + h
+
+
+class Downsample(nn.Module):
+    """Half the resolution by a convolution of stride 2."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, stride=2, padding=1)
+
+    def forward(self, x_NCHW: Tensor, time_NE: Tensor, condition_NE: Tensor) -> Tensor:
+        return self.conv(x_NCHW)
+
+
+class Upsample(nn.Module):
+    """Twice the resolution: nearest neighbour, then a convolution."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x_NCHW: Tensor, time_NE: Tensor, condition_NE: Tensor) -> Tensor:
+        return self.conv(F.interpolate(x_NCHW, scale_factor=2.0, mode="nearest"))
 
 
 class SelfAttention(nn.Module):
@@ -100,7 +113,7 @@ class UNet(nn.Module):
     """ADM's UNet over ``size`` × ``size`` feature maps.
 
     Each level has ``res_blocks`` blocks going down (one more going up), self-attention where its resolution is listed in
-    ``attention`` and in the middle, and residual up- and downsampling between the levels. ``forward`` maps
+    ``attention`` and in the middle, and a convolution that halves or doubles the resolution between the levels. ``forward`` maps
     (N, c_in, size, size), the time embedding and the condition embedding (N, emb) to (N, c_out, size, size). The last
     convolution starts at zero.
     """
@@ -122,10 +135,9 @@ class UNet(nn.Module):
     ) -> None:
         super().__init__()
 
-        def level(c_from: int, c_to: int, resolution: int, sample: str = "same") -> Level:
-            attend = resolution in attention and sample == "same"
-            block = ResBlock(c_from, c_to, emb, groups, dropout, sample)
-            return Level(block, SelfAttention(c_to, head_channels, groups) if attend else None)
+        def level(c_from: int, c_to: int, resolution: int) -> Level:
+            block = ResBlock(c_from, c_to, emb, groups, dropout)
+            return Level(block, SelfAttention(c_to, head_channels, groups) if resolution in attention else None)
 
         widths = [channels * m for m in multipliers]
         self.stem = nn.Conv2d(c_in, channels, 3, padding=1)
@@ -137,7 +149,7 @@ class UNet(nn.Module):
                 c = width
                 skips.append(c)
             if number < len(widths) - 1:
-                self.down.append(level(c, c, resolution, "down"))
+                self.down.append(Downsample(c))
                 skips.append(c)
                 resolution //= 2
         self.middle = nn.ModuleList(
@@ -154,7 +166,7 @@ class UNet(nn.Module):
                 self.takes_skip.append(True)
                 c = width
             if number > 0:
-                self.up.append(level(c, c, resolution, "up"))
+                self.up.append(Upsample(c))
                 self.takes_skip.append(False)
                 resolution *= 2
         self.norm = nn.GroupNorm(math.gcd(groups, c), c)

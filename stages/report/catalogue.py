@@ -46,7 +46,7 @@ KINDS: dict[str, Kind] = {
     "ssim_mask": Kind("SSIM in mask", "↑", 3, "structural similarity to the true frames inside the mask"),
     "checkerboard": Kind("checkerboard", "", 3, "energy of the 2-pixel grid inside the mask, over that of the true frames"),
     "ghost_edge": Kind("ghost edge", "", 3, "gradient on the mask’s border, over that of the true frames"),
-    "leak_r2": Kind("mask leak R²", "↓", 3, "of the mouth opening, read from mask and visible pixels, on held-out clips"),
+    "leak_r2": Kind("mask leak R²", "↓", 3, "of the mouth opening, read from all that is shown, on held-out clips"),
     "leak_r2_within": Kind("mask leak R², within a clip", "↓", 3, "the same with each clip’s mean removed"),
 }  # fmt: skip
 SUFFIXES = {

@@ -71,7 +71,7 @@ def _bound(
 
 
 def _leak(results: Results) -> list[Claim]:
-    claim = "Mask and visible pixels do not show how far the mouth is open, R² on held-out clips"
+    claim = "Mask, visible pixels and the head’s place do not show how far the mouth is open, R² on held-out clips"
     names = {"leak_r2": "of the opening", "leak_r2_within": "of its course within a clip"}
     truth, most = results.methods["truth"], results.params.report.leak_r2
     return [_bound(results, f"{claim} ({what})", "truth", truth.score(name), most=most) for name, what in names.items()]

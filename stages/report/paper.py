@@ -56,7 +56,12 @@ DEVIATIONS: tuple[tuple[str, str, str], ...] = (
         "“a facial region mask” from 68 landmarks",
         "hull of the clip’s landmarks up to its largest jaw opening, dilated, so that it cannot show the mouth",
     ),
-    ("reference frame", "“reference frames”", "training: a random frame of the clip; inference: its first"),
+    (
+        "reference frame",
+        "“reference frames”",
+        "training: a random frame of the clip; inference: its first. network.reference; demo: moved onto each frame by the head "
+        "motion that carries the mask, except where the masked face is dropped and the motion is not known",
+    ),
     (
         "blink and pose at inference",
         "not given",

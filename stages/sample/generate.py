@@ -55,6 +55,7 @@ def generate(
             sound,
             frames,
             REFERENCE,
+            align=network["reference"] == "aligned",
             audio_steps=network["audio_steps"],
             blink_frames=network["blink_frames"],
             drop=model.drop,

@@ -9,7 +9,6 @@ saved state and, on the CPU, ends with the same bytes as if it had never stopped
 from __future__ import annotations
 
 import argparse
-import time
 from pathlib import Path
 
 import pandas as pd
@@ -95,6 +94,7 @@ def main() -> None:
         singles=settings.train.singles,
         timesteps=settings.diffusion.timesteps,
         latest_of=settings.train.latest_of,
+        align=settings.network.reference == "aligned",
         audio_steps=settings.network.audio_steps,
         blink_frames=settings.network.blink_frames,
         drop=tuple(drop),
@@ -109,8 +109,8 @@ def main() -> None:
         }
         read = [*corpus.files(args.data, ("train",)), args.data / "expert" / "expert.safetensors"]
         key = checkpoint.fingerprint({**used, "drop": list(drop)}, [*read, *checkpoint.code()])
-        load, begun = tracking.Load(), time.monotonic()
-        weights, rows = fit(
+        load = tracking.Load()
+        fitted = fit(
             net,
             objective,
             data,
@@ -121,15 +121,14 @@ def main() -> None:
             label=args.method,
             on_step=load.update,
         )
-        curves = pd.DataFrame(rows)
+        curves = pd.DataFrame(fitted.curves)
         with tables.whole_file(args.out.parent / "curves.csv") as part:
             curves.to_csv(part, index=False)
-        pretrained.save(args.out.parent, weights, config)
-        summary = {"parameters": sum(p.numel() for p in net.parameters()), "seconds": time.monotonic() - begun}
+        pretrained.save(args.out.parent, fitted.weights, config)
+        summary = {"parameters": sum(p.numel() for p in net.parameters()), "seconds": fitted.seconds}
         tracking.record_training(
             args.data, args.method, params=settings, curves=curves, summary=summary, system=load.table()
         )
-        checkpoint.discard(state)
 
 
 if __name__ == "__main__":

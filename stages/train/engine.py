@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import math
 import signal
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -116,6 +117,14 @@ class Stop:
         self.wanted = True
 
 
+class Fitted(NamedTuple):
+    """A finished training."""
+
+    weights: dict[str, Tensor]  # averaged
+    curves: list[dict[str, float]]
+    seconds: float  # in the loop, over all the processes that took part in it one after another
+
+
 def fit(
     net: HifiDiffNet,
     objective: Objective,
@@ -127,8 +136,8 @@ def fit(
     key: str,
     label: str,
     on_step: Callable[[int], None],
-) -> tuple[dict[str, Tensor], list[dict[str, float]]]:
-    """Train ``net`` in place for ``settings.steps`` steps; returns the averaged weights and the curves.
+) -> Fitted:
+    """Train ``net`` in place for ``settings.steps`` steps.
 
     Starts from ``state`` where one of the same ``key`` lies there. Saved after each ``checkpoint_every`` steps and on SIGTERM.
     ``on_step`` is called with the number of each finished step.
@@ -140,7 +149,7 @@ def fit(
     optimiser = torch.optim.AdamW(net.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
     average = {name: value.detach().clone().float() for name, value in net.state_dict().items()}
     curves = Curves(settings.log_every)
-    first = 0
+    first, before, begun = 0, 0.0, time.monotonic()
     found = checkpoint.load(state, key=key)
     if found:
         first, saved = found
@@ -148,6 +157,7 @@ def fit(
         optimiser.load_state_dict(saved["optimiser"])
         average = {name: value.to(device) for name, value in saved["average"].items()}
         curves.rows, curves.sums = saved["curves"]["rows"], saved["curves"]["sums"]
+        before = saved["curves"]["seconds"]
 
     net.train()
     progress = Progress(f"train {label}", settings.steps, "steps", done=first)
@@ -177,7 +187,7 @@ def fit(
                 "net": net.state_dict(),
                 "optimiser": optimiser.state_dict(),
                 "average": average,
-                "curves": {"rows": curves.rows, "sums": curves.sums},
+                "curves": {"rows": curves.rows, "sums": curves.sums, "seconds": before + time.monotonic() - begun},
             }
             checkpoint.save(state, step + 1, states, key=key)
         if stop.wanted:
@@ -186,4 +196,4 @@ def fit(
             )
         on_step(step)
         progress.update(note=f"loss {total.item():.4f}")
-    return average, curves.rows
+    return Fitted(average, curves.rows, before + time.monotonic() - begun)

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stages.geometry import RIGID
 from stages.measures import artefacts, correlation, image, leak
 from stages.measures.intervals import bootstrap, bootstrap_median, mean_of
 from stages.measures.sync import distances, sync
@@ -144,6 +145,18 @@ def test_planted_leak_is_found(leaking: bool) -> None:
         predicted = leak.predict(change(x), change(y), change(held_x), components=64)
         found = leak.r2(np.sum([leak.sums(a, b) for a, b in zip(targets, predicted, strict=True)], 0))
         assert found > 0.8 if leaking else found < 0.1
+
+
+def test_the_heads_place_is_the_similarity_from_the_first_frame() -> None:
+    rng = np.random.default_rng(8)
+    face = rng.uniform(20, 44, (68, 2))
+    turn = 1.05 * np.array([[np.cos(0.1), -np.sin(0.1)], [np.sin(0.1), np.cos(0.1)]])
+    middle = face[RIGID].mean(0)
+    moved = (face - middle) @ turn.T + middle + [3, -2]
+    found = leak.place(np.stack([face, moved])) / 100
+    assert found[0] == pytest.approx(np.zeros(4), abs=1e-12)
+    apart = np.linalg.norm(face[36] - face[45])
+    assert found[1] == pytest.approx([turn[0, 0] - 1, turn[1, 0], 3 / apart, -2 / apart])
 
 
 def test_r2_of_the_mean_is_zero() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from stages import params, pretrained
+from stages import checkpoint, params, pretrained
 from stages.diffusion.losses import pyramid_distance
 from stages.errors import TrainingError
 from stages.networks import seeded
@@ -26,6 +26,7 @@ NETWORK = {
     "audio_channels": 4,
     "audio_steps": 16,
     "blink_frames": 1,
+    "reference": "aligned",
     "residual": "reference",
     "groups": 4,
 }
@@ -49,6 +50,7 @@ def training_data(clips) -> TrainingSet:
         singles=1,
         timesteps=100,
         latest_of=1,
+        align=True,
         audio_steps=16,
         blink_frames=1,
         drop=(),
@@ -89,7 +91,7 @@ class Killed(BaseException):
 
 @pytest.mark.parametrize("last", [0, 1, 2, 4])
 def test_resuming_gives_the_same_bits_as_never_stopping(setting, tmp_path, last):
-    expected, curve = train(setting, tmp_path / "whole.pt")
+    expected, curve, _ = train(setting, tmp_path / "whole.pt")
 
     def kill(step: int) -> None:
         if step == last:
@@ -98,10 +100,21 @@ def test_resuming_gives_the_same_bits_as_never_stopping(setting, tmp_path, last)
     with pytest.raises(Killed):
         train(setting, tmp_path / "state.pt", on_step=kill)
     done: list[int] = []
-    found, resumed = train(setting, tmp_path / "state.pt", on_step=done.append)
+    found, resumed, _ = train(setting, tmp_path / "state.pt", on_step=done.append)
     assert done[0] == (last + 1) // 2 * 2  # nothing that was saved is done again
     assert resumed == curve
     assert all(torch.equal(expected[name], found[name]) for name in expected)
+
+
+def test_a_finished_training_is_not_done_again(setting, tmp_path):
+    first = train(setting, tmp_path / "state.pt")
+    done: list[int] = []
+    again = train(setting, tmp_path / "state.pt", on_step=done.append)
+    assert done == []
+    assert again.curves == first.curves
+    _, saved = checkpoint.load(tmp_path / "state.pt", key="k")
+    assert again.seconds >= saved["curves"]["seconds"] > 0  # of the training, not of reading its state
+    assert all(torch.equal(first.weights[name], again.weights[name]) for name in first.weights)
 
 
 def test_a_state_of_other_parameters_is_not_used(setting, tmp_path, capsys):
@@ -124,7 +137,9 @@ def test_it_learns_what_a_condition_says(setting, tmp_path):
     objective = dataclasses.replace(objective, weights=SETTINGS.loss.model_copy(update={"sync": 0.0, "lpips": 0.0}))
     settings = TRAIN.model_copy(update={"steps": 150, "log_every": 15, "checkpoint_every": 150, "learning_rate": 3e-3})
     device, state = torch.device("cpu"), tmp_path / "state.pt"
-    _, curve = fit(net, objective, data, settings, device=device, state=state, key="k", label="test", on_step=ignore)
+    curve = fit(
+        net, objective, data, settings, device=device, state=state, key="k", label="test", on_step=ignore
+    ).curves
     assert curve[-1]["simple"] < 0.3 * curve[0]["simple"]
 
 

@@ -1,10 +1,13 @@
 """Training windows: what a step sees, and that it depends on (seed, step, index) alone."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 
 from stages import conditions
+from stages.geometry import RIGID
 from stages.windows import TrainingSet, Windows, pixel_weights
 
 
@@ -17,6 +20,7 @@ def training_set(clips, **over) -> TrainingSet:
         "singles": 2,
         "timesteps": 1000,
         "latest_of": 1,
+        "align": True,
         "audio_steps": 16,
         "blink_frames": 3,
         "drop": (),
@@ -126,3 +130,23 @@ def test_ear_windows_repeat_the_clips_ends(make_clip):
 def test_clips_shorter_than_a_window_are_an_error(make_clip):
     with pytest.raises(ValueError, match="no clip has 5 frames"):
         Windows([make_clip(frames=4)], 5)
+
+
+def test_an_aligned_reference_lies_on_the_frame(make_clip):
+    """A picture whose pixels move with the landmarks: the reference, aligned, is the frame itself."""
+    clip = make_clip(size=64)
+    y, x = np.mgrid[:64, :64]
+    moved = clip.landmarks_TL2[:, RIGID].mean(1) - clip.landmarks_TL2[0, RIGID].mean(0)
+    smooth = [128 + 100 * np.sin((x - dx) / 9) * np.cos((y - dy) / 7) for dx, dy in moved]
+    clip = dataclasses.replace(clip, frames_THWC=np.stack([np.stack(smooth)] * 3, -1).astype(np.uint8))
+    far = int(np.linalg.norm(moved, axis=-1).argmax())
+    found = conditions.aligned(clip, [far], 0)[0].astype(float)
+    inside = clip.masks_THW[far]
+    before = np.abs(clip.frames_THWC[0].astype(float) - clip.frames_THWC[far])[inside].mean()
+    assert np.abs(found - clip.frames_THWC[far])[inside].mean() < 0.5 * before
+
+
+def test_without_the_masked_face_the_reference_is_not_aligned(make_clip):
+    data = training_set([make_clip()], drop=("masked_face",))
+    given = data.window(0, 0).given
+    assert torch.equal(given.reference_NCHW[0], given.reference_NCHW[-1])

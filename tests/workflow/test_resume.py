@@ -12,12 +12,6 @@ pytestmark = pytest.mark.workflow
 WEIGHTS = "data/smoke/models/full/model.safetensors"
 
 
-def go_on(project: Project, *args: str) -> dict[str, int]:
-    """What ``make reproduce`` does."""
-    project.run("python", "-m", "workflow.lock")
-    return project.snakemake(*args)
-
-
 def test_a_data_stage(smoke: Project) -> None:
     made = "data/smoke/faces/ada.parquet"
     faces = smoke.root / made
@@ -28,7 +22,7 @@ def test_a_data_stage(smoke: Project) -> None:
     running = smoke.start("snakemake", "--cores", "1", made)
     kill_when(running, log.exists)
     assert not faces.exists()
-    go_on(smoke, made)
+    smoke.snakemake(made)
     assert faces.read_bytes() == uninterrupted
     smoke.snakemake()
     assert smoke.changed() == []
@@ -41,11 +35,12 @@ def test_training(smoke: Project) -> None:
     uninterrupted = [smoke.read(path) for path in outputs()]
     for path in outputs():
         (smoke.root / path).unlink()
-    running = smoke.start("snakemake", "--cores", "1", WEIGHTS)
     states = smoke.root / "data/smoke/resume/train/full"
+    (states / "state.pt").unlink()  # or there would be nothing to train
+    running = smoke.start("snakemake", "--cores", "1", WEIGHTS)
     kill_when(running, lambda: any(states.glob("*.pt")))
     assert not Path(smoke.root / WEIGHTS).exists()
-    go_on(smoke, WEIGHTS)
+    smoke.snakemake(WEIGHTS)
     assert [smoke.read(path) for path in outputs()] == uninterrupted
 
 

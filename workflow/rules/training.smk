@@ -46,7 +46,7 @@ rule expert:
         mem_mb=4000,
         runtime=1440,
     params:
-        cfg=settings("expert", "mask", "train.threads"),
+        cfg=settings("expert", "mask"),
     message:
         "expert"
     shell:
