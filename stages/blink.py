@@ -57,7 +57,7 @@ def main() -> None:
     )
     parser.add_argument("--faces", type=Path, required=True, help="Parquet file of the mask stage")
     parser.add_argument("--out", type=Path, required=True, help="Parquet file to write")
-    parser.add_argument("--params", default=params.PARAMS_FILE, help="settings; section blink is used")
+    parser.add_argument("--params", default=params.PARAMS_FILE, help="section blink")
     args = parser.parse_args()
     settings = params.load(args.params).blink
     clips = clip_landmarks(args.faces)

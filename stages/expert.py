@@ -105,7 +105,7 @@ def train(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--params", default=params.PARAMS_FILE, help="the settings; section 'expert' is used")
+    parser.add_argument("--params", default=params.PARAMS_FILE, help="sections expert and mask")
     parser.add_argument("--data", type=Path, required=True, help="folder of the run, such as data/demo")
     parser.add_argument("--out", type=Path, required=True, help="safetensors file to write; curves.csv goes beside it")
     args = parser.parse_args()

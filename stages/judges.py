@@ -249,7 +249,7 @@ def train(task: Task, settings: params.Judges, state: Path, key: str, label: str
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--params", default=params.PARAMS_FILE, help="the settings; section 'judges' is used")
+    parser.add_argument("--params", default=params.PARAMS_FILE, help="sections judges and mask")
     parser.add_argument("--data", type=Path, required=True, help="folder of the run, such as data/demo")
     parser.add_argument("--judge", choices=("sync", "frame", "video"), required=True, help="which encoder to train")
     parser.add_argument(

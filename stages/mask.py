@@ -174,7 +174,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Find the face in every clip of a shard and cut it out.")
     parser.add_argument("--raw", type=Path, required=True, help="tar of the download stage")
     parser.add_argument("--out", type=Path, required=True, help="Parquet file to write")
-    parser.add_argument("--params", default=params.PARAMS_FILE, help="settings; section mask is used")
+    parser.add_argument("--params", default=params.PARAMS_FILE, help="section mask")
     args = parser.parse_args()
     settings = params.load(args.params).mask
     cv2.setNumThreads(1)

@@ -297,6 +297,8 @@ class Params(Section):
             (net.blink_frames % 2 == 1, "network.blink_frames must be odd"),
             ((net.size // net.patch) % 2 ** (len(net.multipliers) - 1) == 0, "network.size / patch must be divisible by 2 for "
              "each entry of network.multipliers but the first"),
+            (set(net.attention) <= {net.size // net.patch >> level for level in range(len(net.multipliers))},
+             "network.attention must name resolutions that the network has: size / patch, halved for each further multiplier"),
             (all(net.channels * m % net.head_channels == 0 for m in net.multipliers[-1:]), "network.head_channels must divide "
              "network.channels times the last of network.multipliers"),
             (net.residual == "none" or diffusion.prediction == "x0", "network.residual 'reference' needs diffusion.prediction "

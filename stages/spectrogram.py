@@ -98,7 +98,7 @@ def main() -> None:
     parser.add_argument("--raw", type=Path, required=True, help="tar of the download stage")
     parser.add_argument("--faces", type=Path, required=True, help="Parquet file of the mask stage: the clips' lengths")
     parser.add_argument("--out", type=Path, required=True, help="Parquet file to write")
-    parser.add_argument("--params", default=params.PARAMS_FILE, help="settings; section spectrogram is used")
+    parser.add_argument("--params", default=params.PARAMS_FILE, help="section spectrogram and mask.fps")
     args = parser.parse_args()
     settings = params.load(args.params).spectrogram
     torch.set_num_threads(1)

@@ -127,7 +127,11 @@ def row(m: Measured) -> dict[str, object]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--params", default=params.PARAMS_FILE, help="the settings; section 'metrics' is used")
+    parser.add_argument(
+        "--params",
+        default=params.PARAMS_FILE,
+        help="sections metrics, blink, mask.fps, mask.dilation, network.size and methods.<method>",
+    )
     parser.add_argument("--data", type=Path, required=True, help="folder of the run, such as data/demo")
     parser.add_argument("--method", required=True, help="a method of params.yaml")
     parser.add_argument("--out", type=Path, help="its place, data/<run>/metrics/<method>.json")

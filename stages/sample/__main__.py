@@ -82,7 +82,11 @@ def video_bytes(frames_THWC: NDArray[np.uint8], audio: NDArray[np.int16], settin
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--params", default=params.PARAMS_FILE, help="sections sample and methods.<method>")
+    parser.add_argument(
+        "--params",
+        default=params.PARAMS_FILE,
+        help="sections sample, network, mask, spectrogram.sample_rate, corpus.shards and methods.<method>",
+    )
     parser.add_argument("--data", type=Path, required=True, help="folder of the run, such as data/demo")
     parser.add_argument("--method", required=True, help="a method of params.yaml")
     parser.add_argument("--out-dir", type=Path, required=True, help="folder for <shard>.tar")

@@ -53,7 +53,9 @@ def load_expert(path: Path, device: torch.device) -> LipSyncExpert:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--params", default=params.PARAMS_FILE, help="sections network, diffusion, loss, train, methods.<method>"
+        "--params",
+        default=params.PARAMS_FILE,
+        help="sections network, diffusion, loss, train, mask, spectrogram.n_mels and methods.<method>.drop",
     )
     parser.add_argument("--data", type=Path, required=True, help="folder of the run, such as data/demo")
     parser.add_argument("--method", required=True, help="a method of kind hifidiff that has its own weights")
