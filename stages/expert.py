@@ -66,7 +66,7 @@ def train(
     """Train in place; returns the curve: a row every ``checkpoint_every`` steps."""
     windows, held_out = Windows(clips, FRAMES), Windows(validation, FRAMES)
     check = pairs(held_out, np.random.default_rng([settings.seed, 0]), VALIDATION_WINDOWS)
-    optimiser = torch.optim.AdamW(expert.parameters(), lr=settings.learning_rate, weight_decay=1e-4)
+    optimiser = torch.optim.AdamW(expert.parameters(), lr=settings.learning_rate, weight_decay=1e-4, fused=True)
     first, states = checkpoint.load(state, key=key) or (0, {})
     curve: list[dict[str, float]] = []
     if states:

@@ -209,7 +209,7 @@ def train(task: Task, settings: params.Judges, state: Path, key: str, label: str
     Raises:
         TrainingError: the loss is not finite.
     """
-    optimiser = torch.optim.AdamW(task.network.parameters(), lr=settings.learning_rate, weight_decay=1e-4)
+    optimiser = torch.optim.AdamW(task.network.parameters(), lr=settings.learning_rate, weight_decay=1e-4, fused=True)
     first, states = checkpoint.load(state, key=key) or (0, {})
     curve: list[dict[str, float]] = []
     if states:

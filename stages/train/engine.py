@@ -146,7 +146,9 @@ def fit(
         TrainingError: the loss is not finite (with the step and its clips), or SIGTERM came.
     """
     stop = Stop()
-    optimiser = torch.optim.AdamW(net.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    optimiser = torch.optim.AdamW(
+        net.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
+    )
     average = {name: value.detach().clone().float() for name, value in net.state_dict().items()}
     curves = Curves(settings.log_every)
     first, before, begun = 0, 0.0, time.monotonic()
