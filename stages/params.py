@@ -185,10 +185,12 @@ class Train(Section):
 
 
 class Sample(Section):
-    sampler: Literal["ddim"]
+    sampler: Literal["ancestral", "ddim", "dpm_solver++"]
     steps: Natural = Field(description="paper: 50")
-    eta: Fraction = Field(description="0 is deterministic DDIM, 1 ancestral")
-    shared_noise: Fraction = Field(description="share of x_T that a clip's frames have in common")
+    shared_noise: Fraction = Field(description="share of x_T's variance that all frames of a clip have in common")
+    interpolation: Fraction = Field(
+        description="share of the rest that a frame's x_T has from its predecessor's; 0: none"
+    )
     batch: Natural = Field(description="frames at a time")
     crf: Count = Field(le=51, description="H.264 constant rate factor of the written videos")
     threads: Natural

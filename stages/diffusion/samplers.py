@@ -1,7 +1,12 @@
-"""Samplers: free functions from noise to frames. N images; x are (N, C, H, W)."""
+"""Samplers: free functions from noise to frames. N images; x are (N, C, H, W).
+
+All take (diffusion, denoiser, x_T, steps, noise). ``denoiser`` gives x̂_0, where wanted with the visible pixels put in;
+``noise(i)`` gives the standard normal z that step i adds, and is asked for by samplers that add some.
+"""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import torch
@@ -10,6 +15,7 @@ from torch import Tensor
 from stages.diffusion.schedule import Diffusion
 
 Denoiser = Callable[[Tensor, Tensor], Tensor]  # (x_t, t_N) → estimate of x_0
+Noise = Callable[[int], Tensor]
 
 
 def spaced_timesteps(timesteps: int, steps: int) -> list[int]:
@@ -24,15 +30,15 @@ def sample_ddim(
     denoiser: Denoiser,
     x_T: Tensor,
     steps: int,
+    noise: Noise | None = None,
+    *,
     eta: float = 0.0,
-    noise: Callable[[int], Tensor] | None = None,
 ) -> Tensor:
     """DDIM, Song et al. 2021, eq. (12): from x_T to an estimate of x_0.
 
     x_s = √ᾱ_s x̂_0 + √(1 − ᾱ_s − σ²) ε̂ + σ z, with σ = η √((1 − ᾱ_s)/(1 − ᾱ_t)) √(1 − ᾱ_t/ᾱ_s).
 
-    ``denoiser`` gives x̂_0, where wanted with the visible pixels put in. ``eta`` 0 is deterministic, 1 ancestral; ``noise(i)``
-    gives z of step i and is needed where eta > 0.
+    ``eta`` 0 is deterministic, 1 ancestral.
     """
     times = spaced_timesteps(diffusion.timesteps, steps)
     x = x_T
@@ -50,3 +56,40 @@ def sample_ddim(
             assert noise is not None, "ancestral sampling needs a source of noise"
             x = x + spread * noise(i)
     return x
+
+
+def sample_ancestral(
+    diffusion: Diffusion, denoiser: Denoiser, x_T: Tensor, steps: int, noise: Noise | None = None
+) -> Tensor:
+    """DDPM's own sampler, Ho et al. 2020, algorithm 2, on a subset of the timesteps: DDIM with η = 1.
+
+    Each step draws from the posterior q(x_s | x_t, x̂_0), whose variance is (1 − ᾱ_s)/(1 − ᾱ_t) · (1 − ᾱ_t/ᾱ_s).
+    """
+    return sample_ddim(diffusion, denoiser, x_T, steps, noise, eta=1.0)
+
+
+def sample_dpm_solver(
+    diffusion: Diffusion, denoiser: Denoiser, x_T: Tensor, steps: int, noise: Noise | None = None
+) -> Tensor:
+    """DPM-Solver++(2M), Lu et al. 2022, algorithm 2: the probability-flow ODE to second order, one network call a step.
+
+    With λ = log(√ᾱ / √(1 − ᾱ)), h = λ_s − λ_t and r = h_before / h:
+    D = x̂_0 + (x̂_0 − x̂_0 of the step before) / (2 r), and x_s = √(1 − ᾱ_s)/√(1 − ᾱ_t) · x_t − √ᾱ_s (e^−h − 1) D.
+    The first step has no step before it, and the last one, to the clean frame, has an infinite h: both are of first order.
+    """
+    times = [*spaced_timesteps(diffusion.timesteps, steps), -1]
+    x, x_0_before, h_before = x_T, None, None
+    for t, s in itertools.pairwise(times):
+        t_N, s_N = (torch.full((len(x),), time, device=x.device) for time in (t, s))
+        x_0 = denoiser(x, t_N)
+        if s < 0:
+            return x_0
+        (signal_t, sigma_t), (signal_s, sigma_s) = diffusion.rates(t_N), diffusion.rates(s_N)
+        h = (signal_s / sigma_s).log() - (signal_t / sigma_t).log()
+        ahead = x_0 if h_before is None else x_0 + (x_0 - x_0_before) * h / (2 * h_before)
+        x = sigma_s / sigma_t * x - signal_s * torch.expm1(-h) * ahead
+        x_0_before, h_before = x_0, h
+    raise AssertionError("the last timestep is −1")
+
+
+SAMPLERS = {"ancestral": sample_ancestral, "ddim": sample_ddim, "dpm_solver++": sample_dpm_solver}

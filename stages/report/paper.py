@@ -82,7 +82,7 @@ DEVIATIONS: tuple[tuple[str, str, str], ...] = (
     (
         "frame interpolation",
         "cites DDPM’s latent interpolation",
-        "x_T partly shared by a clip’s frames: sample.shared_noise",
+        "x_T mixed with the frame before: sample.interpolation; the demo shares it along the clip instead: sample.shared_noise",
     ),
     (
         "without the masked face",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -12,23 +13,31 @@ from torch import Tensor
 
 from stages import conditions
 from stages.corpus import Clip
-from stages.diffusion.samplers import sample_ddim
+from stages.diffusion.samplers import SAMPLERS
 from stages.params import Sample
 from stages.pretrained import Model
 
-SAMPLERS = {"ddim": sample_ddim}
 REFERENCE = 0  # at inference the reference frame is the clip's first
 
 
-def initial_noise(clip: str, frames: int, shape: tuple[int, int, int], seed: int, shared: float) -> NDArray[np.float32]:
-    """x_T of a clip's first ``frames`` frames, (N, C, H, W), standard normal, from (seed, clip) and the frame's number.
+def initial_noise(
+    clip: str, shape: tuple[int, int, int], seed: int, *, shared: float, interpolation: float
+) -> Iterator[NDArray[np.float32]]:
+    """x_T of a clip's frames, one (C, H, W) after another without end, standard normal, from (seed, clip) and the frame's number.
 
-    Of its variance, ``shared`` is common to all frames, which keeps texture from flickering; the rest is each frame's own.
+    Of its variance, ``shared`` is common to all frames, which keeps texture from flickering. The rest mixes the predecessor's
+    latent with new noise, ``interpolation`` the predecessor's share of the variance; DDPM's interpolation of latents (Ho et al.
+    2020, section 4.3) along the clip.
     """
     name = zlib.crc32(clip.encode())
     common = np.random.default_rng([seed, name]).standard_normal(shape, dtype=np.float32)
-    own = (np.random.default_rng([seed, name, 1 + t]).standard_normal(shape, dtype=np.float32) for t in range(frames))
-    return np.stack([np.sqrt(shared) * common + np.sqrt(1 - shared) * z for z in own]).astype(np.float32)
+    before: NDArray[np.float32] | None = None
+    for t in itertools.count():
+        own = np.random.default_rng([seed, name, 1 + t]).standard_normal(shape, dtype=np.float32)
+        if before is not None:
+            own = (np.sqrt(interpolation) * before + np.sqrt(1 - interpolation) * own).astype(np.float32)
+        yield (np.sqrt(shared) * common + np.sqrt(1 - shared) * own).astype(np.float32)
+        before = own
 
 
 def with_visible_pixels(x_0: Tensor, masked_NCHW: Tensor, mask_N1HW: Tensor) -> Tensor:
@@ -45,7 +54,8 @@ def generate(
     The visible pixels are put into x̂_0 at each step, and so into the result, unless the method is not given the masked face.
     """
     count, size = len(clip.frames_THWC), clip.frames_THWC.shape[1]
-    noise = torch.from_numpy(initial_noise(clip.name, count, (3, size, size), settings.seed, settings.shared_noise))
+    shares = {"shared": settings.shared_noise, "interpolation": settings.interpolation}
+    noise = initial_noise(clip.name, (3, size, size), settings.seed, **shares)
     network = model.config["network"]
     made = []
     for first in range(0, count, settings.batch):
@@ -74,8 +84,9 @@ def generate(
             ]
             return torch.from_numpy(np.stack(z)).to(device)
 
-        x_T = noise[first : first + len(frames)].to(device).contiguous(memory_format=torch.channels_last)
-        x_0 = SAMPLERS[settings.sampler](model.diffusion, denoise, x_T, settings.steps, settings.eta, step_noise)
+        x_T = torch.from_numpy(np.stack(list(itertools.islice(noise, len(frames))))).to(device)
+        x_T = x_T.contiguous(memory_format=torch.channels_last)
+        x_0 = SAMPLERS[settings.sampler](model.diffusion, denoise, x_T, settings.steps, step_noise)
         made.append(conditions.to_frames(x_0))
         progress(len(frames))
     return np.concatenate(made)

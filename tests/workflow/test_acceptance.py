@@ -59,7 +59,7 @@ def test_after_an_edit_snakemake_runs_what_depends_on_it_and_dvc_repro_nothing(s
     ("old", "new", "rules"),
     [
         ("close_ratio: 0.75", "close_ratio: 0.7", {"blink": 3, "index": 1, "expert": 1, "judges": 3, "train": 3}),
-        ("  eta: 0.0", "  eta: 0.5", {"sample": 5, "metrics": 5}),
+        ("  shared_noise: 1.0", "  shared_noise: 0.5", {"sample": 5, "metrics": 5}),
         ("drop: [blink]", "drop: [blink, masked_face]", {"train": 1, "sample": 1, "metrics": 1}),
         ("title: without blinking", "title: no blinks", {}),
     ],

@@ -15,8 +15,16 @@ pytestmark = pytest.mark.workflow
     [
         ("patch: 2 ", "patch: 3 ", "network.patch is 3; allowed: input should be 1, 2 or 4"),
         ("  batch: 25", "  batch: many", "sample.batch is 'many'; allowed: input should be a valid integer"),
-        ("  eta: 0.0", "  eta: 1.5", "sample.eta is 1.5; allowed: input should be less than or equal to 1"),
-        ("  eta: 0.0", "  etta: 0.0", "sample.etta is not a setting; remove it or correct its name"),
+        (
+            "  interpolation: 0.0",
+            "  interpolation: 1.5",
+            "sample.interpolation is 1.5; allowed: input should be less than or equal to 1",
+        ),
+        (
+            "  interpolation: 0.0",
+            "  interpolate: 0.0",
+            "sample.interpolate is not a setting; remove it or correct its name",
+        ),
         (
             "unseen_speakers: [kira]",
             "unseen_speakers: [kora]",
