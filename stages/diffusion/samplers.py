@@ -78,7 +78,8 @@ def sample_dpm_solver(
     The first step has no step before it, and the last one, to the clean frame, has an infinite h: both are of first order.
     """
     times = [*spaced_timesteps(diffusion.timesteps, steps), -1]
-    x, x_0_before, h_before = x_T, None, None
+    x = x_T
+    before: tuple[Tensor, Tensor] | None = None  # x̂_0 and h of the last step
     for t, s in itertools.pairwise(times):
         t_N, s_N = (torch.full((len(x),), time, device=x.device) for time in (t, s))
         x_0 = denoiser(x, t_N)
@@ -86,9 +87,9 @@ def sample_dpm_solver(
             return x_0
         (signal_t, sigma_t), (signal_s, sigma_s) = diffusion.rates(t_N), diffusion.rates(s_N)
         h = (signal_s / sigma_s).log() - (signal_t / sigma_t).log()
-        ahead = x_0 if h_before is None else x_0 + (x_0 - x_0_before) * h / (2 * h_before)
+        ahead = x_0 if before is None else x_0 + (x_0 - before[0]) * h / (2 * before[1])
         x = sigma_s / sigma_t * x - signal_s * torch.expm1(-h) * ahead
-        x_0_before, h_before = x_0, h
+        before = x_0, h
     raise AssertionError("the last timestep is −1")
 
 
