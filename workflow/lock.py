@@ -1,39 +1,44 @@
-"""Free the folder where a killed Snakemake left it locked, so that the same command goes on. The Snakefile calls this."""
+"""Free the folder where a killed Snakemake left it locked, so that the same command goes on. The Snakefile calls both.
+
+Snakemake's lock does not say whose it is. So each run leaves its host and process beside it, and a later one removes a lock
+whose holder is known and dead: never one of another machine on a shared disk, or of a run that still goes on.
+"""
 
 from __future__ import annotations
 
-import os
+import json
+import platform
 from pathlib import Path
 
 import psutil
 
+from stages import tables
+
 LOCKS = Path(".snakemake/locks")
+HOLDER = Path(".snakemake/holder.json")
 
 
-def holders(root: Path) -> list[int]:
-    """Ids of the processes that run Snakemake in ``root``, this one and its parents excepted."""
-    own = {os.getpid(), *(process.pid for process in psutil.Process().parents())}
-    found = []
-    for process in psutil.process_iter(["pid", "cmdline"]):
-        words = [Path(word).name for word in process.info["cmdline"] or []][:3]
-        if process.pid in own or "snakemake" not in words:
-            continue
-        try:
-            if Path(process.cwd()) == root:
-                found.append(process.pid)
-        except psutil.Error:  # ended meanwhile, or another user's
-            continue
-    return found
+def hold(root: Path) -> None:
+    """Say that this process runs Snakemake in ``root``."""
+    own = {"host": platform.node(), "process": psutil.Process().pid, "started": psutil.Process().create_time()}
+    tables.write_json(root / HOLDER, own)
 
 
 def release(root: Path) -> bool:
-    """Remove a lock that no process holds any more; says whether there was one.
-
-    While a Snakemake runs in ``root`` its lock stays, and Snakemake itself says what that means.
-    """
+    """Remove the locks of a holder that is dead; says whether there were any. In doubt they stay: ``snakemake --unlock``."""
     locks = sorted((root / LOCKS).glob("*.lock"))
-    if not locks or holders(root):
+    if not locks or not (root / HOLDER).exists():
+        return False
+    holder = json.loads((root / HOLDER).read_text())
+    if holder["host"] != platform.node() or _runs(holder["process"], holder["started"]):
         return False
     for lock in locks:
         lock.unlink(missing_ok=True)
     return True
+
+
+def _runs(process: int, started: float) -> bool:
+    try:
+        return abs(psutil.Process(process).create_time() - started) < 1  # else the id is another process's by now
+    except psutil.NoSuchProcess:
+        return False

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 from conftest import ROOT
@@ -50,21 +49,22 @@ def test_the_graph_of_rules_is_reduced_and_current() -> None:
     assert (ROOT / "docs" / "rulegraph.md").read_text() == rulegraph.page(), "make rulegraph"
 
 
-def test_a_lock_is_left_alone_while_a_snakemake_runs(tmp_path: Path) -> None:
-    assert lock.release(tmp_path) is False
-    locks = package(tmp_path, {".snakemake/locks/0.input.lock": "x\n", "Snakefile": "rule all:\n    input: []\n"})
-    program = package(tmp_path, {"bin/snakemake": "import time\nprint(flush=True)\ntime.sleep(60)\n"}) / "bin/snakemake"
-    running = subprocess.Popen([sys.executable, str(program)], cwd=tmp_path, stdout=subprocess.PIPE)
-    try:
-        assert running.stdout is not None
-        running.stdout.readline()
-        assert lock.holders(tmp_path) == [running.pid]
-        assert lock.release(locks) is False
-    finally:
-        running.kill()
-        running.communicate()
+def test_a_lock_is_removed_only_where_its_holder_is_known_and_dead(tmp_path: Path) -> None:
+    made = "0.input.lock"
+    package(tmp_path, {f".snakemake/locks/{made}": "x\n"})
+    locked = tmp_path / ".snakemake" / "locks" / made
+    assert lock.release(tmp_path) is False, "nobody knows whose it is"
+    lock.hold(tmp_path)
+    assert lock.release(tmp_path) is False, "this process is alive"
+    own = json.loads((tmp_path / lock.HOLDER).read_text())
+    for other in ({"host": "elsewhere", "started": 0.0}, {"host": "elsewhere"}):
+        (tmp_path / lock.HOLDER).write_text(json.dumps(own | other))
+        assert lock.release(tmp_path) is False, "of another machine"
+    assert locked.exists()
+    (tmp_path / lock.HOLDER).write_text(json.dumps(own | {"started": 0.0}))  # another process had this id
     assert lock.release(tmp_path) is True
-    assert not list((tmp_path / ".snakemake").glob("locks/*.lock"))
+    assert not locked.exists()
+    assert lock.release(tmp_path) is False
 
 
 def test_times_are_summed_over_a_rules_jobs(tmp_path: Path) -> None:

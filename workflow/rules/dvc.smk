@@ -70,6 +70,7 @@ rule dvc_record:
 onstart:
     if OUT_OF_STEP and not workflow.touch:
         raise WorkflowError(OUT_OF_STEP)
+    lock.hold(Path.cwd())
 
 
 onerror:
