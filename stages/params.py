@@ -177,6 +177,11 @@ class Train(Section):
     ema: Annotated[float, Field(ge=0, lt=1)]
     clip_norm: Positive
     blink_share: Fraction = Field(description="share of windows drawn around a blink; not used where blink is dropped")
+    condition_dropout: Fraction = Field(
+        description="share of windows trained without audio, and apart from that without blink signal; guidance needs some"
+    )
+    precision: Literal["fp32", "bf16"] = Field(description="of the network in training; weights and losses are float32")
+    compile: bool = Field(description="torch.compile the network")
     checkpoint_every: Natural = Field(description="steps between two saved states")
     log_every: Natural = Field(description="steps averaged in a point of the curves")
     threads: Natural = Field(description="CPU threads of one training process")
@@ -191,6 +196,8 @@ class Sample(Section):
     interpolation: Fraction = Field(
         description="share of the rest that a frame's x_T has from its predecessor's; 0: none"
     )
+    guidance_audio: Positive = Field(description="scale of classifier-free guidance on the audio; 1: none")
+    guidance_blink: Positive = Field(description="scale of classifier-free guidance on the blink signal; 1: none")
     batch: Natural = Field(description="frames at a time")
     crf: Count = Field(le=51, description="H.264 constant rate factor of the written videos")
     threads: Natural
@@ -306,6 +313,9 @@ class Params(Section):
             (net.residual == "none" or diffusion.prediction == "x0", "network.residual 'reference' needs diffusion.prediction "
              "'x0': noise is no residual on a picture"),
             (self.loss.frames == 5 or self.loss.sync == 0, "loss.frames must be 5, which the expert sees, or loss.sync 0"),
+            (self.train.condition_dropout > 0 or self.sample.guidance_audio == self.sample.guidance_blink == 1,
+             "sample.guidance_audio and sample.guidance_blink must be 1 where train.condition_dropout is 0: "
+             "the network has not learnt to do without the condition"),
             (self.sample.steps <= diffusion.timesteps, "sample.steps must not exceed diffusion.timesteps"),
         ]  # fmt: skip
         broken = [message for holds, message in rules if not holds]

@@ -7,7 +7,7 @@ processes, see what one uninterrupted process would.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import cv2
 import numpy as np
@@ -117,6 +117,7 @@ class TrainingSet:
     blink_frames: int
     drop: tuple[str, ...]
     blink_share: float
+    condition_dropout: float  # share of windows and frames without audio, and by another draw without blink signal
     mouth_weight: float
     eye_weight: float
 
@@ -138,6 +139,10 @@ class TrainingSet:
             blink_frames=self.blink_frames,
             drop=self.drop,
         )
+        if self.condition_dropout > 0:
+            audio, blink = (rng.random(2) >= self.condition_dropout).astype(np.float32)
+            blink_kept_N = None if "blink" in self.drop else torch.full((len(x_0),), float(blink))
+            given = replace(given, audio_kept_N=torch.full((len(x_0),), float(audio)), blink_kept_N=blink_kept_N)
         weight = pixel_weights(
             clip, frames, mouth=self.mouth_weight, eyes=self.eye_weight, everywhere="masked_face" in self.drop
         )
@@ -165,7 +170,7 @@ class TrainingSet:
             noise=torch.cat([p.noise for p in parts]),
             t_N=torch.cat([p.t_N for p in parts]),
             weight_N1HW=torch.cat([p.weight_N1HW for p in parts]),
-            given=Conditions(*(joined(n) for n in ("reference_NCHW", "mel_NSM", "ear_NK2", "masked_NCHW"))),  # type: ignore[arg-type]
+            given=Conditions(**{field.name: joined(field.name) for field in fields(Conditions)}),  # type: ignore[arg-type]
             sync_mel_BSM=torch.cat([p.sync_mel_BSM for p in parts]),
             clips=tuple(name for p in parts for name in p.clips),
         )

@@ -6,7 +6,7 @@ Pictures are in [-1, 1].
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import torch
 import torch.nn.functional as F
@@ -27,15 +27,14 @@ class Conditions:
     mel_NSM: Tensor  # window of the spectrogram centred on the frame
     ear_NK2: Tensor | None  # eye aspect ratios (left, right)
     masked_NCHW: Tensor | None  # the frame with the face region set to 0
+    # 1 where the condition is given, 0 where zeros take its embedding's place (guidance); None: given throughout.
+    audio_kept_N: Tensor | None = None
+    blink_kept_N: Tensor | None = None
 
     def to(self, device: torch.device) -> Conditions:
         """The same conditions on another device."""
-        return Conditions(
-            self.reference_NCHW.to(device),
-            self.mel_NSM.to(device),
-            None if self.ear_NK2 is None else self.ear_NK2.to(device),
-            None if self.masked_NCHW is None else self.masked_NCHW.to(device),
-        )
+        here = {field.name: getattr(self, field.name) for field in fields(self)}
+        return replace(self, **{name: value.to(device) for name, value in here.items() if value is not None})
 
 
 class HifiDiffNet(nn.Module):
@@ -101,10 +100,11 @@ class HifiDiffNet(nn.Module):
         if self.uses_mask:
             assert given.masked_NCHW is not None
             pictures.append(given.masked_NCHW)
-        codes = [self.audio(given.mel_NSM)]
+        codes = [_kept(self.audio(given.mel_NSM), given.audio_kept_N)]
         if self.blink is not None:
             assert given.ear_NK2 is not None
-            codes.append(self.blink(((given.ear_NK2 - EAR_MEAN) / EAR_SCALE).flatten(1)))
+            blink_NE = self.blink(((given.ear_NK2 - EAR_MEAN) / EAR_SCALE).flatten(1))
+            codes.append(_kept(blink_NE, given.blink_kept_N))
         time_NE = self.time(timestep_embedding(t_N, self.channels))
         condition_NE = self.condition(torch.cat(codes, 1))
         x = torch.cat(pictures, 1)
@@ -113,3 +113,8 @@ class HifiDiffNet(nn.Module):
             h = F.silu(self.detail(torch.cat([x, F.pixel_shuffle(h, self.patch)], 1)))
             h = self.out(h)
         return h + given.reference_NCHW if self.residual == "reference" else h
+
+
+def _kept(code_NE: Tensor, kept_N: Tensor | None) -> Tensor:
+    """The embedding, zero where its condition is not kept."""
+    return code_NE if kept_N is None else code_NE * kept_N[:, None]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import zlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor
 from stages import conditions
 from stages.corpus import Clip
 from stages.diffusion.samplers import SAMPLERS
+from stages.networks.hifidiff import Conditions
 from stages.params import Sample
 from stages.pretrained import Model
 
@@ -45,6 +47,24 @@ def with_visible_pixels(x_0: Tensor, masked_NCHW: Tensor, mask_N1HW: Tensor) -> 
     return mask_N1HW * x_0 + masked_NCHW
 
 
+def guided(model: Model, x_t: Tensor, t_N: Tensor, given: Conditions, audio: float, blink: float) -> Tensor:
+    """x̂_0 with classifier-free guidance, Ho and Salimans 2022, each condition by itself.
+
+    x̂_0 + (s_a − 1)(x̂_0 − x̂_0 without audio) + (s_b − 1)(x̂_0 − x̂_0 without blink signal); scales of 1 cost no further call.
+    """
+
+    def x_0(given: Conditions) -> Tensor:
+        return model.diffusion.x_0(x_t, t_N, model.net(x_t, t_N, given))
+
+    full = result = x_0(given)
+    none = torch.zeros(len(x_t), device=x_t.device)
+    if audio != 1:
+        result = result + (audio - 1) * (full - x_0(replace(given, audio_kept_N=none)))
+    if blink != 1 and given.ear_NK2 is not None:
+        result = result + (blink - 1) * (full - x_0(replace(given, blink_kept_N=none)))
+    return result
+
+
 @torch.no_grad()
 def generate(
     model: Model, clip: Clip, sound: Clip, settings: Sample, device: torch.device, progress: Callable[[int], None]
@@ -73,7 +93,7 @@ def generate(
         mask = conditions.masks(clip, frames).to(device)
 
         def denoise(x_t: Tensor, t_N: Tensor, given=given, mask=mask) -> Tensor:
-            x_0 = model.diffusion.x_0(x_t, t_N, model.net(x_t, t_N, given)).clamp(-1, 1)
+            x_0 = guided(model, x_t, t_N, given, settings.guidance_audio, settings.guidance_blink).clamp(-1, 1)
             return x_0 if given.masked_NCHW is None else with_visible_pixels(x_0, given.masked_NCHW, mask)
 
         def step_noise(step: int, frames=frames) -> Tensor:

@@ -84,6 +84,7 @@ def main() -> None:
         perceptual=perceptual_distance(settings.loss.perceptual, device),
         weights=settings.loss,
         composite="masked_face" not in drop,
+        bf16=settings.train.precision == "bf16",
     )
     clips = corpus.load_split(args.data, ("train",), size=settings.network.size, dilation=settings.mask.dilation)
     if not clips:
@@ -101,6 +102,7 @@ def main() -> None:
         blink_frames=settings.network.blink_frames,
         drop=tuple(drop),
         blink_share=settings.train.blink_share,
+        condition_dropout=settings.train.condition_dropout,
         mouth_weight=settings.loss.mouth_weight,
         eye_weight=settings.loss.eye_weight,
     )

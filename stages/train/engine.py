@@ -39,11 +39,14 @@ class Objective:
     perceptual: PerceptualDistance
     weights: Loss
     composite: bool  # whether visible pixels are put back before sync and perceptual terms
+    bf16: bool = False  # whether the network computes in bfloat16 (autocast); weights and losses are float32
 
-    def __call__(self, net: HifiDiffNet, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+    def __call__(self, net: Callable[..., Tensor], batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """L_total and its unweighted terms. Under x_0 prediction eq. (1) and (2) are one number, logged once as ``simple``."""
         x_t = self.diffusion.q_sample(batch.x_0, batch.t_N, batch.noise)
-        output = net(x_t, batch.t_N, batch.given)
+        with torch.autocast(x_t.device.type, torch.bfloat16, enabled=self.bf16):
+            output = net(x_t, batch.t_N, batch.given)
+        output = output.float()
         target = self.diffusion.target(batch.x_0, batch.t_N, batch.noise)
         x_0_hat = self.diffusion.x_0(x_t, batch.t_N, output)
         w = self.weights
@@ -58,9 +61,7 @@ class Objective:
             generated = (batch.weight_N1HW > 0).float()
             x_0_hat = generated * x_0_hat + (1 - generated) * batch.x_0
         if w.sync > 0:
-            in_windows = x_0_hat[: len(batch.sync_mel_BSM) * w.frames]
-            video = self.expert.embed_video((losses.windows(in_windows, w.frames) + 1) / 2)
-            terms["sync"], share["sync"] = losses.sync_loss(video, self.expert.embed_audio(batch.sync_mel_BSM)), w.sync
+            terms["sync"], share["sync"] = self._sync(x_0_hat, batch), w.sync
         if (
             w.lpips > 0
         ):  # eq. (4); paper: the text says the 'reference' frame's features, the formula, as here, the target's
@@ -68,6 +69,18 @@ class Objective:
             share["lpips"] = w.lpips
         total = torch.stack([share[name] * value for name, value in terms.items()]).sum()
         return total, terms
+
+    def _sync(self, x_0_hat: Tensor, batch: Batch) -> Tensor:
+        """Eq. (3) on the windows whose audio the network was given; 0 where that is none."""
+        windows, frames, kept_N = len(batch.sync_mel_BSM), self.weights.frames, batch.given.audio_kept_N
+        video = (losses.windows(x_0_hat[: windows * frames], frames) + 1) / 2
+        if kept_N is None:
+            return losses.sync_loss(self.expert.embed_video(video), self.expert.embed_audio(batch.sync_mel_BSM))
+        heard = kept_N[: windows * frames : frames] > 0
+        if not heard.any():
+            return x_0_hat.new_zeros(())
+        audio = self.expert.embed_audio(batch.sync_mel_BSM[heard])
+        return losses.sync_loss(self.expert.embed_video(video[heard]), audio)
 
 
 def learning_rate(step: int, settings: Train) -> float:
@@ -162,13 +175,14 @@ def fit(
         before = saved["curves"]["seconds"]
 
     net.train()
+    forward: Callable[..., Tensor] = torch.compile(net) if settings.compile else net
     progress = Progress(f"train {label}", settings.steps, "steps", done=first)
     for step in range(first, settings.steps):
         batch = data.step(step).to(device)
         for group in optimiser.param_groups:
             group["lr"] = learning_rate(step, settings)
         torch.manual_seed(settings.seed * 1_000_003 + step)  # dropout, the only draw not made by `data`
-        total, terms = objective(net, batch)
+        total, terms = objective(forward, batch)
         if not torch.isfinite(total):
             values = {name: value.item() for name, value in terms.items()}
             raise TrainingError(

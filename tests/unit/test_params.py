@@ -100,6 +100,7 @@ def test_no_file_and_no_yaml(tmp_path: Path) -> None:
         ("  hop: 200", "  hop: 160", "must be 3.2"),
         ("  n_mels: 80", "  n_mels: 64", "spectrogram.n_mels must be 80"),
         ("  attention: [8]", "  attention: [7]", "network.attention must name resolutions"),
+        ("  guidance_audio: 1.0", "  guidance_audio: 2.0", "must be 1 where train.condition_dropout is 0"),
         ("  close_ratio: 0.75", "  close_ratio: 0.95", "blink.close_ratio must lie below"),
         ("  blink_frames: 1", "  blink_frames: 2", "network.blink_frames must be odd"),
         ("  head_channels: 32", "  head_channels: 48", "network.head_channels must divide"),

@@ -55,6 +55,7 @@ def training_data(clips) -> TrainingSet:
         blink_frames=1,
         drop=(),
         blink_share=0.25,
+        condition_dropout=0.0,
         mouth_weight=4.0,
         eye_weight=4.0,
     )
@@ -205,6 +206,42 @@ def test_the_average_follows_quickly_at_first_and_slowly_later():
     average = {"weight": torch.zeros(1, 1)}
     update_average(average, net, 100_000, 0.99)
     assert float(average["weight"]) == pytest.approx(0.01)
+
+
+def test_bf16_leads_about_where_fp32_does(setting):
+    net, objective, data = setting()
+    with torch.no_grad():
+        net.out.weight.normal_(std=0.02)  # starts at zero, and would hide what comes before it
+    batch = data.step(0)
+    exact, _ = objective(net, batch)
+    rough, terms = dataclasses.replace(objective, bf16=True)(net, batch)
+    assert rough.dtype == torch.float32
+    assert 0 < abs(rough.item() - exact.item()) < 0.02 * exact.item()
+    assert all(torch.isfinite(value) for value in terms.values())
+
+
+def test_dropped_audio_is_not_judged_by_the_expert(setting):
+    net, objective, data = setting()
+    always = dataclasses.replace(data, condition_dropout=1.0).step(0)
+    assert float(always.given.audio_kept_N.sum()) == 0
+    assert float(objective(net, always)[1]["sync"]) == 0
+    never = dataclasses.replace(
+        always, given=dataclasses.replace(always.given, audio_kept_N=torch.ones(len(always.x_0)))
+    )
+    plain = dataclasses.replace(always, given=dataclasses.replace(always.given, audio_kept_N=None))
+    assert float(objective(net, never)[1]["sync"]) == float(objective(net, plain)[1]["sync"]) > 0
+
+
+def test_conditions_are_dropped_as_often_as_asked_and_apart(make_clip):
+    data = dataclasses.replace(training_data([make_clip()]), condition_dropout=0.3)
+    kept = [data.window(step, 1).given for step in range(600)]
+    audio, blink = (
+        np.array([float(getattr(given, name)[0]) for given in kept]) for name in ("audio_kept_N", "blink_kept_N")
+    )
+    assert audio.mean() == pytest.approx(0.7, abs=0.06)
+    assert blink.mean() == pytest.approx(0.7, abs=0.06)
+    assert abs(np.corrcoef(audio, blink)[0, 1]) < 0.15
+    assert data.step(0).given.audio_kept_N.shape == (len(data.step(0).x_0),)
 
 
 def test_curves_are_means_over_their_interval():

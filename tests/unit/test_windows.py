@@ -25,6 +25,7 @@ def training_set(clips, **over) -> TrainingSet:
         "blink_frames": 3,
         "drop": (),
         "blink_share": 0.25,
+        "condition_dropout": 0.0,
         "mouth_weight": 4.0,
         "eye_weight": 2.0,
     }
