@@ -113,6 +113,7 @@ def test_an_interrupted_judge_ends_with_the_same_bytes(run, judge, tmp_path, mon
             raise KeyboardInterrupt
 
     out = tmp_path / f"{judge}.safetensors"
+    (run / "resume" / "judges" / judge / "state.pt").unlink()  # or there would be nothing to train
     monkeypatch.setattr(checkpoint, "save", save_and_die)
     with pytest.raises(KeyboardInterrupt):
         train_judge(run, judge, out)
@@ -126,6 +127,7 @@ def test_a_killed_judge_ends_with_the_same_bytes(run, tmp_path):
     out = tmp_path / "sync.safetensors"
     command = [sys.executable, "-m", "stages.judges", "--data", run, "--judge", "sync", "--out", out]
     state = run / "resume" / "judges" / "sync" / "state.pt"
+    state.unlink()  # or there would be nothing to train
     process = subprocess.Popen([*map(str, command), "--params", str(run / "params.yaml")], stderr=subprocess.DEVNULL)
     while not state.exists() and process.poll() is None:
         time.sleep(0.002)
