@@ -92,6 +92,10 @@ def page(found: dict[str, Any], ids: dict[str, dict[str, str]]) -> str:
     """``provenance.md``."""
     lines = [f"# Provenance of the run `{found['run']}`", "", f"Finished {found['finished']}.", ""]
     lines += _table(("", ""), [*found["environment"].items(), *found["hardware"].items()])
+    lines += [
+        "",
+        "A `+` after the commit: tracked files differed from it, such as the report and dvc.lock that the run itself wrote.",
+    ]
     lines += ["", "## Time", ""]
     rules = sorted(found["rules"].items(), key=lambda item: -item[1]["seconds"])
     rows = [(rule, t["jobs"], f"{t['seconds']:.1f}", f"{t['longest']:.1f}") for rule, t in rules]

@@ -51,7 +51,10 @@ KINDS: dict[str, Kind] = {
 }  # fmt: skip
 SUFFIXES = {
     "_extrapolated": ("at n → ∞", "extrapolated in 1/n, which takes the small-sample bias out"),
-    "_floor": ("floor", "truth against truth, the clips' first halves against their second: about as good as it gets"),
+    "_floor": (
+        "floor",
+        "truth against truth, the clips' first halves against their second: other moments, half the frames, no lower bound",
+    ),
     "_speakers": ("between speakers", "truth against truth, one half of the speakers against the other"),
 }
 

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from stages import conditions
 from stages.report import catalogue, drawing
 from stages.report.drawing import Picture
 from stages.report.results import SPLIT_TITLES, Method, Results
@@ -75,7 +76,10 @@ def inputs(results: Results, clips: list[str], path: Path) -> None:
         frame = clip.frames_THWC[number]
         masked = np.where(clip.masks_THW[number][..., None], np.uint8(GREY), frame)
         made = results.frames("full", name)[number]
-        rows.append((name, [enlarge(p) for p in (clip.frames_THWC[0], masked, made, frame)]))
+        reference = clip.frames_THWC[0]
+        if results.params.network.reference == "aligned":
+            reference = conditions.aligned(clip, [number], 0)[0]
+        rows.append((name, [enlarge(p) for p in (reference, masked, made, frame)]))
     drawing.save_picture(drawing.sheet(rows, ["reference", "masked face", "generated", "truth"]), path)
 
 

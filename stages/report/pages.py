@@ -148,9 +148,19 @@ def limits(results: Results) -> list[str]:
         f"The test has {clips} clips. The Fréchet distances are taken in encoders trained on this corpus, and are biased at "
         "this number of frames; they rank the rows of this report and mean nothing outside it.",
         "Eyelids and pose at inference come from the test clip itself: their scores measure control, not prediction.",
+        "Each setting is one training from one seed, and the intervals are over test clips alone: they leave out how much "
+        "another training would differ.",
+        "The corpus, the network's size and the weights of the loss were chosen while looking at test clips: docs/demo.md.",
+        "The expert of the loss is scored on pairs of any clips, most of which the speaker tells apart; how well it tells "
+        "moments of one clip apart is not measured, and L_sync may teach the lips little.",
         "The sync judge, like the loss's expert, learnt from this corpus's training clips; it is another network from another "
         "seed, but it has heard the same voices.",
     ]
+    if settings.network.reference == "aligned":
+        sentences.append(
+            "Without the masked face nothing tells where the head is, so that the reference is not moved onto the frame either: "
+            "that setting's distance shows the loss of both."
+        )
     return sentences
 
 
@@ -177,10 +187,9 @@ def sees(results: Results) -> list[list[str]]:
     rows = []
     for method in results.methods.values():
         entry = method.entry
-        text = paper.SEES["truth" if entry.kind == "truth" else entry.audio]
-        dropped = {"blink": "the eye aspect ratio", "masked_face": "the masked frames"}
-        without = " and ".join(dropped[name] for name in entry.drop)
-        rows.append([entry.title, text + (f"; without {without}" if without else ""), method.key])
+        given = [name for name in ("masked_face", "reference", entry.audio, "blink") if name not in entry.drop]
+        text = paper.SEES["truth"] if entry.kind == "truth" else ", ".join(paper.SEES[name] for name in given)
+        rows.append([entry.title, text, method.key])
     return rows
 
 

@@ -100,6 +100,9 @@ DEVIATIONS: tuple[tuple[str, str, str], ...] = (
 # What each kind of method is given of the test clip.
 SEES = {
     "truth": "everything: the test clip’s own frames, through the samples’ codec",
-    "own": "every masked frame (pose, hair, background), the first frame, the audio, the eye aspect ratio of each frame",
-    "other": "as above, with the audio of another test clip",
+    "masked_face": "every masked frame (pose, hair, background)",
+    "reference": "the first frame",
+    "own": "the audio",
+    "other": "the audio of another test clip",
+    "blink": "the eye aspect ratio of each frame",
 }

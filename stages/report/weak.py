@@ -38,7 +38,7 @@ def _farther_than_the_floor(results: Results) -> Iterator[str]:
 
 
 def _below_the_truth(results: Results) -> Iterator[str]:
-    for name in ("sync_confidence", "sync_in_time", "detection_rate"):
+    for name in ("mouth_r", "mouth_r_dlib", "ear_r", "sync_confidence", "sync_in_time", "detection_rate"):
         made, truth = results.methods["full"].score(name), results.methods["truth"].score(name)
         if made and truth and made.value < truth.value and (made.high or made.value) < truth.value:
             digits = kind(name).digits
