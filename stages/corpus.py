@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -33,8 +34,24 @@ class Clip:
     audio: NDArray[np.int16]  # 16 kHz mono
     blinks: list[tuple[int, int]]  # first frame, first frame after
 
+    def head(self, frames: int | None) -> Clip:
+        """The clip's first ``frames`` frames with all its sound; the clip itself where it has no more, or for None.
 
-def index(data: Path, splits: tuple[str, ...] | None = None) -> pd.DataFrame:
+        The masks stay those of the whole clip, so that a part is given what the whole is.
+        """
+        if frames is None or frames >= len(self.frames_THWC):
+            return self
+        return replace(
+            self,
+            frames_THWC=self.frames_THWC[:frames],
+            landmarks_TL2=self.landmarks_TL2[:frames],
+            masks_THW=self.masks_THW[:frames],
+            ear_T2=self.ear_T2[:frames],
+            blinks=[(start, min(end, frames)) for start, end in self.blinks if start < frames],
+        )
+
+
+def index(data: Path, splits: Collection[str] | None = None) -> pd.DataFrame:
     """The index of a run (``data/<run>``), in order of clip; only the given splits where any are given."""
     frame = tables.read(data / "index.parquet", tables.INDEX).to_pandas().sort_values("clip", ignore_index=True)
     return frame if splits is None else frame[frame["split"].isin(splits)].reset_index(drop=True)
@@ -74,13 +91,13 @@ def load(data: Path, shard: str, clip: str, *, size: int, dilation: float) -> Cl
     )
 
 
-def load_split(data: Path, splits: tuple[str, ...], *, size: int, dilation: float) -> list[Clip]:
+def load_split(data: Path, splits: Collection[str], *, size: int, dilation: float) -> list[Clip]:
     """All clips of some splits, in order of their names; see :func:`load`."""
     rows = index(data, splits)
     return [load(data, str(row.shard), str(row.clip), size=size, dilation=dilation) for row in rows.itertuples()]
 
 
-def files(data: Path, splits: tuple[str, ...]) -> list[Path]:
+def files(data: Path, splits: Collection[str]) -> list[Path]:
     """The index and the shards' tables from which :func:`load_split` reads."""
     shards = sorted(set(index(data, splits)["shard"]))
     tables_read = [data / stage / f"{shard}.parquet" for stage in ("faces", "blink", "spectrogram") for shard in shards]

@@ -192,6 +192,7 @@ class Train(Section):
 class Sample(Section):
     sampler: Literal["ancestral", "ddim", "dpm_solver++"]
     steps: Natural = Field(description="paper: 50")
+    frames: Natural | None = Field(description="at most so many frames of each clip, from its first; null: all")
     shared_noise: Fraction = Field(description="share of x_T's variance that all frames of a clip have in common")
     interpolation: Fraction = Field(
         description="share of the rest that a frame's x_T has from its predecessor's; 0: none"
@@ -214,6 +215,9 @@ class Metrics(Section):
     seed: Seed
 
 
+Split = Literal["test_seen", "test_unseen", "test_long"]
+
+
 class Method(Section):
     kind: Literal["truth", "hifidiff"]
     title: str = Field(description="the row's name in tables")
@@ -223,6 +227,10 @@ class Method(Section):
         description="what its videos are made from, below data/<run>/: raw (the clips themselves) or models/<trained method>",
     )
     audio: Literal["own", "other"] = Field(description="other: another clip's audio, to see what the mouth follows")
+    splits: list[Split] = Field(min_length=1, description="the test clips that it is sampled and scored on")
+    sample: dict[str, int | float | str | None] = Field(
+        description="settings of section sample that this row has otherwise"
+    )
     tables: list[Literal["table1", "table2"]] = Field(description="the tables that show the row")
 
     @property
@@ -287,6 +295,13 @@ class Params(Section):
                 raise ValueError(f"methods.{name}.made_from is {method.made_from!r}; allowed: {', '.join(sources)}")
         if self.trained != own:
             raise ValueError(f"trained is {self.trained}; the methods made from models/<their own name> are {own}")
+        for name, method in self.methods.items():
+            try:
+                self.sampling(name)
+            except ValidationError as error:
+                raise ValueError("; ".join(_explain(e, f"methods.{name}.sample.") for e in error.errors())) from None
+            if method.kind == "truth" and method.sample.keys() - {"frames"}:
+                raise ValueError(f"methods.{name}.sample: the truth is not sampled; allowed: frames")
         if self.methods.get("truth") is None or self.methods["truth"].kind != "truth":
             raise ValueError("methods needs truth, of kind truth, which the others are measured against")
         return self
@@ -295,6 +310,7 @@ class Params(Section):
     def _values_agree(self) -> Params:
         """Values that a field alone can't judge: found here, before a stage runs, and not after hours of training."""
         sound, net, diffusion = self.spectrogram, self.network, self.diffusion
+        samplings = [self.sample, *map(self.sampling, self.methods)]
         rules = [
             (sound.sample_rate / sound.hop / self.mask.fps == 3.2, "spectrogram.sample_rate / hop / mask.fps must be 3.2, "
              "the mel steps a frame that the windows of the network, the expert and the judges take"),
@@ -313,15 +329,19 @@ class Params(Section):
             (net.residual == "none" or diffusion.prediction == "x0", "network.residual 'reference' needs diffusion.prediction "
              "'x0': noise is no residual on a picture"),
             (self.loss.frames == 5 or self.loss.sync == 0, "loss.frames must be 5, which the expert sees, or loss.sync 0"),
-            (self.train.condition_dropout > 0 or self.sample.guidance_audio == self.sample.guidance_blink == 1,
+            (self.train.condition_dropout > 0 or all(s.guidance_audio == s.guidance_blink == 1 for s in samplings),
              "sample.guidance_audio and sample.guidance_blink must be 1 where train.condition_dropout is 0: "
              "the network has not learnt to do without the condition"),
-            (self.sample.steps <= diffusion.timesteps, "sample.steps must not exceed diffusion.timesteps"),
+            (all(s.steps <= diffusion.timesteps for s in samplings), "sample.steps must not exceed diffusion.timesteps"),
         ]  # fmt: skip
         broken = [message for holds, message in rules if not holds]
         if broken:
             raise ValueError("; ".join(broken))
         return self
+
+    def sampling(self, method: str) -> Sample:
+        """Section ``sample`` as a method has it, with the settings of its own."""
+        return Sample.model_validate(self.sample.model_dump() | self.methods[method].sample)
 
     @property
     def data(self) -> Path:
@@ -359,8 +379,8 @@ def validate(raw: Any, path: str | Path = PARAMS_FILE) -> Params:
         raise ParameterError(f"{path}: " + "; ".join(lines)) from None
 
 
-def _explain(error: Any) -> str:
-    key = ".".join(str(part) for part in error["loc"]) or "the file"
+def _explain(error: Any, prefix: str = "") -> str:
+    key = prefix + ".".join(str(part) for part in error["loc"]) or "the file"
     if error["type"] == "value_error":  # of a validator above, whose message names keys itself
         return str(error["ctx"]["error"])
     value = error["input"]

@@ -27,7 +27,7 @@ from stages.measures.intervals import NOTHING, Score, bootstrap
 from stages.measures.sync import MAX_SHIFT, sync
 from stages.metrics import videos
 from stages.metrics.features import STRIDE, Judges
-from stages.metrics.scores import SPLITS, Measured, all_scores, clip_scores, eye_blinks, image_scores
+from stages.metrics.scores import Measured, all_scores, clip_scores, eye_blinks, image_scores
 from stages.metrics.videos import Video
 from stages.networks.judges import VIDEO_FRAMES
 from stages.params import Params
@@ -72,7 +72,7 @@ def measured(data: Path, found: list[Video], settings: Params, label: str) -> li
     return results
 
 
-def leak_scores(data: Path, found: list[Video], settings: Params) -> dict[str, dict[str, Score]]:
+def leak_scores(data: Path, found: list[Video], splits: Sequence[str], settings: Params) -> dict[str, dict[str, Score]]:
     """R² of the mouth's opening read from mask, visible pixels and head's place: fitted on training, scored on test clips."""
     own = settings.metrics
     train = corpus.load_split(data, ("train",), size=settings.network.size, dilation=settings.mask.dilation)
@@ -89,7 +89,7 @@ def leak_scores(data: Path, found: list[Video], settings: Params) -> dict[str, d
         openings = change(held_y)
         predicted = leak.predict(change(x), change(y), change(held_x))
         rows = [leak.sums(a, b) for a, b in zip(openings, predicted, strict=True)]
-        for split in SPLITS:
+        for split in ("all", *splits):
             chosen = [i for i, v in enumerate(found) if split in ("all", v.split)]
             scores.setdefault(name, {})[split] = (
                 bootstrap(
@@ -147,9 +147,9 @@ def main() -> None:
     entry = settings.methods[args.method]
     found = videos.read(args.data, args.method, settings)
     results = measured(args.data, found, settings, f"metrics {args.method}")
-    scores = all_scores(results, settings.metrics)
+    scores = all_scores(results, entry.splits, settings.metrics)
     if entry.kind == "truth":
-        scores |= leak_scores(args.data, found, settings)
+        scores |= leak_scores(args.data, found, entry.splits, settings)
     document = {
         "method": args.method,
         "kind": entry.kind,

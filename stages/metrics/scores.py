@@ -16,12 +16,10 @@ from stages.measures.blinks import Blink, dinoman_blinks, durations, find_blinks
 from stages.measures.intervals import NOTHING, Score, bootstrap, bootstrap_median, mean_of
 from stages.measures.sync import Sync
 from stages.metrics.features import Distances
-from stages.metrics.videos import TEST_SPLITS, Face, Video
+from stages.metrics.videos import Face, Video
 
 Array = NDArray[np.float64]
 Sums = Callable[["Measured"], Array]
-
-SPLITS = ("all", *TEST_SPLITS)
 
 
 @dataclass(frozen=True)
@@ -114,10 +112,12 @@ def clip_scores(m: Measured) -> dict[str, float | None]:
     return {name: value if np.isfinite(value) else None for name, value in values.items()}
 
 
-def all_scores(measured: Sequence[Measured], settings: params.Metrics) -> dict[str, dict[str, Score]]:
-    """Every score for each split, with its interval."""
+def all_scores(
+    measured: Sequence[Measured], splits: Sequence[str], settings: params.Metrics
+) -> dict[str, dict[str, Score]]:
+    """Every score over all clips and for each of ``splits``, with its interval."""
     found: dict[str, dict[str, Score]] = {}
-    for split in SPLITS:
+    for split in ("all", *splits):
         chosen = [m for m in measured if split in ("all", m.video.split)]
         for name, score in _scores(chosen, settings).items():
             found.setdefault(name, {})[split] = score

@@ -18,7 +18,6 @@ from stages.errors import ClipError, InputError
 from stages.geometry import ear, mouth_opening
 from stages.params import Params
 
-TEST_SPLITS = ("test_seen", "test_unseen")
 RAW_TRUTH = "truth.parquet"
 SMOOTH, SHIFT = 7, 0.03  # frames that a box is averaged over; share of its side that boxes are shifted by
 
@@ -59,13 +58,16 @@ def read(data: Path, method: str, settings: Params) -> list[Video]:
     Raises:
         InputError: a video is missing, damaged, or of another length or size than its clip's.
     """
-    tests = corpus.index(data, TEST_SPLITS).set_index("clip")
+    splits = settings.methods[method].splits
+    tests = corpus.index(data, splits).set_index("clip")
     if tests.empty:
-        raise InputError(data / "index.parquet", "no test clip", "see index.* in params.yaml")
-    size, fps = settings.network.size, settings.mask.fps
+        raise InputError(
+            data / "index.parquet", f"no clip of {', '.join(splits)}", "see index.* and methods.*.splits in params.yaml"
+        )
+    size, fps, most = settings.network.size, settings.mask.fps, settings.sampling(method).frames
     shards = dict(zip(tests.index.astype(str), tests["shard"].astype(str), strict=True))
     clips = {
-        name: corpus.load(data, shard, name, size=size, dilation=settings.mask.dilation)
+        name: corpus.load(data, shard, name, size=size, dilation=settings.mask.dilation).head(most)
         for name, shard in shards.items()
     }
     mouths = {name: mouth_truth(data / "raw" / f"{shards[name]}.tar", clip, fps) for name, clip in clips.items()}

@@ -25,8 +25,6 @@ from stages.params import Params
 from stages.progress import Progress
 from stages.sample.generate import REFERENCE, generate
 
-TEST_SPLITS = ("test_seen", "test_unseen")
-
 Render = Callable[[Clip, Clip], NDArray[np.uint8]]  # (clip, clip whose audio is given) → frames (T, H, W, 3)
 
 
@@ -49,7 +47,7 @@ def other_clip(tests: pd.DataFrame, clip: str) -> str:
 
 def renderer(settings: Params, data: Path, method: str, progress: Progress) -> Render:
     """How the method makes a clip's frames."""
-    chosen = settings.methods[method]
+    chosen, own = settings.methods[method], settings.sampling(method)
     if chosen.kind == "truth":
 
         def copy(clip: Clip, sound: Clip) -> NDArray[np.uint8]:
@@ -57,13 +55,13 @@ def renderer(settings: Params, data: Path, method: str, progress: Progress) -> R
             return clip.frames_THWC
 
         return copy
-    wanted = settings.sample.device
+    wanted = own.device
     if wanted == "cuda" and not torch.cuda.is_available():
         raise ParameterError("sample.device is 'cuda', but no CUDA device is visible; choose 'auto' or 'cpu'")
     device = torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
     model = pretrained.load(data / "models" / chosen.weights_of)
     model.net.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return lambda clip, sound: generate(model, clip, sound, settings.sample, device, progress.update)
+    return lambda clip, sound: generate(model, clip, sound, own, device, progress.update)
 
 
 def video_bytes(frames_THWC: NDArray[np.uint8], audio: NDArray[np.int16], settings: Params) -> bytes:
@@ -96,21 +94,28 @@ def main() -> None:
         raise ParameterError(f"--method is {args.method!r}; allowed: {', '.join(settings.methods)}")
     torch.set_num_threads(settings.sample.threads)
 
-    tests = corpus.index(args.data, TEST_SPLITS)
+    splits = settings.methods[args.method].splits
+    tests = corpus.index(args.data, splits)
     if tests.empty:
-        raise InputError(args.data / "index.parquet", "no test clip", "see index.* in params.yaml")
+        raise InputError(
+            args.data / "index.parquet",
+            f"no clip of {', '.join(splits)}",
+            "see index.* and methods.*.splits in params.yaml",
+        )
     shard_of = dict(zip(tests["clip"], tests["shard"], strict=True))
+
+    most = settings.sampling(args.method).frames
 
     def load(name: str) -> Clip:
         return corpus.load(args.data, shard_of[name], name, size=settings.network.size, dilation=settings.mask.dilation)
 
-    progress = Progress(f"sample {args.method}", int(tests["frames"].sum()), "frames")
+    progress = Progress(f"sample {args.method}", int(tests["frames"].clip(upper=most).sum()), "frames")
     render = renderer(settings, args.data, args.method, progress)
     for shard in settings.corpus.shards:
         listing: list[dict[str, object]] = []
         videos: list[tuple[str, bytes]] = []
         for row in tests[tests["shard"] == shard].itertuples():
-            clip = load(str(row.clip))
+            clip = load(str(row.clip)).head(most)
             sound = clip
             if settings.methods[args.method].audio == "other":
                 sound = load(other_clip(tests, str(row.clip)))

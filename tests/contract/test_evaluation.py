@@ -17,7 +17,7 @@ from stages import blink, checkpoint, corpus, index, judges, mask, media, params
 from stages.download import rendered
 from stages.errors import InputError, ParameterError
 from stages.metrics import __main__ as scoring
-from stages.metrics import features, videos
+from stages.metrics import features
 from stages.networks.judges import build
 
 JUDGES = ("sync", "frame", "video")
@@ -36,7 +36,7 @@ def call(main, *arguments):
 def write_samples(root, method, change, sound_of=lambda name: name):
     """Videos of the test clips, their true frames changed by ``change(frames)``."""
     given = params.load(root / "params.yaml")
-    tests = corpus.index(root, videos.TEST_SPLITS)
+    tests = corpus.index(root, ("test_seen", "test_unseen"))
     shards = dict(zip(tests["clip"], tests["shard"], strict=True))
     for shard in given.corpus.shards:
         listing, members = [], []

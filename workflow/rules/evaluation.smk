@@ -29,6 +29,8 @@ rule sample:
             "methods.{method}.drop",
             "methods.{method}.made_from",
             "methods.{method}.audio",
+            "methods.{method}.splits",
+            "methods.{method}.sample",
         ),
     message:
         "sample {wildcards.method}"
@@ -67,6 +69,8 @@ rule metrics:
             "network.size",
             "methods.{method}.kind",
             "methods.{method}.audio",
+            "methods.{method}.splits",
+            "methods.{method}.sample",
         ),
     message:
         "metrics {wildcards.method}"
