@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -29,35 +30,53 @@ VALIDATION_WINDOWS = 96
 APART = 3  # frames between two windows of a clip: what is nearer sounds alike
 
 
-def pairs(windows: Windows, rng: np.random.Generator, count: int) -> tuple[Tensor, Tensor]:
-    """``count`` windows in time with their sound: frames (B, F, 3, H, W) in [0, 1], mel (B, 16, 80).
+def pairs(windows: Windows, rng: np.random.Generator, count: int, moments: int) -> tuple[Tensor, Tensor, Tensor]:
+    """``count`` windows in time with their sound: frames (B, F, 3, H, W) in [0, 1], mel (B, 16, 80), and the clip's number (B,).
 
-    They come two by two from the same clip, three frames or more apart where it is long enough, so that half of the hardest
-    negatives share speaker, sentence and light. A shorter clip gives one.
+    They come ``moments`` at a time from the same clip, three frames or more apart; a shorter clip gives fewer. Two windows of
+    one clip share speaker, sentence and light, so that only the lips tell them apart: the negatives that teach lip-sync.
     """
     video: list[Tensor] = []
     audio: list[Tensor] = []
-    while len(video) < count:
+    clips: list[int] = []
+    for number in itertools.count():
         clip, start = windows.draw(rng)
-        starts = np.arange(len(clip.frames_THWC) - FRAMES + 1)
-        away = starts[abs(starts - start) >= APART]
-        for first in (start, *rng.permutation(away)[:1].tolist()):
+        for first in _apart(rng, len(clip.frames_THWC) - FRAMES + 1, start, moments):
             video.append((conditions.to_tensor(clip.frames_THWC[first : first + FRAMES]) + 1) / 2)
             audio.append(torch.from_numpy(sync_window(clip.mel_SM, first)))
-    return torch.stack(video[:count]), torch.stack(audio[:count])
+            clips.append(number)
+        if len(video) >= count:
+            break
+    return torch.stack(video[:count]), torch.stack(audio[:count]), torch.tensor(clips[:count])
+
+
+def _apart(rng: np.random.Generator, starts: int, first: int, moments: int) -> list[int]:
+    """``first`` and further random places below ``starts``, each ``APART`` frames or more from the others."""
+    found = [first]
+    for start in rng.permutation(starts).tolist():
+        if len(found) == moments:
+            break
+        if all(abs(start - other) >= APART for other in found):
+            found.append(start)
+    return found
 
 
 @torch.no_grad()
-def pairwise_accuracy(expert: LipSyncExpert, video: Tensor, audio: Tensor) -> float:
-    """Share of (video, its audio, another's audio) triples in which the own audio is nearer; over all pairs of the batch."""
+def accuracy(expert: LipSyncExpert, video: Tensor, audio: Tensor, clips_B: Tensor) -> dict[str, float]:
+    """Share of triples (video, its audio, another's audio) in which the own audio is nearer; 0.5 is chance.
+
+    ``pairwise``: over all pairs of the batch, most of which the speaker tells apart; ``within_clip``: over pairs of one clip.
+    """
     expert.eval()
     v = torch.nn.functional.normalize(expert.embed_video(video), dim=-1)
     a = torch.nn.functional.normalize(expert.embed_audio(audio), dim=-1)
     expert.train()
     similarity = v @ a.T
     own = similarity.diagonal()[:, None]
+    nearer = (own > similarity).float() + (own == similarity).float() / 2
     others = ~torch.eye(len(v), dtype=torch.bool)
-    return float((own > similarity)[others].float().mean())
+    same = others & (clips_B[:, None] == clips_B)
+    return {"pairwise": float(nearer[others].mean()), "within_clip": float(nearer[same].mean())}
 
 
 def train(
@@ -65,7 +84,7 @@ def train(
 ) -> list[dict[str, float]]:
     """Train in place; returns the curve: a row every ``checkpoint_every`` steps."""
     windows, held_out = Windows(clips, FRAMES), Windows(validation, FRAMES)
-    check = pairs(held_out, np.random.default_rng([settings.seed, 0]), VALIDATION_WINDOWS)
+    check = pairs(held_out, np.random.default_rng([settings.seed, 0]), VALIDATION_WINDOWS, settings.moments)
     optimiser = torch.optim.AdamW(expert.parameters(), lr=settings.learning_rate, weight_decay=1e-4, fused=True)
     first, states = checkpoint.load(state, key=key) or (0, {})
     curve: list[dict[str, float]] = []
@@ -76,7 +95,8 @@ def train(
     progress = Progress("expert", settings.steps, "steps", done=first)
     running = states["curve"]["running"] if states else 0.0
     for step in range(first, settings.steps):
-        video, audio = pairs(windows, np.random.default_rng([settings.seed, 1, step]), settings.batch)
+        rng = np.random.default_rng([settings.seed, 1, step])
+        video, audio, _ = pairs(windows, rng, settings.batch, settings.moments)
         for group in optimiser.param_groups:
             group["lr"] = settings.learning_rate * (1 - step / settings.steps)
         video_BE, audio_BE = expert(video, audio)
@@ -90,8 +110,8 @@ def train(
         running += loss.item()
         if checkpoint.due(step, settings.checkpoint_every, settings.steps):
             since = (step % settings.checkpoint_every) + 1
-            accuracy = pairwise_accuracy(expert, *check)
-            curve.append({"step": step + 1, "loss": running / since, "validation_pairwise_accuracy": accuracy})
+            found = {f"validation_{name}_accuracy": value for name, value in accuracy(expert, *check).items()}
+            curve.append({"step": step + 1, "loss": running / since, **found})
             running = 0.0
             states = {
                 "expert": expert.state_dict(),

@@ -111,6 +111,9 @@ class Expert(Section):
     steps: Natural
     batch: Natural = Field(ge=2)
     learning_rate: Positive
+    moments: Natural = Field(
+        ge=2, description="windows of each clip in a batch: negatives that only the lips tell apart"
+    )
     temperature: Positive = Field(description="of InfoNCE")
     checkpoint_every: Natural
     seed: Seed
@@ -157,7 +160,9 @@ class Loss(Section):
     l2: Annotated[float, Field(ge=0)] = Field(description="lambda_2")
     sync: Annotated[float, Field(ge=0)] = Field(description="lambda_3")
     lpips: Annotated[float, Field(ge=0)] = Field(description="lambda_4")
-    perceptual: Literal["lpips_vgg", "pyramid"] = Field(description="network of the perceptual term")
+    perceptual: Literal["lpips_vgg", "vgg19", "pyramid"] = Field(
+        description="distance of the perceptual term: LPIPS, eq. (4) as it is written, or a Laplacian pyramid"
+    )
     mouth_weight: Positive = Field(description="weight of the mouth's pixels over the mask's others")
     eye_weight: Positive = Field(description="weight of the eyes' pixels over the mask's others")
     frames: Natural = Field(description="consecutive frames of a window; the expert sees 5")
@@ -180,6 +185,11 @@ class Train(Section):
     condition_dropout: Fraction = Field(
         description="share of windows trained without audio, and apart from that without blink signal; guidance needs some"
     )
+    accumulate: Natural = Field(
+        description="micro-batches that a process cuts its share of a step into, for memory's sake"
+    )
+    processes: Natural = Field(description="training processes, one a GPU (torchrun); they share a step's batch")
+    workers: Count = Field(description="loader processes of each training process; 0: it makes its batches itself")
     precision: Literal["fp32", "bf16"] = Field(description="of the network in training; weights and losses are float32")
     compile: bool = Field(description="torch.compile the network")
     checkpoint_every: Natural = Field(description="steps between two saved states")
@@ -332,6 +342,8 @@ class Params(Section):
             (self.train.condition_dropout > 0 or all(s.guidance_audio == s.guidance_blink == 1 for s in samplings),
              "sample.guidance_audio and sample.guidance_blink must be 1 where train.condition_dropout is 0: "
              "the network has not learnt to do without the condition"),
+            (self.train.processes * self.train.accumulate <= self.train.batch + self.train.singles, "train.processes times "
+             "train.accumulate must not exceed train.batch + train.singles: each part of a step needs a window or a frame"),
             (all(s.steps <= diffusion.timesteps for s in samplings), "sample.steps must not exceed diffusion.timesteps"),
         ]  # fmt: skip
         broken = [message for holds, message in rules if not holds]

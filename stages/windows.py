@@ -6,7 +6,7 @@ processes, see what one uninterrupted process would.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 
 import cv2
@@ -35,19 +35,19 @@ class Batch:
     sync_mel_BSM: (
         Tensor  # the expert's 16 mel steps of each window of consecutive frames; these come first among the images
     )
-    clips: tuple[str, ...]  # of each window and single frame
+    clips: tuple[str, ...]  # of each image
 
     def to(self, device: torch.device) -> Batch:
-        """The same batch on another device."""
-        return replace(
-            self,
-            x_0=self.x_0.to(device),
-            noise=self.noise.to(device),
-            t_N=self.t_N.to(device),
-            weight_N1HW=self.weight_N1HW.to(device),
-            given=self.given.to(device),
-            sync_mel_BSM=self.sync_mel_BSM.to(device),
-        )
+        """The same batch on another device; the copy of a pinned batch is not waited for."""
+        return self._with(lambda x: x.to(device, non_blocking=True), self.given.to(device))
+
+    def pin_memory(self) -> Batch:
+        """The same batch in memory that a GPU copies from without the CPU; what ``DataLoader`` calls."""
+        return self._with(Tensor.pin_memory, self.given.pin_memory())
+
+    def _with(self, change: Callable[[Tensor], Tensor], given: Conditions) -> Batch:
+        tensors = ("x_0", "noise", "t_N", "weight_N1HW", "sync_mel_BSM")
+        return replace(self, given=given, **{name: change(getattr(self, name)) for name in tensors})  # type: ignore[arg-type]
 
 
 def zone(landmarks_L2: NDArray[np.float32], size: int, growth: float) -> NDArray[np.bool_]:
@@ -121,6 +121,11 @@ class TrainingSet:
     mouth_weight: float
     eye_weight: float
 
+    @property
+    def images(self) -> int:
+        """Images of a whole batch."""
+        return self.batch * self.windows.frames + self.singles
+
     def window(self, step: int, index: int) -> Batch:
         """Window ``index`` of the global batch at ``step``; the single frames come after the windows."""
         rng = np.random.default_rng([self.seed, step, index])
@@ -153,7 +158,7 @@ class TrainingSet:
             weight_N1HW=weight,
             given=given,
             sync_mel_BSM=torch.from_numpy(sync_window(clip.mel_SM, start))[None][: index < self.batch],
-            clips=(clip.name,),
+            clips=(clip.name,) * len(x_0),
         )
 
     def step(self, step: int, indices: Sequence[int] | None = None) -> Batch:

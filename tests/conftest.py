@@ -2,9 +2,12 @@
 
 import numpy as np
 import pytest
+import torch
 
 from stages.corpus import Clip
 from stages.geometry import clip_masks, ear
+
+torch.set_num_threads(1)  # the tests' networks are small: a second thread would only wait for the first
 
 
 def landmarks_of(rng: np.random.Generator, frames: int, size: int) -> np.ndarray:
@@ -27,23 +30,24 @@ def landmarks_of(rng: np.random.Generator, frames: int, size: int) -> np.ndarray
     return ((face + sway + rng.normal(scale=0.0005, size=(frames, 68, 2))) * size).astype(np.float32)
 
 
+def clip_of(name: str = "ada_s01", *, frames: int = 30, size: int = 32, seed: int = 0) -> Clip:
+    """A clip of noise with plausible landmarks; the same arguments give the same clip."""
+    rng = np.random.default_rng([seed, len(name), *name.encode()])
+    landmarks = landmarks_of(rng, frames, size)
+    return Clip(
+        name=name,
+        speaker=name.split("_")[0],
+        frames_THWC=rng.integers(0, 256, (frames, size, size, 3), dtype=np.uint8),
+        landmarks_TL2=landmarks,
+        masks_THW=clip_masks(landmarks, size, 0.12),
+        ear_T2=ear(landmarks).astype(np.float32),
+        mel_SM=rng.uniform(-4, 4, (round(frames * 3.2), 80)).astype(np.float32),
+        audio=rng.integers(-3000, 3000, frames * 640, dtype=np.int16),
+        blinks=[(10, 14)] if frames > 14 else [],
+    )
+
+
 @pytest.fixture
 def make_clip():
-    """A function that makes a clip of noise with plausible landmarks; the same arguments give the same clip."""
-
-    def make(name: str = "ada_s01", *, frames: int = 30, size: int = 32, seed: int = 0) -> Clip:
-        rng = np.random.default_rng([seed, len(name), *name.encode()])
-        landmarks = landmarks_of(rng, frames, size)
-        return Clip(
-            name=name,
-            speaker=name.split("_")[0],
-            frames_THWC=rng.integers(0, 256, (frames, size, size, 3), dtype=np.uint8),
-            landmarks_TL2=landmarks,
-            masks_THW=clip_masks(landmarks, size, 0.12),
-            ear_T2=ear(landmarks).astype(np.float32),
-            mel_SM=rng.uniform(-4, 4, (round(frames * 3.2), 80)).astype(np.float32),
-            audio=rng.integers(-3000, 3000, frames * 640, dtype=np.int16),
-            blinks=[(10, 14)] if frames > 14 else [],
-        )
-
-    return make
+    """The function :func:`clip_of`."""
+    return clip_of

@@ -10,7 +10,7 @@ import yaml
 from snakemake.exceptions import WorkflowError
 
 from stages.errors import ParameterError
-from stages.params import PARAMS_FILE, Params, validate
+from stages.params import PARAMS_FILE, Params, Train, validate
 from workflow.artifacts import artifacts
 
 
@@ -73,6 +73,13 @@ def made_from(params: Params, method: str) -> list[str]:
     return artifacts(params)[f"train@{owner}" if owner else "download"]
 
 
-def gpus(device: str) -> int:
+def gpus(train: Train) -> int:
     """GPUs that a training asks a scheduler for."""
-    return 0 if device == "cpu" else 1
+    return 0 if train.device == "cpu" else train.processes
+
+
+def launcher(train: Train) -> str:
+    """What starts a training's module: the interpreter, or torchrun where there are several processes."""
+    if train.processes == 1:
+        return "python -m"
+    return f"python -m torch.distributed.run --standalone --nproc-per-node {train.processes} -m"

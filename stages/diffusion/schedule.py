@@ -34,12 +34,15 @@ class Diffusion:
             raise ValueError(f"prediction is {prediction!r}; allowed: epsilon, v, x0")
         self.timesteps, self.prediction = timesteps, prediction
         self.alphas_bar_T = make(timesteps)
+        padded = torch.cat([torch.ones(1, dtype=torch.float64), self.alphas_bar_T])  # t = −1 comes first
+        self._rates_2T = torch.stack([padded.sqrt(), (1 - padded).sqrt()]).float()
 
     def rates(self, t_N: Tensor) -> tuple[Tensor, Tensor]:
         """√ᾱ_t and √(1 − ᾱ_t), each (N, 1, 1, 1) and float32; t = −1 is the clean frame: 1 and 0."""
-        padded = torch.cat([torch.ones(1, dtype=torch.float64), self.alphas_bar_T])
-        alpha_bar = padded[t_N.cpu() + 1].to(t_N.device)[:, None, None, None]
-        return alpha_bar.sqrt().float(), (1 - alpha_bar).sqrt().float()
+        if self._rates_2T.device != t_N.device:
+            self._rates_2T = self._rates_2T.to(t_N.device)  # once: a copy at each call would make the GPU wait
+        signal, sigma = self._rates_2T[:, t_N + 1, None, None, None]
+        return signal, sigma
 
     def q_sample(self, x_0: Tensor, t_N: Tensor, noise: Tensor) -> Tensor:
         """x_t = √ᾱ_t x_0 + √(1 − ᾱ_t) ε; DDPM, eq. (4)."""
@@ -63,6 +66,18 @@ class Diffusion:
         if self.prediction == "epsilon":
             return (x_t - sigma * output) / signal
         return signal * x_t - sigma * output
+
+    def estimate_weight(self, t_N: Tensor) -> Tensor:
+        """How much a loss on the estimate of x_0 counts at each timestep, (N,): ᾱ_t under ε prediction, else 1.
+
+        The network's error is multiplied by √(1 − ᾱ_t)/√ᾱ_t in DDPM's eq. (15), which at the last timesteps of the cosine
+        schedule exceeds 10⁴: unweighted, eq. (2) would be those timesteps and nothing else. paper: no weight is mentioned.
+        With ᾱ_t, eq. (2) is (1 − ᾱ_t) times the squared error of the noise. The estimates under x_0 and v prediction are
+        bounded and need none.
+        """
+        if self.prediction != "epsilon":
+            return torch.ones(len(t_N), device=t_N.device)
+        return self.rates(t_N)[0][:, 0, 0, 0] ** 2
 
     def epsilon(self, x_t: Tensor, t_N: Tensor, x_0: Tensor) -> Tensor:
         """The noise that leads from x_0 to x_t."""

@@ -6,6 +6,7 @@ Pictures are in [-1, 1].
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 
 import torch
@@ -32,9 +33,16 @@ class Conditions:
     blink_kept_N: Tensor | None = None
 
     def to(self, device: torch.device) -> Conditions:
-        """The same conditions on another device."""
+        """The same conditions on another device; the copy of pinned ones is not waited for."""
+        return self._with(lambda x: x.to(device, non_blocking=True))
+
+    def pin_memory(self) -> Conditions:
+        """The same conditions in memory that a GPU copies from without the CPU."""
+        return self._with(Tensor.pin_memory)
+
+    def _with(self, change: Callable[[Tensor], Tensor]) -> Conditions:
         here = {field.name: getattr(self, field.name) for field in fields(self)}
-        return replace(self, **{name: value.to(device) for name, value in here.items() if value is not None})
+        return replace(self, **{name: change(value) for name, value in here.items() if value is not None})
 
 
 class HifiDiffNet(nn.Module):

@@ -1,21 +1,30 @@
-"""The distance of the perceptual term, eq. (4): LPIPS on VGG-16, or a Laplacian pyramid where its weights are absent."""
+"""The networks of the perceptual term, eq. (4): LPIPS on VGG-16, or a plain feature distance on VGG-19. N images, in [-1, 1].
+
+The paper names VGG-19 and cites LPIPS, whose network is VGG-16 with learned weights: ``loss.perceptual`` chooses. Neither
+trunk is shipped; each is read from torch's own cache of downloaded weights after its hash was checked.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import lpips
 import torch
-from torch import Tensor
+import torchvision
+from torch import Tensor, nn
 
-VGG16_FILE = "vgg16-397923af.pth"
-VGG16_SHA256 = "397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0"
+# torchvision's files: the name they have in torch's cache, and their hash.
+TRUNKS = {
+    "vgg16": ("vgg16-397923af.pth", "397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0"),
+    "vgg19": ("vgg19-dcbb9e9d.pth", "dcbb9e9dad569fff7a846263a77324fc34978fea2bfb039c012d710e1776ae44"),
+}
 # The slices of lpips' VGG-16 and the first and last layer of torchvision's `features` that each holds.
 SLICES = {"slice1": (0, 3), "slice2": (4, 8), "slice3": (9, 15), "slice4": (16, 22), "slice5": (23, 29)}
 
-Distance = Callable[[Tensor, Tensor], Tensor]
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of pictures in [0, 1]
+RELUS = (3, 8, 17, 26, 35)  # in VGG-19's `features`: relu1_2, relu2_2, relu3_4, relu4_4, relu5_4
 
 
 def lpips_from_trunk(trunk: Mapping[str, Tensor]) -> lpips.LPIPS:
@@ -34,13 +43,41 @@ def lpips_from_trunk(trunk: Mapping[str, Tensor]) -> lpips.LPIPS:
     return network.eval().requires_grad_(False)
 
 
-def vgg16_path() -> Path:
-    """Where the trunk's weights are looked for: torch's own cache of downloaded weights."""
-    return Path(torch.hub.get_dir()) / "checkpoints" / VGG16_FILE
+class VggDistance(nn.Module):
+    """Eq. (4) as it is written: E_l ‖φ_l(x) − φ_l(y)‖², φ_l being VGG-19's last ReLU before each pooling; frozen.
+
+    ``forward`` maps two batches (N, 3, H, W) in [-1, 1] to (N,): the mean over layers of the mean squared difference.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, trunk: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        self.features = torchvision.models.vgg19(weights=None).features[: RELUS[-1] + 1]
+        names = self.features.state_dict()
+        self.features.load_state_dict({name: trunk[f"features.{name}"] for name in names}, strict=True)
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN)[:, None, None])
+        self.register_buffer("std", torch.tensor(IMAGENET_STD)[:, None, None])
+        self.eval().requires_grad_(False)
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        x, y = (((picture + 1) / 2 - self.mean) / self.std for picture in (x, y))
+        distance_N = x.new_zeros(len(x))
+        for number, layer in enumerate(self.features):
+            x, y = layer(x), layer(y)
+            if number in RELUS:
+                distance_N = distance_N + ((x - y) ** 2).mean((1, 2, 3), dtype=torch.float32)
+        return distance_N / len(RELUS)
 
 
-def read_vgg16(path: Path, sha256: str = VGG16_SHA256) -> dict[str, Tensor]:
-    """Read torchvision's VGG-16 after checking its hash; only tensors are unpickled.
+def trunk_path(name: str) -> Path:
+    """Where the weights of ``vgg16`` or ``vgg19`` are looked for: torch's own cache of downloaded weights."""
+    return Path(torch.hub.get_dir()) / "checkpoints" / TRUNKS[name][0]
+
+
+def read_trunk(path: Path, sha256: str) -> dict[str, Tensor]:
+    """Read torchvision's weights of a VGG after checking their hash; only tensors are unpickled.
 
     Raises:
         FileNotFoundError: with the place to put the file, its address and its hash.
@@ -48,7 +85,7 @@ def read_vgg16(path: Path, sha256: str = VGG16_SHA256) -> dict[str, Tensor]:
     """
     if not path.exists():
         raise FileNotFoundError(
-            f"{path}: no such file; loss.perceptual 'lpips_vgg' needs it: put https://download.pytorch.org/models/{VGG16_FILE} "
+            f"{path}: no such file; loss.perceptual needs it: put https://download.pytorch.org/models/{path.name} "
             f"there (sha256 {sha256}), or choose 'pyramid'"
         )
     found = hashlib.sha256(path.read_bytes()).hexdigest()

@@ -3,12 +3,16 @@
     python -m stages.train --data data/demo --method full --out data/demo/models/full/model.safetensors
 
 Writes config.json and curves.csv (means of each loss term) beside the weights. Killed, the same command goes on from the last
-saved state and, on the CPU, ends with the same bytes as if it had never stopped.
+saved state and, on the CPU, ends with the same bytes as if it had never stopped. On several GPUs of one machine:
+
+    torchrun --standalone --nproc-per-node 8 -m stages.train --data data/paper --method full --out …
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import pandas as pd
@@ -19,7 +23,10 @@ from stages.diffusion.losses import pyramid_distance
 from stages.errors import InputError, ParameterError, run
 from stages.networks import perceptual, seeded
 from stages.networks.expert import LipSyncExpert
-from stages.train.engine import Objective, PerceptualDistance, fit
+from stages.train import processes
+from stages.train.engine import fit
+from stages.train.objective import Objective, PerceptualDistance
+from stages.train.processes import World
 from stages.windows import TrainingSet, Windows
 
 
@@ -31,15 +38,19 @@ def choose_device(wanted: str) -> torch.device:
 
 
 def perceptual_distance(name: str, device: torch.device) -> PerceptualDistance:
-    """The distance of eq. (4) that ``loss.perceptual`` names."""
+    """The distance of eq. (4) that ``loss.perceptual`` names. The learned ones know no weight of pixels."""
     if name == "pyramid":
         return pyramid_distance
-    path = perceptual.vgg16_path()
+    trunk, make = {
+        "lpips_vgg": ("vgg16", perceptual.lpips_from_trunk),
+        "vgg19": ("vgg19", perceptual.VggDistance),
+    }[name]
     try:
-        network = perceptual.lpips_from_trunk(perceptual.read_vgg16(path)).to(device)
+        weights = perceptual.read_trunk(perceptual.trunk_path(trunk), perceptual.TRUNKS[trunk][1])
     except (FileNotFoundError, ValueError) as error:
         raise ParameterError(str(error)) from None
-    return lambda x, target, weight: network(x, target).mean()
+    network = make(weights).to(device, memory_format=torch.channels_last)
+    return lambda x, target, weight: network(x, target).flatten()
 
 
 def load_expert(path: Path, device: torch.device) -> LipSyncExpert:
@@ -64,10 +75,16 @@ def main() -> None:
     settings = params.load(args.params)
     if args.method not in settings.trained:
         raise ParameterError(f"--method is {args.method!r}; allowed: {', '.join(settings.trained)}")
-    drop = settings.methods[args.method].drop
-    device = choose_device(settings.train.device)
+    device = processes.own_device(choose_device(settings.train.device))
     torch.set_num_threads(settings.train.threads)
+    torch.backends.cudnn.benchmark = True  # the shapes are the same at each step
+    with processes.joined(device) as world:
+        train(settings, args.data, args.method, args.out, device, world)
 
+
+def train(settings: params.Params, data: Path, method: str, out: Path, device: torch.device, world: World) -> None:
+    """Train a method and write its weights, configuration and curves; of several processes, the first one writes."""
+    drop = settings.methods[method].drop
     config = {
         "network": settings.network.model_dump(),
         "diffusion": settings.diffusion.model_dump(),
@@ -80,16 +97,47 @@ def main() -> None:
     net = model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     objective = Objective(
         diffusion=pretrained.build(config).diffusion,
-        expert=load_expert(args.data / "expert" / "expert.safetensors", device),
+        expert=load_expert(data / "expert" / "expert.safetensors", device),
         perceptual=perceptual_distance(settings.loss.perceptual, device),
         weights=settings.loss,
         composite="masked_face" not in drop,
         bf16=settings.train.precision == "bf16",
     )
-    clips = corpus.load_split(args.data, ("train",), size=settings.network.size, dilation=settings.mask.dilation)
+    state = data / "resume" / "train" / method / "state.pt"
+    with checkpoint.lock(state.parent) if world.first else nullcontext():
+        world.wait()  # until the first process has the folder to itself
+        load = tracking.Load()
+        fitted = fit(
+            net,
+            objective,
+            training_set(settings, data, drop),
+            settings.train,
+            device=device,
+            state=state,
+            key=state_key(settings, data, drop),
+            label=method,
+            on_step=load.update,
+            world=world,
+        )
+        if world.first:
+            curves = pd.DataFrame(fitted.curves)
+            with tables.whole_file(out.parent / "curves.csv") as part:
+                curves.to_csv(part, index=False)
+            pretrained.save(out.parent, fitted.weights, config)
+            summary = {"parameters": sum(p.numel() for p in net.parameters()), "seconds": fitted.seconds}
+            tracking.record_training(data, method, params=settings, curves=curves, summary=summary, system=load.table())
+
+
+def training_set(settings: params.Params, data: Path, drop: Sequence[str]) -> TrainingSet:
+    """The training clips of a run.
+
+    Raises:
+        InputError: there is none.
+    """
+    clips = corpus.load_split(data, ("train",), size=settings.network.size, dilation=settings.mask.dilation)
     if not clips:
-        raise InputError(args.data / "index.parquet", "no training clip", "see its column 'status' for the reasons")
-    data = TrainingSet(
+        raise InputError(data / "index.parquet", "no training clip", "see its column 'status' for the reasons")
+    return TrainingSet(
         windows=Windows(clips, settings.loss.frames),
         frames=Windows(clips, 1),
         seed=settings.train.seed,
@@ -106,33 +154,18 @@ def main() -> None:
         mouth_weight=settings.loss.mouth_weight,
         eye_weight=settings.loss.eye_weight,
     )
-    state = args.data / "resume" / "train" / args.method / "state.pt"
-    with checkpoint.lock(state.parent):
-        used = {
-            name: getattr(settings, name).model_dump() for name in ("network", "diffusion", "loss", "train", "mask")
-        }
-        read = [*corpus.files(args.data, ("train",)), args.data / "expert" / "expert.safetensors"]
-        key = checkpoint.fingerprint({**used, "drop": list(drop)}, [*read, *checkpoint.code()])
-        load = tracking.Load()
-        fitted = fit(
-            net,
-            objective,
-            data,
-            settings.train,
-            device=device,
-            state=state,
-            key=key,
-            label=args.method,
-            on_step=load.update,
-        )
-        curves = pd.DataFrame(fitted.curves)
-        with tables.whole_file(args.out.parent / "curves.csv") as part:
-            curves.to_csv(part, index=False)
-        pretrained.save(args.out.parent, fitted.weights, config)
-        summary = {"parameters": sum(p.numel() for p in net.parameters()), "seconds": fitted.seconds}
-        tracking.record_training(
-            args.data, args.method, params=settings, curves=curves, summary=summary, system=load.table()
-        )
+
+
+# Settings of section train that change how fast a training goes and where it may go on, not where it leads.
+PACE = {"accumulate", "processes", "workers", "compile", "checkpoint_every", "threads", "device"}
+
+
+def state_key(settings: params.Params, data: Path, drop: Sequence[str]) -> str:
+    """What a saved state belongs to: settings, data and code. A training may go on with more or fewer processes."""
+    used = {name: getattr(settings, name).model_dump() for name in ("network", "diffusion", "loss", "mask")}
+    used["train"] = settings.train.model_dump(exclude=PACE)
+    read = [*corpus.files(data, ("train",)), data / "expert" / "expert.safetensors"]
+    return checkpoint.fingerprint({**used, "drop": list(drop)}, [*read, *checkpoint.code()])
 
 
 if __name__ == "__main__":

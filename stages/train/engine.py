@@ -1,6 +1,8 @@
 """The training loop: eq. (5) minimised by AdamW, weights averaged, the whole state saved so that a killed run goes on.
 
-B windows, F frames of a window, N = B·F images.
+A step's batch may be cut into micro-batches (``train.accumulate``) and over processes (``torchrun``): a part's loss is its
+share of the whole batch's, so that the gradients add up to those of one process with the whole batch. What a step sees
+depends on (seed, step, index in the batch), not on how it is cut.
 """
 
 from __future__ import annotations
@@ -9,78 +11,26 @@ import math
 import signal
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from stages import checkpoint
-from stages.diffusion import losses
-from stages.diffusion.schedule import Diffusion
 from stages.errors import TrainingError
-from stages.networks.expert import LipSyncExpert
 from stages.networks.hifidiff import HifiDiffNet
-from stages.params import Loss, Train
+from stages.params import Train
 from stages.progress import Progress
-from stages.windows import Batch, TrainingSet
-
-PerceptualDistance = Callable[[Tensor, Tensor, Tensor], Tensor]  # (x, target, weight) → scalar
-
-
-@dataclass(frozen=True)
-class Objective:
-    """Eq. (5): the four terms and their weights. The expert and the perceptual network are frozen."""
-
-    diffusion: Diffusion
-    expert: LipSyncExpert
-    perceptual: PerceptualDistance
-    weights: Loss
-    composite: bool  # whether visible pixels are put back before sync and perceptual terms
-    bf16: bool = False  # whether the network computes in bfloat16 (autocast); weights and losses are float32
-
-    def __call__(self, net: Callable[..., Tensor], batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """L_total and its unweighted terms. Under x_0 prediction eq. (1) and (2) are one number, logged once as ``simple``."""
-        x_t = self.diffusion.q_sample(batch.x_0, batch.t_N, batch.noise)
-        with torch.autocast(x_t.device.type, torch.bfloat16, enabled=self.bf16):
-            output = net(x_t, batch.t_N, batch.given)
-        output = output.float()
-        target = self.diffusion.target(batch.x_0, batch.t_N, batch.noise)
-        x_0_hat = self.diffusion.x_0(x_t, batch.t_N, output)
-        w = self.weights
-
-        terms = {"simple": losses.simple_loss(output, target, batch.weight_N1HW)}
-        share = {"simple": w.simple}
-        if self.diffusion.prediction == "x0":
-            share["simple"] += w.l2
-        else:
-            terms["l2"], share["l2"] = losses.l2_loss(x_0_hat, batch.x_0, batch.weight_N1HW), w.l2
-        if self.composite:
-            generated = (batch.weight_N1HW > 0).float()
-            x_0_hat = generated * x_0_hat + (1 - generated) * batch.x_0
-        if w.sync > 0:
-            terms["sync"], share["sync"] = self._sync(x_0_hat, batch), w.sync
-        if (
-            w.lpips > 0
-        ):  # eq. (4); paper: the text says the 'reference' frame's features, the formula, as here, the target's
-            terms["lpips"] = self.perceptual(x_0_hat, batch.x_0, batch.weight_N1HW)
-            share["lpips"] = w.lpips
-        total = torch.stack([share[name] * value for name, value in terms.items()]).sum()
-        return total, terms
-
-    def _sync(self, x_0_hat: Tensor, batch: Batch) -> Tensor:
-        """Eq. (3) on the windows whose audio the network was given; 0 where that is none."""
-        windows, frames, kept_N = len(batch.sync_mel_BSM), self.weights.frames, batch.given.audio_kept_N
-        video = (losses.windows(x_0_hat[: windows * frames], frames) + 1) / 2
-        if kept_N is None:
-            return losses.sync_loss(self.expert.embed_video(video), self.expert.embed_audio(batch.sync_mel_BSM))
-        heard = kept_N[: windows * frames : frames] > 0
-        if not heard.any():
-            return x_0_hat.new_zeros(())
-        audio = self.expert.embed_audio(batch.sync_mel_BSM[heard])
-        return losses.sync_loss(self.expert.embed_video(video[heard]), audio)
+from stages.train import loader
+from stages.train.objective import Objective
+from stages.train.processes import ALONE, World
+from stages.windows import TrainingSet
 
 
 def learning_rate(step: int, settings: Train) -> float:
@@ -97,8 +47,8 @@ def learning_rate(step: int, settings: Train) -> float:
 def update_average(average: dict[str, Tensor], net: nn.Module, step: int, decay: float) -> None:
     """Exponential moving average of the weights; its memory grows to ``decay`` over the first steps."""
     keep = min(decay, (1 + step) / (10 + step))
-    for name, value in net.state_dict().items():
-        average[name].lerp_(value.float(), 1 - keep)
+    weights = net.state_dict()
+    torch._foreach_lerp_(list(average.values()), [weights[name].float() for name in average], 1 - keep)
 
 
 @dataclass
@@ -130,6 +80,33 @@ class Stop:
         self.wanted = True
 
 
+class Readback:
+    """A step's values on their way from the device; reading them does not wait for what the device was given later."""
+
+    def __init__(self, values: Tensor) -> None:
+        self._event = None
+        self._values = values
+        if values.device.type == "cuda":
+            self._values = torch.empty_like(values, device="cpu", pin_memory=True)
+            self._values.copy_(values, non_blocking=True)
+            self._event = torch.cuda.Event()
+            self._event.record()
+
+    def read(self) -> list[float]:
+        if self._event is not None:
+            self._event.synchronize()
+        return self._values.tolist()
+
+
+class Sent(NamedTuple):
+    """A step that was given to the device and whose values were not looked at yet."""
+
+    step: int
+    values: Readback  # terms, total, gradient norm, wishes to stop; over all processes
+    simple: Readback  # eq. (1) of each image of this process
+    clips: tuple[str, ...]  # of each image of this process
+
+
 class Fitted(NamedTuple):
     """A finished training."""
 
@@ -149,11 +126,15 @@ def fit(
     key: str,
     label: str,
     on_step: Callable[[int], None],
+    world: World = ALONE,
 ) -> Fitted:
     """Train ``net`` in place for ``settings.steps`` steps.
 
     Starts from ``state`` where one of the same ``key`` lies there. Saved after each ``checkpoint_every`` steps and on SIGTERM.
-    ``on_step`` is called with the number of each finished step.
+    ``on_step`` is called with the number of each step once it is made (and, where it is due, saved). With several processes
+    all call this with the same arguments; the first one saves.
+
+    A step's values are read while the device computes the next one, so that it never waits for this process.
 
     Raises:
         TrainingError: the loss is not finite (with the step and its clips), or SIGTERM came.
@@ -175,30 +156,30 @@ def fit(
         before = saved["curves"]["seconds"]
 
     net.train()
-    forward: Callable[..., Tensor] = torch.compile(net) if settings.compile else net
+    forward: nn.Module = torch.compile(net) if settings.compile else net  # type: ignore[assignment]
+    if world.size > 1:
+        forward = DistributedDataParallel(forward, device_ids=[device.index] if device.type == "cuda" else None)
+    indices = loader.shares(data.batch + data.singles, world.rank, world.size, settings.accumulate)
+    images, names = data.images, [*objective.shares, "total", "gradient_norm"]
     progress = Progress(f"train {label}", settings.steps, "steps", done=first)
-    for step in range(first, settings.steps):
-        batch = data.step(step).to(device)
-        for group in optimiser.param_groups:
-            group["lr"] = learning_rate(step, settings)
-        torch.manual_seed(settings.seed * 1_000_003 + step)  # dropout, the only draw not made by `data`
-        total, terms = objective(forward, batch)
-        if not torch.isfinite(total):
-            values = {name: value.item() for name, value in terms.items()}
+
+    def finish(sent: Sent) -> bool:
+        """Look at a step's values; whether some process wishes to stop."""
+        *found, wishes = sent.values.read()
+        values = dict(zip(names, found, strict=True))
+        if not math.isfinite(values["total"]):
+            own = [clip for clip, value in zip(sent.clips, sent.simple.read()) if not math.isfinite(value)]
+            where = ", ".join(dict.fromkeys(own or sent.clips))
             raise TrainingError(
-                f"train {label}: the loss is not finite at step {step}: {values}, clips {', '.join(batch.clips)}; "
+                f"train {label}: the loss is not finite at step {sent.step}: {values}, clips {where}; "
                 "look at these clips, or lower train.learning_rate"
             )
-        optimiser.zero_grad(set_to_none=True)
-        total.backward()
-        norm = nn.utils.clip_grad_norm_(net.parameters(), settings.clip_norm)
-        optimiser.step()
-        update_average(average, net, step, settings.ema)
-        values = {name: value.item() for name, value in terms.items()}
-        curves.add(
-            step, {"total": total.item(), **values, "gradient_norm": norm.item()}, last=step + 1 == settings.steps
-        )
-        if checkpoint.due(step, settings.checkpoint_every, settings.steps) or stop.wanted:
+        curves.add(sent.step, values, last=sent.step + 1 == settings.steps)
+        progress.update(note=f"loss {values['total']:.4f}")
+        return wishes > 0
+
+    def save(step: int) -> None:
+        if world.first:
             states: dict[str, dict[str, Any]] = {
                 "net": net.state_dict(),
                 "optimiser": optimiser.state_dict(),
@@ -206,10 +187,52 @@ def fit(
                 "curves": {"rows": curves.rows, "sums": curves.sums, "seconds": before + time.monotonic() - begun},
             }
             checkpoint.save(state, step + 1, states, key=key)
-        if stop.wanted:
+        world.wait()
+
+    batches = loader.batches(data, indices, first=first, steps=settings.steps, workers=settings.workers, device=device)
+    sent: Sent | None = None
+    for step, parts in zip(range(first, settings.steps), batches, strict=True):
+        for group in optimiser.param_groups:
+            group["lr"] = learning_rate(step, settings)
+        optimiser.zero_grad(set_to_none=True)
+        sums = torch.zeros(len(names) - 1, device=device)
+        simple: list[Tensor] = []
+        for number, part in enumerate(parts):
+            _seed_dropout(settings.seed, step, world.rank, number)
+            last = number + 1 == len(parts)
+            with nullcontext() if last or world.size == 1 else forward.no_sync():  # type: ignore[operator]
+                terms = objective(forward, part)
+                total = objective.total(terms, images, data.batch)
+                (total * world.size).backward()  # the processes' gradients are averaged
+            means = [terms[name].sum() / (data.batch if name == "sync" else images) for name in objective.shares]
+            sums += torch.stack([*means, total]).detach()
+            simple.append(terms["simple"].detach())
+        norm = nn.utils.clip_grad_norm_(net.parameters(), settings.clip_norm)
+        optimiser.step()
+        update_average(average, net, step, settings.ema)
+        world.sum(sums)
+        wishes = world.sum(torch.full((1,), float(stop.wanted), device=device))
+        values = torch.cat([sums, norm.detach().reshape(1), wishes])
+        now = Sent(step, Readback(values), Readback(torch.cat(simple)), tuple(c for part in parts for c in part.clips))
+        stopping = finish(sent) if sent else False
+        sent = now
+        if stopping or checkpoint.due(step, settings.checkpoint_every, settings.steps) or _alone(world, stop):
+            stopping |= finish(sent)
+            sent = None
+            save(step)
+        if stopping:
             raise TrainingError(
                 f"train {label}: stopped by SIGTERM after step {step + 1}; run the same command to go on"
             )
         on_step(step)
-        progress.update(note=f"loss {total.item():.4f}")
     return Fitted(average, curves.rows, before + time.monotonic() - begun)
+
+
+def _alone(world: World, stop: Stop) -> bool:
+    """Whether to stop at once: a process by itself need not ask the others, who learn of a wish a step later."""
+    return world.size == 1 and stop.wanted
+
+
+def _seed_dropout(seed: int, step: int, rank: int, part: int) -> None:
+    """Dropout is the only draw that ``data`` does not make; it alone depends on how a batch is cut."""
+    torch.manual_seed(int(np.random.SeedSequence([seed, step, rank, part]).generate_state(1, np.uint64)[0]))

@@ -114,17 +114,34 @@ def test_timesteps_are_spaced_from_the_last_to_near_the_first():
         spaced_timesteps(1000, 1001)
 
 
-def test_weighted_mse_by_hand():
-    x, target = torch.zeros(1, 2, 1, 2), torch.tensor([[[[1.0, 2.0]], [[3.0, 4.0]]]])
-    weight = torch.tensor([[[[1.0, 3.0]]]])
-    assert float(losses.weighted_mse(x, target, weight)) == pytest.approx((1 + 9 + 3 * (4 + 16)) / (4 * 2))
-    assert float(losses.weighted_mse(x, target, torch.ones_like(weight))) == pytest.approx(7.5)
+def test_errors_of_each_image_by_hand():
+    x, target = torch.zeros(2, 2, 1, 2), torch.tensor([[[[1.0, 2.0]], [[3.0, 4.0]]], [[[0.0, 0.0]], [[0.0, 2.0]]]])
+    weight = torch.tensor([[[[1.0, 3.0]]], [[[0.0, 5.0]]]])
+    by_hand = [(1 + 9 + 3 * (4 + 16)) / (4 * 2), 5 * 4 / (5 * 2)]
+    assert losses.simple_loss(x, target, weight).tolist() == pytest.approx(by_hand)
+    assert losses.l2_loss(target, x, weight).tolist() == pytest.approx(by_hand)
+    assert losses.simple_loss(x, target, torch.ones_like(weight)).tolist() == pytest.approx([7.5, 1.0])
 
 
 def test_sync_loss_by_hand():
-    video = torch.tensor([[1.0, 0.0], [1.0, 1.0]])
-    audio = torch.tensor([[2.0, 0.0], [1.0, 0.0]])
-    assert float(losses.sync_loss(video, audio)) == pytest.approx(-math.log(math.sqrt(0.5)) / 2, rel=1e-5)
+    video = torch.tensor([[1.0, 0.0], [1.0, 1.0], [1.0, 0.0]])
+    audio = torch.tensor([[2.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+    expected = [0.0, -math.log(math.sqrt(0.5)), -math.log(1e-3)]  # in time, by half a right angle, and where it is flat
+    assert losses.sync_loss(video, audio).tolist() == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_weight_of_the_estimate_takes_the_schedules_end_out():
+    """An error δ of the predicted noise is an error δ √(1 − ᾱ)/√ᾱ of x̂_0; weighted, its square is (1 − ᾱ) δ²."""
+    diffusion = Diffusion(1000, "cosine", "epsilon")
+    t = torch.tensor([0, 500, 999])
+    x_0, noise = torch.full((3, 1, 2, 2), 0.3), torch.full((3, 1, 2, 2), -0.7)
+    x_0_hat = diffusion.x_0(diffusion.q_sample(x_0, t, noise), t, noise + 0.1)
+    plain = losses.l2_loss(x_0_hat, x_0, torch.ones(3, 1, 2, 2))
+    alphas_bar = diffusion.alphas_bar_T[t].float()
+    assert float(plain[2]) > 1e5
+    torch.testing.assert_close(diffusion.estimate_weight(t) * plain, (1 - alphas_bar) * 0.01, rtol=2e-3, atol=1e-6)
+    for prediction in ("v", "x0"):
+        assert Diffusion(1000, "cosine", prediction).estimate_weight(t).tolist() == [1, 1, 1]
 
 
 def test_pyramid_distance_sees_detail_and_not_what_lies_outside_the_weight():

@@ -135,26 +135,56 @@ def test_the_expert_sees_the_lower_half_only():
     assert torch.equal(expert.embed_video(frames), expert.embed_video(changed))
 
 
-@pytest.fixture(scope="module")
-def trunk():
+@pytest.fixture(scope="module", params=["vgg16", "vgg19"])
+def trunk(request):
     import torchvision
 
-    state = seeded(1, lambda: torchvision.models.vgg16(weights=None)).state_dict()
-    return {name: value for name, value in state.items() if name.startswith("features.")}
+    make = getattr(torchvision.models, request.param)
+    state = seeded(1, lambda: make(weights=None)).state_dict()
+    return request.param, {name: value for name, value in state.items() if name.startswith("features.")}
 
 
-def test_lpips_takes_torchvisions_vgg16(trunk):
-    network = perceptual.lpips_from_trunk(trunk)
-    x = torch.rand(1, 3, 32, 32) * 2 - 1
-    assert float(network(x, x)) == 0
-    assert float(network(x, -x)) > 0
-    torch.testing.assert_close(network.net.slice5[1].weight, trunk["features.24.weight"])
+def test_perceptual_distances_take_torchvisions_trunks(trunk):
+    name, weights = trunk
+    network = {"vgg16": perceptual.lpips_from_trunk, "vgg19": perceptual.VggDistance}[name](weights)
+    x = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    y = torch.cat([x[:1], -x[1:]])
+    same, other = network(x, y).flatten().tolist()
+    assert same == 0
+    assert other > 0
+    if name == "vgg16":
+        torch.testing.assert_close(network.net.slice5[1].weight, weights["features.24.weight"])
+
+
+@pytest.mark.parametrize("trunk", ["vgg19"], indirect=True)
+def test_eq_4_by_hand(trunk):
+    """Against torchvision's own trunk, a layer at a time."""
+    import torchvision
+
+    _, weights = trunk
+    network = perceptual.VggDistance(weights)
+    whole = torchvision.models.vgg19(weights=None).features
+    whole.load_state_dict({key.removeprefix("features."): value for key, value in weights.items()})
+    g = torch.Generator().manual_seed(0)
+    x, y = torch.rand(2, 1, 3, 32, 32, generator=g).unbind()
+    mean, std = torch.tensor([0.485, 0.456, 0.406])[:, None, None], torch.tensor([0.229, 0.224, 0.225])[:, None, None]
+
+    def before_pooling(picture):
+        h, kept = (picture - mean) / std, []
+        for layer in whole:
+            if isinstance(layer, torch.nn.MaxPool2d):
+                kept.append(h)
+            h = layer(h)
+        return kept
+
+    expected = sum(((a - b) ** 2).mean().item() for a, b in zip(before_pooling(x), before_pooling(y), strict=True)) / 5
+    assert network(2 * x - 1, 2 * y - 1).item() == pytest.approx(expected, rel=1e-4)
 
 
 def test_missing_or_damaged_vgg16_names_the_file_and_the_fix(tmp_path):
     path = tmp_path / "vgg16.pth"
     with pytest.raises(FileNotFoundError, match=r"vgg16\.pth: no such file; .* choose 'pyramid'"):
-        perceptual.read_vgg16(path)
+        perceptual.read_trunk(path, "0" * 64)
     path.write_bytes(b"not weights")
     with pytest.raises(ValueError, match="the file is damaged or another"):
-        perceptual.read_vgg16(path)
+        perceptual.read_trunk(path, "0" * 64)

@@ -41,7 +41,7 @@ def test_shapes_and_ranges(make_clip):
     assert batch.sync_mel_BSM.shape == (3, 16, 80)
     assert -1 <= batch.x_0.min() < batch.x_0.max() <= 1
     assert 0 <= batch.t_N.min() <= batch.t_N.max() < 1000
-    assert len(batch.clips) == 5
+    assert len(batch.clips) == 17
 
 
 def test_a_window_depends_on_seed_step_and_index_alone(make_clip):

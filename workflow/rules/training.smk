@@ -99,11 +99,11 @@ rule train:
     benchmark:
         "logs/benchmarks/train/{method}.tsv"
     priority: 50
-    threads: PARAMS.train.threads
+    threads: PARAMS.train.processes * (PARAMS.train.threads + PARAMS.train.workers)
     resources:
         mem_mb=8000,
         runtime=2880,
-        gpu=checks.gpus(PARAMS.train.device),
+        gpu=checks.gpus(PARAMS.train),
     params:
         cfg=settings(
             "network",
@@ -117,4 +117,4 @@ rule train:
     message:
         "train {wildcards.method}"
     shell:
-        f"python -m stages.train --data {DATA} --method {{wildcards.method}} --out {{output.weights}} 2>&1 | tee {{log}}"
+        f"{checks.launcher(PARAMS.train)} stages.train --data {DATA} --method {{wildcards.method}} --out {{output.weights}} 2>&1 | tee {{log}}"
