@@ -93,9 +93,9 @@ class HeldJpegs:
 
 @dataclass(frozen=True)
 class StreamedJpegs:
-    """A clip's JPEGs by frame, from the file, of which memory holds the two segments that were used last.
+    """A clip's JPEGs by frame, from the file, of which memory holds the three segments that were used last.
 
-    One would be too few: each batch of frames comes with the clip's first, its reference.
+    These are the reference's, the clip's first, and two where a batch of frames lies across their border.
     """
 
     path: Path
@@ -109,7 +109,7 @@ class StreamedJpegs:
         if jpegs is None:
             jpegs = _jpegs(self.path, [self.places[segment]])
         self.held[segment] = jpegs  # the last one used stands last
-        while len(self.held) > 2:
+        while len(self.held) > 3:
             del self.held[next(iter(self.held))]
         return np.frombuffer(jpegs[frame - self.starts[segment]].as_buffer(), np.uint8)
 

@@ -63,8 +63,9 @@ def _total(values_L2: Array) -> Array:
 
 
 def transform(points_L2: Array, matrix_23: Array) -> Array:
-    """Apply a 2×3 affine matrix, or one to each of many sets, to points: (..., L, 2) and (..., 2, 3) → (..., L, 2)."""
-    return points_L2 @ np.swapaxes(matrix_23[..., :2], -1, -2) + matrix_23[..., None, :, 2]
+    """Apply a 2×3 affine matrix to points (..., 2), or each of many matrices (T, 2, 3) to its own points (T, L, 2)."""
+    shift = matrix_23[..., 2] if matrix_23.ndim == 2 else matrix_23[..., None, :, 2]
+    return points_L2 @ np.swapaxes(matrix_23[..., :2], -1, -2) + shift
 
 
 @dataclass(frozen=True)
