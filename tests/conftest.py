@@ -33,7 +33,7 @@ def landmarks_of(rng: np.random.Generator, frames: int, size: int) -> np.ndarray
 
 
 def write_clip(data: Path, name: str, frames: int, *, side: int, segment: int) -> None:
-    """The tables of a shard with one clip of coloured clouds, its faces in segments of so many frames, as the stages write them."""
+    """The tables of a shard with one clip of coloured clouds, in segments of so many frames, as the stages write them."""
     rng, shard = np.random.default_rng(len(name)), name.split("_")[0]
     landmarks = landmarks_of(rng, frames, side)
     picture = cv2.resize(rng.integers(0, 256, (6, 6, 3), dtype=np.uint8), (side, side), interpolation=cv2.INTER_LINEAR)
