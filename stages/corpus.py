@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Collection
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from dataclasses import dataclass, field, replace
+from functools import lru_cache, partial
 from pathlib import Path
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -15,20 +17,23 @@ import simplejpeg
 from numpy.typing import NDArray
 
 from stages import tables
-from stages.geometry import clip_masks
+from stages.geometry import clip_mask
+from stages.lazy import LazyArray
 
 MEL_STEPS_PER_FRAME = 3.2  # 80 steps a second over 25 frames a second
+
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 
 @dataclass(frozen=True)
 class Clip:
-    """A clip on its 25 fps time base."""
+    """A clip on its 25 fps time base. Frames and masks, the large ones, are read as arrays are, and may be made only then."""
 
     name: str
     speaker: str  # the shard's name
-    frames_THWC: NDArray[np.uint8]  # RGB, square
+    frames_THWC: NDArray[np.uint8] | LazyArray[np.uint8]  # RGB, square
     landmarks_TL2: NDArray[np.float32]  # pixels of the frames
-    masks_THW: NDArray[np.bool_]  # true where the face is generated
+    masks_THW: NDArray[np.bool_] | LazyArray[np.bool_]  # true where the face is generated
     ear_T2: NDArray[np.float32]  # left, right
     mel_SM: NDArray[np.float32]  # 80 steps a second, [-4, 4]
     audio: NDArray[np.int16]  # 16 kHz mono
@@ -43,12 +48,16 @@ class Clip:
             return self
         return replace(
             self,
-            frames_THWC=self.frames_THWC[:frames],
+            frames_THWC=_head(self.frames_THWC, frames),
             landmarks_TL2=self.landmarks_TL2[:frames],
-            masks_THW=self.masks_THW[:frames],
+            masks_THW=_head(self.masks_THW, frames),
             ear_T2=self.ear_T2[:frames],
             blinks=[(start, min(end, frames)) for start, end in self.blinks if start < frames],
         )
+
+
+def _head(items: NDArray[Scalar] | LazyArray[Scalar], count: int) -> NDArray[Scalar] | LazyArray[Scalar]:
+    return items.head(count) if isinstance(items, LazyArray) else items[:count]
 
 
 def index(data: Path, splits: Collection[str] | None = None) -> pd.DataFrame:
@@ -57,44 +66,111 @@ def index(data: Path, splits: Collection[str] | None = None) -> pd.DataFrame:
     return frame if splits is None else frame[frame["split"].isin(splits)].reset_index(drop=True)
 
 
-@lru_cache(maxsize=4)
-def _shard(path: Path, table: str) -> pa.Table:
+@lru_cache(maxsize=64)
+def _places(path: Path, table: str) -> dict[str, list[tables.Place]]:
     schema = {"faces": tables.FACES, "blink": tables.BLINK, "spectrogram": tables.SPECTROGRAM}[table]
-    return tables.read(path, schema)
+    return tables.places(path, schema)
 
 
-def _rows(data: Path, table: str, shard: str, clip: str) -> list[dict]:
-    found = _shard(data / table / f"{shard}.parquet", table)
-    return found.filter(pa.compute.equal(found["clip"], clip)).to_pylist()
+def _values(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The lists of some rows, one after another."""
+    return pa.compute.list_flatten(column)
 
 
-def load(data: Path, shard: str, clip: str, *, size: int, dilation: float) -> Clip:
-    """Load a usable clip with its frames resized to ``size`` (area) and its face masks (see :func:`geometry.clip_masks`)."""
-    segments = sorted(_rows(data, "faces", shard, clip), key=lambda row: row["segment"])
-    blink, sound = _rows(data, "blink", shard, clip)[0], _rows(data, "spectrogram", shard, clip)[0]
-    frames = [simplejpeg.decode_jpeg(jpeg) for row in segments for jpeg in row["frames"]]
-    landmarks = np.concatenate([np.asarray(row["landmarks"], np.float32).reshape(-1, 68, 2) for row in segments])
-    scale = size / frames[0].shape[0]
-    if scale != 1:
-        frames = [cv2.resize(frame, (size, size), interpolation=cv2.INTER_AREA) for frame in frames]
+@dataclass(frozen=True)
+class HeldJpegs:
+    """A clip's JPEGs in memory, by frame.
+
+    They lie in one Arrow buffer, so that reading a frame counts no reference that stands beside its bytes: processes that fork
+    go on sharing them.
+    """
+
+    jpegs_T: pa.BinaryArray
+
+    def __getitem__(self, frame: int) -> NDArray[np.uint8]:
+        return np.frombuffer(self.jpegs_T[frame].as_buffer(), np.uint8)
+
+
+@dataclass(frozen=True)
+class StreamedJpegs:
+    """A clip's JPEGs by frame, from the file, of which memory holds the three segments that were used last.
+
+    These are the reference's, the clip's first, and two where a batch of frames lies across their border.
+    """
+
+    path: Path
+    places: list[tables.Place]  # of the segments
+    starts: list[int]  # their first frames
+    held: dict[int, pa.BinaryArray] = field(default_factory=dict, repr=False, compare=False)
+
+    def __getitem__(self, frame: int) -> NDArray[np.uint8]:
+        segment = bisect_right(self.starts, frame) - 1
+        jpegs = self.held.pop(segment, None)
+        if jpegs is None:
+            jpegs = _jpegs(self.path, [self.places[segment]])
+        self.held[segment] = jpegs  # the last one used stands last
+        while len(self.held) > 3:
+            del self.held[next(iter(self.held))]
+        return np.frombuffer(jpegs[frame - self.starts[segment]].as_buffer(), np.uint8)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "held": {}}
+
+
+def _jpegs(path: Path, places: list[tables.Place]) -> pa.BinaryArray:
+    return _values(tables.read_rows(path, places, ["frames"])["frames"]).combine_chunks()
+
+
+def _picture(jpegs: HeldJpegs | StreamedJpegs, size: int, frame: int) -> NDArray[np.uint8]:
+    picture = simplejpeg.decode_jpeg(jpegs[frame])
+    if picture.shape[0] != size:
+        picture = cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA)
+    return picture
+
+
+def load(data: Path, shard: str, clip: str, *, size: int, dilation: float, stream: bool = False) -> Clip:
+    """Load a usable clip with its frames resized to ``size`` (area) and its face masks (see :func:`geometry.clip_mask`).
+
+    Frames are decoded, and masks drawn, when they are asked for. The JPEGs are held in memory, a sixth of the pictures they
+    hold, for training, which reads them in any order; with ``stream`` they stay in the file and memory does not grow with them.
+    """
+    path = data / "faces" / f"{shard}.parquet"
+    places = _places(path, "faces")[clip]
+    faces = tables.read_rows(path, places, ["segment", "landmarks"])
+    order = np.argsort(faces["segment"].to_numpy())
+    places, landmarks_column = [places[i] for i in order], faces["landmarks"].take(order)
+    counts = pa.compute.list_value_length(landmarks_column).to_numpy() // (68 * 2)
+    starts = [0, *np.cumsum(counts)[:-1].tolist()]
+    jpegs = StreamedJpegs(path, places, starts) if stream else HeldJpegs(_jpegs(path, places))
+    scale = size / simplejpeg.decode_jpeg_header(jpegs[0])[0]
+    landmarks = _values(landmarks_column).to_numpy().reshape(-1, 68, 2)
     landmarks = (landmarks + np.float32(0.5)) * np.float32(scale) - np.float32(0.5)  # pixel centres are whole numbers
+    count = len(landmarks)
+    blink = _row(data, "blink", shard, clip, ["ear_left", "ear_right", "blink_start", "blink_end"])
+    sound = _row(data, "spectrogram", shard, clip, ["mel", "audio"])
     return Clip(
         name=clip,
         speaker=shard,
-        frames_THWC=np.stack(frames),
+        frames_THWC=LazyArray((count, size, size, 3), np.dtype(np.uint8), partial(_picture, jpegs, size)),
         landmarks_TL2=landmarks,
-        masks_THW=clip_masks(landmarks, size, dilation),
-        ear_T2=np.stack([blink["ear_left"], blink["ear_right"]], -1).astype(np.float32),
-        mel_SM=np.asarray(sound["mel"], np.float32).reshape(-1, 80),
-        audio=np.frombuffer(sound["audio"], "<i2"),
-        blinks=list(zip(blink["blink_start"], blink["blink_end"], strict=True)),
+        masks_THW=LazyArray((count, size, size), np.dtype(np.bool_), clip_mask(landmarks, size, dilation)),
+        ear_T2=np.stack([_values(blink[name]).to_numpy() for name in ("ear_left", "ear_right")], -1),
+        mel_SM=_values(sound["mel"]).to_numpy().reshape(-1, 80),
+        audio=np.frombuffer(sound["audio"][0].as_buffer(), "<i2"),
+        blinks=list(zip(*(_values(blink[name]).to_pylist() for name in ("blink_start", "blink_end")), strict=True)),
     )
 
 
-def load_split(data: Path, splits: Collection[str], *, size: int, dilation: float) -> list[Clip]:
+def _row(data: Path, table: str, shard: str, clip: str, columns: list[str]) -> pa.Table:
+    path = data / table / f"{shard}.parquet"
+    return tables.read_rows(path, _places(path, table)[clip][:1], columns)
+
+
+def load_split(data: Path, splits: Collection[str], *, size: int, dilation: float, stream: bool = False) -> list[Clip]:
     """All clips of some splits, in order of their names; see :func:`load`."""
     rows = index(data, splits)
-    return [load(data, str(row.shard), str(row.clip), size=size, dilation=dilation) for row in rows.itertuples()]
+    how: Any = {"size": size, "dilation": dilation, "stream": stream}
+    return [load(data, str(row.shard), str(row.clip), **how) for row in rows.itertuples()]
 
 
 def files(data: Path, splits: Collection[str]) -> list[Path]:

@@ -5,6 +5,8 @@ Landmarks are (..., 68, 2) float arrays of (x, y) in pixels. T frames, H height,
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -41,24 +43,49 @@ def mouth_opening(landmarks: Array) -> Array:
 
 
 def similarity(source_L2: Array, target_L2: Array) -> Array:
-    """The 2×3 similarity (rotation, scale, shift) that best maps source onto target in least squares; Umeyama 1991."""
-    source, target = np.asarray(source_L2, np.float64), np.asarray(target_L2, np.float64)
-    mean_s, mean_t = source.mean(0), target.mean(0)
-    s, t = source - mean_s, target - mean_t
-    scale = (s**2).sum()
-    a = (s * t).sum() / scale
-    b = (s[:, 0] * t[:, 1] - s[:, 1] * t[:, 0]).sum() / scale
-    linear = np.array([[a, -b], [b, a]])
-    return np.column_stack([linear, mean_t - linear @ mean_s])
+    """The 2×3 similarity (rotation, scale, shift) that best maps source onto target in least squares; Umeyama 1991.
+
+    (..., L, 2) and (..., L, 2) → (..., 2, 3).
+    """
+    source, target = (np.ascontiguousarray(points, np.float64) for points in (source_L2, target_L2))
+    mean_s, mean_t = source.mean(-2), target.mean(-2)
+    s, t = source - mean_s[..., None, :], target - mean_t[..., None, :]
+    scale = _total(s**2)
+    a = _total(s * t) / scale
+    b = (s[..., 0] * t[..., 1] - s[..., 1] * t[..., 0]).sum(-1) / scale
+    linear = np.stack([np.stack([a, -b], -1), np.stack([b, a], -1)], -2)
+    return np.concatenate([linear, (mean_t - (linear @ mean_s[..., None])[..., 0])[..., None]], -1)
+
+
+def _total(values_L2: Array) -> Array:
+    """(..., L, 2) → (...)."""
+    return values_L2.reshape(*values_L2.shape[:-2], -1).sum(-1)
 
 
 def transform(points_L2: Array, matrix_23: Array) -> Array:
-    """Apply a 2×3 affine matrix to points (..., 2)."""
-    return points_L2 @ matrix_23[:, :2].T + matrix_23[:, 2]
+    """Apply a 2×3 affine matrix to points (..., 2), or each of many matrices (T, 2, 3) to its own points (T, L, 2)."""
+    shift = matrix_23[..., 2] if matrix_23.ndim == 2 else matrix_23[..., None, :, 2]
+    return points_L2 @ np.swapaxes(matrix_23[..., :2], -1, -2) + shift
 
 
-def clip_masks(landmarks_TL2: Array, size: int, dilation: float) -> NDArray[np.bool_]:
-    """Face masks of a clip, (T, 68, 2) → (T, size, size), true where the face is generated.
+@dataclass(frozen=True)
+class ClipMask:
+    """The face mask of a clip: one shape, and how it is carried to each frame."""
+
+    hull_P2: NDArray[np.float64]  # a convex polygon on the middle frame
+    moves_T23: Array  # the similarities from the middle frame to each frame
+    size: int  # of the frames, pixels
+
+    def __call__(self, frame: int) -> NDArray[np.bool_]:
+        """The mask of a frame, (size, size), true where the face is generated."""
+        mask = np.zeros((self.size, self.size), np.uint8)
+        polygon = transform(self.hull_P2, self.moves_T23[frame])
+        cv2.fillConvexPoly(mask, np.round(polygon * 16).astype(np.int32), 1, shift=4)
+        return mask.astype(bool)
+
+
+def clip_mask(landmarks_TL2: Array, size: int, dilation: float) -> ClipMask:
+    """The face mask of a clip with these landmarks, (T, 68, 2).
 
     All frames' landmarks are brought onto the middle frame by the similarity of their rigid points; the hull of their union,
     which reaches to the clip's largest jaw opening, is grown by ``dilation`` inter-ocular distances and carried back to each
@@ -66,14 +93,16 @@ def clip_masks(landmarks_TL2: Array, size: int, dilation: float) -> NDArray[np.b
     """
     landmarks = np.asarray(landmarks_TL2, np.float64)
     middle = landmarks[len(landmarks) // 2]
-    to_middle = [similarity(frame[RIGID], middle[RIGID]) for frame in landmarks]
-    union = np.concatenate([transform(frame, m) for frame, m in zip(landmarks, to_middle, strict=True)])
+    rigid = landmarks[:, RIGID]
+    union = transform(landmarks, similarity(rigid, middle[RIGID])).reshape(-1, 2)
     hull = cv2.convexHull(union.astype(np.float32))[:, 0].astype(np.float64)
     radius = dilation * float(inter_ocular(middle))
     circle = radius * np.stack([np.cos(a := np.linspace(0, 2 * np.pi, 16, endpoint=False)), np.sin(a)], -1)
     hull = cv2.convexHull((hull[:, None] + circle).reshape(-1, 2).astype(np.float32))[:, 0].astype(np.float64)
-    masks = np.zeros((len(landmarks), size, size), np.uint8)
-    for mask, frame in zip(masks, landmarks, strict=True):
-        polygon = transform(hull, similarity(middle[RIGID], frame[RIGID]))
-        cv2.fillConvexPoly(mask, np.round(polygon * 16).astype(np.int32), 1, shift=4)
-    return masks.astype(bool)
+    return ClipMask(hull, similarity(middle[RIGID], rigid), size)
+
+
+def clip_masks(landmarks_TL2: Array, size: int, dilation: float) -> NDArray[np.bool_]:
+    """All masks of a clip at once, (T, 68, 2) → (T, size, size); see :func:`clip_mask`."""
+    mask = clip_mask(landmarks_TL2, size, dilation)
+    return np.stack([mask(frame) for frame in range(len(landmarks_TL2))])

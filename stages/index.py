@@ -2,6 +2,8 @@
 
 The split, among usable clips:
 
+- ``test_long``: clips of ``index.long_min_s`` seconds or more, whoever speaks (0: no such split). They are few and long, so
+  ``index.max_test_clips`` does not cap them.
 - ``test_unseen``: clips of ``index.unseen_speakers``; ``test_seen``: clips of the other speakers whose sentence is one of
   ``index.test_sentences``. Each is capped to ``index.max_test_clips``, spread evenly over speakers and sentences; what the
   cap leaves over is ``held_out``, and no stage trains on it.
@@ -31,7 +33,10 @@ COPIED = ("clip", "speaker", "sentence", "emotion", "level", "source", "sha256")
 
 
 def joined(data: Path, shard: str, min_frames: int) -> list[Row]:
-    """The rows of a shard's clips, without their split; ``status`` is the first reason that any stage gave."""
+    """The rows of a shard's clips, with their ``seconds`` and without their split.
+
+    ``status`` is the first reason that any stage gave.
+    """
     faces = _faces(data / "faces" / f"{shard}.parquet")
     blinks = _by_clip(data / "blink" / f"{shard}.parquet", tables.BLINK, ["clip", "open_ear", "blink_start"])
     sounds = _by_clip(data / "spectrogram" / f"{shard}.parquet", tables.SPECTROGRAM, ["clip", "status"])
@@ -52,6 +57,7 @@ def joined(data: Path, shard: str, min_frames: int) -> list[Row]:
                 "shard": shard,
                 "status": next((reason for reason in reasons if reason != "ok"), "ok"),
                 "frames": frames,
+                "seconds": frames / faces[name]["fps"],
                 "blinks": len(blink["blink_start"]),
                 "open_ear": blink["open_ear"],
             }
@@ -64,10 +70,10 @@ def _by_clip(path: Path, schema: Any, columns: list[str]) -> dict[str, Row]:
 
 
 def _faces(path: Path) -> dict[str, Row]:
-    """Status and number of frames of each clip, its segments added up."""
+    """Status, frames a second and number of frames of each clip, its segments added up."""
     clips: dict[str, Row] = {}
-    for row in tables.read(path, tables.FACES, ["clip", "status", "detected"]).to_pylist():
-        clip = clips.setdefault(row["clip"], {"status": row["status"], "frames": 0})
+    for row in tables.read(path, tables.FACES, ["clip", "status", "fps", "detected"]).to_pylist():
+        clip = clips.setdefault(row["clip"], {"status": row["status"], "fps": row["fps"], "frames": 0})
         clip["frames"] += len(row["detected"])
     return clips
 
@@ -76,10 +82,13 @@ def split(rows: list[Row], settings: params.Index) -> dict[str, str]:
     """Clip → split, of all rows; the same rows and settings give the same split. See the module's head."""
     splits = {row["clip"]: "out" for row in rows}
     usable = [row for row in rows if row["status"] == "ok"]
-    unseen = [row for row in usable if row["speaker"] in settings.unseen_speakers]
-    seen = [row for row in usable if row["speaker"] not in settings.unseen_speakers]
+    long = [row["clip"] for row in usable if 0 < settings.long_min_s <= row["seconds"]]
+    short = [row for row in usable if row["clip"] not in long]
+    unseen = [row for row in short if row["speaker"] in settings.unseen_speakers]
+    seen = [row for row in short if row["speaker"] not in settings.unseen_speakers]
     told = [row for row in seen if row["sentence"] in settings.test_sentences]
     rest = [row for row in seen if row["sentence"] not in settings.test_sentences]
+    splits |= dict.fromkeys(long, "test_long")
     for name, kind, stream in (("test_unseen", unseen, 0), ("test_seen", told, 1)):
         drawn = draw(kind, settings.max_test_clips, np.random.default_rng([settings.seed, stream]))
         splits |= {row["clip"]: "held_out" for row in kind} | dict.fromkeys(drawn, name)
@@ -120,11 +129,14 @@ def check(rows: list[Row], settings: params.Index, data: Path) -> None:
         "train": "give more clips, or fewer index.unseen_speakers and index.test_sentences",
         "test_unseen": "give these speakers usable clips, or name others in index.unseen_speakers",
         "test_seen": "name sentences in index.test_sentences that the corpus has, or none",
+        "test_long": "lower index.long_min_s, set it to 0, or give a clip that long (corpus.rendered.long_s)",
     }
     if not settings.unseen_speakers:
         del needed["test_unseen"]
     if not settings.test_sentences:
         del needed["test_seen"]
+    if not settings.long_min_s:
+        del needed["test_long"]
     for name, fix in needed.items():
         if name not in present:
             raise InputError(data, f"no usable clip for the split {name}{left_out}", fix)

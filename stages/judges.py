@@ -77,7 +77,7 @@ class SyncTask:
     @staticmethod
     def _cut(clips: Sequence[Clip]) -> list[tuple[NDArray[np.uint8], NDArray[np.float32]]]:
         size = MOUTH_SIZE + 2 * JITTER
-        found = [(crops.mouth_crops(c.frames_THWC, c.landmarks_TL2, size), c.mel_SM) for c in clips]
+        found = [(crops.mouth_crops(np.asarray(c.frames_THWC), c.landmarks_TL2, size), c.mel_SM) for c in clips]
         return [(mouths, mel) for mouths, mel in found if len(mouths) >= 2 * SYNC_FRAMES]
 
     @staticmethod

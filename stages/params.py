@@ -43,6 +43,22 @@ class Rendered(Section):
         description="head motion as a share of the largest: yaw 5, pitch 3, roll 7 degrees, a shift of 1/20 of the height"
     )
     crf: Count = Field(le=51, description="H.264 constant rate factor; 0 is lossless")
+    long_s: Annotated[float, Field(ge=0)] = Field(
+        description="one clip more of at least so many seconds, of sentences that no other clip says; 0: none"
+    )
+    long_speakers: list[Slug] = Field(description="shards that have the long clip")
+
+    @model_validator(mode="after")
+    def _long_clip_can_be_made(self) -> Rendered:
+        if (self.long_s > 0) != bool(self.long_speakers):
+            raise ValueError(
+                "corpus.rendered.long_speakers must name speakers where long_s is above 0, and none where it is 0"
+            )
+        if self.long_s > 0 and self.sentences == 24:
+            raise ValueError(
+                "corpus.rendered.sentences must be below 24 where long_s is above 0: the long clip says the rest"
+            )
+        return self
 
 
 class Folder(Section):
@@ -59,6 +75,9 @@ class Corpus(Section):
     def _unique_shards(self) -> Corpus:
         if len(set(self.shards)) != len(self.shards):
             raise ValueError("each shard must be listed once")
+        unknown = [s for s in self.rendered.long_speakers if s not in self.shards]
+        if unknown and self.source == "rendered":
+            raise ValueError(f"corpus.rendered.long_speakers names {unknown}, which corpus.shards lacks")
         return self
 
 
@@ -99,6 +118,9 @@ class Index(Section):
     validation_fraction: Fraction = Field(description="share of the remaining clips")
     max_test_clips: Natural = Field(description="most clips in each test split, spread evenly over the speakers")
     min_frames: Natural = Field(description="a shorter clip is left out")
+    long_min_s: Annotated[float, Field(ge=0)] = Field(
+        description="clips of so many seconds or more are the split test_long, and never trained on; 0: no such split"
+    )
     seed: Seed
 
 
@@ -203,9 +225,11 @@ class Sample(Section):
     sampler: Literal["ancestral", "ddim", "dpm_solver++"]
     steps: Natural = Field(description="paper: 50")
     frames: Natural | None = Field(description="at most so many frames of each clip, from its first; null: all")
-    shared_noise: Fraction = Field(description="share of x_T's variance that all frames of a clip have in common")
+    shared_noise: Fraction = Field(
+        description="share of the noise's variance that all frames of a clip have in common, of x_T and of each ancestral step"
+    )
     interpolation: Fraction = Field(
-        description="share of the rest that a frame's x_T has from its predecessor's; 0: none"
+        description="share of the rest that a frame has from its predecessor, of x_T and of each ancestral step; 0: none"
     )
     guidance_audio: Positive = Field(description="scale of classifier-free guidance on the audio; 1: none")
     guidance_blink: Positive = Field(description="scale of classifier-free guidance on the blink signal; 1: none")
@@ -320,6 +344,7 @@ class Params(Section):
     def _values_agree(self) -> Params:
         """Values that a field alone can't judge: found here, before a stage runs, and not after hours of training."""
         sound, net, diffusion = self.spectrogram, self.network, self.diffusion
+        made = self.corpus.rendered
         samplings = [self.sample, *map(self.sampling, self.methods)]
         rules = [
             (sound.sample_rate / sound.hop / self.mask.fps == 3.2, "spectrogram.sample_rate / hop / mask.fps must be 3.2, "
@@ -345,6 +370,12 @@ class Params(Section):
             (self.train.processes * self.train.accumulate <= self.train.batch + self.train.singles, "train.processes times "
              "train.accumulate must not exceed train.batch + train.singles: each part of a step needs a window or a frame"),
             (all(s.steps <= diffusion.timesteps for s in samplings), "sample.steps must not exceed diffusion.timesteps"),
+            (all(s.shared_noise < 1 or s.interpolation == 0 for s in samplings), "sample.interpolation must be 0 where "
+             "shared_noise is 1: nothing is left to mix"),
+            (self.index.long_min_s > 0 or all("test_long" not in m.splits for m in self.methods.values()),
+             "methods.*.splits must not name test_long where index.long_min_s is 0: there is no such split"),
+            (self.corpus.source != "rendered" or made.long_s == 0 or 0 < self.index.long_min_s <= made.long_s,
+             "corpus.rendered.long_s must be 0, or index.long_min_s above 0 and no larger: the long clip is for the test"),
         ]  # fmt: skip
         broken = [message for holds, message in rules if not holds]
         if broken:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -94,7 +94,7 @@ INDEX = _schema(
     _field(
         "split",
         pa.string(),
-        "train, validation, test_seen, test_unseen, held_out (of the test's kind, not drawn) or out",
+        "train, validation, test_seen, test_unseen, test_long, held_out (of the test's kind, not drawn) or out",
     ),
     _field("status", pa.string(), "'ok', or why the clip is left out"),
     _field("frames", pa.int32(), "frames at mask.fps"),
@@ -105,7 +105,7 @@ INDEX = _schema(
 METRICS = _schema(
     "metrics",
     _field("clip", pa.string(), "name of the test clip"),
-    _field("split", pa.string(), "test_seen or test_unseen"),
+    _field("split", pa.string(), "test_seen, test_unseen or test_long"),
     _field("speaker", pa.string(), "who is shown"),
     _field("sentence", pa.string(), "what the clip itself says"),
     _field("emotion", pa.string(), "empty where unknown"),
@@ -193,6 +193,28 @@ def read(path: str | Path, schema: pa.Schema, columns: list[str] | None = None) 
     if (found.metadata or {}) != schema.metadata or not found.equals(schema):
         raise InputError(path, "another table or schema version", "delete it and run 'snakemake --cores all'")
     return pq.read_table(path, columns=columns)
+
+
+Place = tuple[int, int]  # a row group's number, and a row's number in it
+
+
+def places(path: str | Path, schema: pa.Schema) -> dict[str, list[Place]]:
+    """Where each clip's rows stand, in the file's order; checks the file as :func:`read` does."""
+    clips = read(path, schema, ["clip"])["clip"].to_pylist()
+    found = pq.read_metadata(path)
+    rows = [(group, row) for group in range(found.num_row_groups) for row in range(found.row_group(group).num_rows)]
+    result: dict[str, list[Place]] = {}
+    for clip, place in zip(clips, rows, strict=True):
+        result.setdefault(clip, []).append(place)
+    return result
+
+
+def read_rows(path: str | Path, rows: Iterable[Place], columns: list[str]) -> pa.Table:
+    """Some rows of a table that :func:`places` has checked; only their row groups are read."""
+    with pq.ParquetFile(path) as file:  # no threads: a process that forks later must not have started any
+        return pa.concat_tables(
+            file.read_row_group(group, columns, use_threads=False).slice(row, 1) for group, row in rows
+        )
 
 
 def write_json(path: str | Path, value: Any) -> None:

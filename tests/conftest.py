@@ -1,9 +1,14 @@
 """Fixtures that several tests share."""
 
+from pathlib import Path
+
+import cv2
 import numpy as np
 import pytest
+import simplejpeg
 import torch
 
+from stages import tables
 from stages.corpus import Clip
 from stages.geometry import clip_masks, ear
 
@@ -45,6 +50,31 @@ def clip_of(name: str = "ada_s01", *, frames: int = 30, size: int = 32, seed: in
         audio=rng.integers(-3000, 3000, frames * 640, dtype=np.int16),
         blinks=[(10, 14)] if frames > 14 else [],
     )
+
+
+def write_clip(data: Path, name: str, frames: int, *, side: int, segment: int) -> None:
+    """The tables of a shard with one clip of coloured clouds, in segments of so many frames, as the stages write them."""
+    rng, shard = np.random.default_rng(len(name)), name.split("_")[0]
+    landmarks = landmarks_of(rng, frames, side)
+    picture = cv2.resize(rng.integers(0, 256, (6, 6, 3), dtype=np.uint8), (side, side), interpolation=cv2.INTER_LINEAR)
+    face = {"clip": name, "status": "ok", "fps": 25.0, "crop": [0.0, 0.0, side], "rotation": 0, "faces_seen": 1}
+    with tables.writer(data / "faces" / f"{shard}.parquet", tables.FACES) as write:
+        for number, start in enumerate(range(0, frames, segment)):
+            part = range(start, min(start + segment, frames))
+            rolled = [np.roll(picture, t, (0, 1)) for t in part]
+            jpegs = [
+                simplejpeg.encode_jpeg(np.ascontiguousarray(p), quality=95, colorsubsampling="444") for p in rolled
+            ]
+            own = {"frames": jpegs, "landmarks": landmarks[part].ravel(), "detected": [True] * len(part)}
+            write({**face, **own, "segment": number, "start": start})
+    with tables.writer(data / "blink" / f"{shard}.parquet", tables.BLINK) as write:
+        both = ear(landmarks).astype(np.float32)
+        row = {"clip": name, "ear_left": both[:, 0], "ear_right": both[:, 1], "open_ear": 0.3}
+        write({**row, "blink_start": [3], "blink_end": [7]})
+    with tables.writer(data / "spectrogram" / f"{shard}.parquet", tables.SPECTROGRAM) as write:
+        mel = rng.uniform(-4, 4, (frames * 16 // 5 + 1) * 80).astype(np.float32)
+        audio = rng.integers(-3000, 3000, frames * 640).astype("<i2").tobytes()
+        write({"clip": name, "status": "ok", "mel": mel, "audio": audio})
 
 
 @pytest.fixture

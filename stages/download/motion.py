@@ -78,14 +78,20 @@ def closure(segments: list[Segment], times: Array) -> Array:
     for segment in segments:
         if PHONES[segment.phone].closed or segment.phone == "SIL":
             first = -1.0 if segment is segments[0] else segment.start + 0.008
-            last = 1e3 if segment is segments[-1] else segment.end - 0.008
+            last = np.inf if segment is segments[-1] else segment.end - 0.008
             if segment is segments[-1]:
                 first += 0.06  # the mouth closes after the last sound
             if segment is segments[0]:
                 last -= 0.03
-            outside = np.maximum(np.maximum(first - times, times - last), 0)
-            closed = np.maximum(closed, 1 - smoothstep(outside / CLOSURE_MARGIN_S))
+            near = during(times, first - CLOSURE_MARGIN_S, last + CLOSURE_MARGIN_S)
+            outside = np.maximum(np.maximum(first - times[near], times[near] - last), 0)
+            closed[near] = np.maximum(closed[near], 1 - smoothstep(outside / CLOSURE_MARGIN_S))
     return closed
+
+
+def during(times: Array, first: float, last: float) -> slice:
+    """Where rising times lie in [first, last]; so that what happens for a moment costs no pass over the whole clip."""
+    return slice(int(np.searchsorted(times, first)), int(np.searchsorted(times, last, side="right")))
 
 
 def smoothstep(x: Array) -> Array:
@@ -115,10 +121,11 @@ def eyelid(onsets: list[float], times_T: Array, rng: np.random.Generator) -> Arr
     opening = np.ones((len(times_T), 2))
     for onset in onsets:
         close, hold, reopen = np.array([0.08, 0.05, 0.12]) * rng.uniform(0.85, 1.3, 3)
+        near = during(times_T, onset, onset + 0.01 + close + hold + reopen)
         for eye in range(2):
-            t = times_T - onset - rng.uniform(0, 0.008)
+            t = times_T[near] - onset - rng.uniform(0, 0.008)
             lid = 1 - smoothstep(t / close) + smoothstep((t - close - hold) / reopen)
-            opening[:, eye] = np.minimum(opening[:, eye], lid)
+            opening[near, eye] = np.minimum(opening[near, eye], lid)
     return opening
 
 
@@ -135,20 +142,26 @@ def accents(segments: list[Segment], times_T: Array, rng: np.random.Generator) -
     bumps = np.zeros_like(times_T)
     for segment in segments:
         if segment.stressed and PHONES[segment.phone].vowel and rng.random() < 0.5:
-            bumps = np.maximum(bumps, rng.uniform(0.4, 1) * np.exp(-(((times_T - segment.centre) / 0.16) ** 2)))
+            near = during(times_T, segment.centre - 1.6, segment.centre + 1.6)
+            bump = rng.uniform(0.4, 1) * np.exp(-(((times_T[near] - segment.centre) / 0.16) ** 2))
+            bumps[near] = np.maximum(bumps[near], bump)
     return bumps
 
 
 def saccades(times_T: Array, rng: np.random.Generator) -> Array:
     """(T, 2) gaze that rests and jumps every half second or so, each jump within 40 ms; mostly near the camera."""
-    gaze = np.zeros((len(times_T), 2))
+    gaze = np.empty((len(times_T), 2))
     at = rng.uniform(0.2, 0.7)
-    place = rng.normal(0, 0.12, 2)
-    gaze += place
+    place = reached = rng.normal(0, 0.12, 2)
+    drawn = 0
     while at < times_T[-1]:
         target = np.clip(rng.normal(0, [0.22, 0.12]), -0.6, 0.5)
-        gaze += smoothstep((times_T - at) / 0.04)[:, None] * (target - place)
+        jump = during(times_T, at, at + 0.04)
+        gaze[drawn : jump.start] = reached
+        gaze[jump] = reached + smoothstep((times_T[jump] - at) / 0.04)[:, None] * (target - place)
+        reached, drawn = reached + (target - place), jump.stop
         place, at = target, at + rng.uniform(0.4, 1.1)
+    gaze[drawn:] = reached
     return gaze
 
 

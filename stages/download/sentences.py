@@ -5,7 +5,8 @@ Speech and mouth are both made from one timeline, so they are in true synchrony.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from stages.download.phones import PARTS, PHONES
 
@@ -108,3 +109,14 @@ def timeline(text: str, rate: float) -> list[Segment]:
                 segments.append(Segment(part, start, start + duration, stressed))
     end = segments[-1].end
     return [*segments, Segment("SIL", end, end + SILENCE_S, False)]
+
+
+def strung(timelines: Sequence[list[Segment]], starts: Sequence[float]) -> list[Segment]:
+    """Several sentences as one timeline, each beginning at its start; one silence lies between two."""
+    segments: list[Segment] = []
+    for timeline, start in zip(timelines, starts, strict=True):
+        moved = [replace(segment, start=segment.start + start, end=segment.end + start) for segment in timeline]
+        if segments:
+            moved[0] = replace(moved[0], start=segments.pop().start)
+        segments += moved
+    return segments

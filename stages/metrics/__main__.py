@@ -52,6 +52,7 @@ def measured(data: Path, found: list[Video], settings: Params, label: str) -> li
     results = []
     for number, video in enumerate(found):
         clip, stranger = video.clip, videos.another(found, number)
+        masks = np.asarray(clip.masks_THW)
         mouths = judges.mouths(video.frames_THWC, clip)
         face = videos.measure(video.frames_THWC, settings.metrics.upscale)
         fields: dict[str, Any] = {**image_scores(video), **eye_blinks(face, settings.blink)}
@@ -59,8 +60,8 @@ def measured(data: Path, found: list[Video], settings: Params, label: str) -> li
             Measured(
                 video=video,
                 face=face,
-                made=judges.distances(video.frames_THWC, clip.masks_THW),
-                truth=judges.distances(clip.frames_THWC, clip.masks_THW),
+                made=judges.distances(video.frames_THWC, masks),
+                truth=judges.distances(np.asarray(clip.frames_THWC), masks),
                 sync=sync(mouths, judges.sound(video.sound)),
                 sync_other=sync(mouths, judges.sound(stranger)) if stranger else None,
                 sync_own=sync(mouths, judges.sound(clip)) if video.other_audio else None,
@@ -75,7 +76,8 @@ def measured(data: Path, found: list[Video], settings: Params, label: str) -> li
 def leak_scores(data: Path, found: list[Video], splits: Sequence[str], settings: Params) -> dict[str, dict[str, Score]]:
     """R² of the mouth's opening read from mask, visible pixels and head's place: fitted on training, scored on test clips."""
     own = settings.metrics
-    train = corpus.load_split(data, ("train",), size=settings.network.size, dilation=settings.mask.dilation)
+    size, dilation = settings.network.size, settings.mask.dilation
+    train = corpus.load_split(data, ("train",), size=size, dilation=dilation, stream=True)
 
     def shown(clip: Clip, step: int = 1) -> np.ndarray:
         seen = leak.visible(clip.frames_THWC[::step], clip.masks_THW[::step], LEAK_SIZE)

@@ -48,13 +48,13 @@ class Measured:
 
 def image_scores(video: Video) -> dict[str, object]:
     """The fields of :class:`Measured` that compare pictures with the truth."""
-    clip = video.clip
-    pair = (video.frames_THWC, clip.frames_THWC)
+    masks = np.asarray(video.clip.masks_THW)
+    pair = (video.frames_THWC, np.asarray(video.clip.frames_THWC))
     return {
-        "psnr_T": image.psnr(*pair, clip.masks_THW),
-        "ssim_T": image.ssim(*pair, clip.masks_THW),
-        "grid": tuple(artefacts.grid_energy(frames, clip.masks_THW) for frames in pair),
-        "border": tuple(artefacts.border_gradient(frames, clip.masks_THW) for frames in pair),
+        "psnr_T": image.psnr(*pair, masks),
+        "ssim_T": image.ssim(*pair, masks),
+        "grid": tuple(artefacts.grid_energy(frames, masks) for frames in pair),
+        "border": tuple(artefacts.border_gradient(frames, masks) for frames in pair),
     }
 
 

@@ -67,7 +67,7 @@ def read(data: Path, method: str, settings: Params) -> list[Video]:
     size, fps, most = settings.network.size, settings.mask.fps, settings.sampling(method).frames
     shards = dict(zip(tests.index.astype(str), tests["shard"].astype(str), strict=True))
     clips = {
-        name: corpus.load(data, shard, name, size=size, dilation=settings.mask.dilation).head(most)
+        name: corpus.load(data, shard, name, size=size, dilation=settings.mask.dilation, stream=True).head(most)
         for name, shard in shards.items()
     }
     mouths = {name: mouth_truth(data / "raw" / f"{shards[name]}.tar", clip, fps) for name, clip in clips.items()}

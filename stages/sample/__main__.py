@@ -8,9 +8,10 @@ The method of kind ``truth`` writes the test clips' own frames through the same 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,8 @@ from stages.params import Params
 from stages.progress import Progress
 from stages.sample.generate import REFERENCE, generate
 
-Render = Callable[[Clip, Clip], NDArray[np.uint8]]  # (clip, clip whose audio is given) → frames (T, H, W, 3)
+# (clip, clip whose audio is given) → its frames, some (N, H, W, 3) at a time
+Render = Callable[[Clip, Clip], Iterator[NDArray[np.uint8]]]
 
 
 def other_clip(tests: pd.DataFrame, clip: str) -> str:
@@ -50,9 +52,11 @@ def renderer(settings: Params, data: Path, method: str, progress: Progress) -> R
     chosen, own = settings.methods[method], settings.sampling(method)
     if chosen.kind == "truth":
 
-        def copy(clip: Clip, sound: Clip) -> NDArray[np.uint8]:
-            progress.update(len(clip.frames_THWC))
-            return clip.frames_THWC
+        def copy(clip: Clip, sound: Clip) -> Iterator[NDArray[np.uint8]]:
+            for first in range(0, len(clip.frames_THWC), own.batch):
+                frames = clip.frames_THWC[first : first + own.batch]
+                yield frames
+                progress.update(len(frames))
 
         return copy
     wanted = own.device
@@ -64,18 +68,16 @@ def renderer(settings: Params, data: Path, method: str, progress: Progress) -> R
     return lambda clip, sound: generate(model, clip, sound, own, device, progress.update)
 
 
-def video_bytes(frames_THWC: NDArray[np.uint8], audio: NDArray[np.int16], settings: Params) -> bytes:
-    """The frames with the given audio, cut or padded with silence to their length, as mp4."""
+def write(
+    path: Path, batches: Iterable[NDArray[np.uint8]], frames: int, audio: NDArray[np.int16], settings: Params
+) -> None:
+    """Write the frames, as they come, with the given audio, cut or padded with silence to their length, as mp4."""
     rate = settings.spectrogram.sample_rate
-    samples = round(len(frames_THWC) / settings.mask.fps * rate)
+    samples = round(frames / settings.mask.fps * rate)
     sound = np.zeros(samples, np.int16)
     sound[: min(samples, len(audio))] = audio[:samples]
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "clip.mp4"
-        media.write_video(
-            path, frames_THWC, fps=settings.mask.fps, audio=sound, sample_rate=rate, crf=settings.sample.crf
-        )
-        return path.read_bytes()
+    pictures = itertools.chain.from_iterable(batches)
+    media.write_video(path, pictures, fps=settings.mask.fps, audio=sound, sample_rate=rate, crf=settings.sample.crf)
 
 
 def main() -> None:
@@ -107,32 +109,35 @@ def main() -> None:
     most = settings.sampling(args.method).frames
 
     def load(name: str) -> Clip:
-        return corpus.load(args.data, shard_of[name], name, size=settings.network.size, dilation=settings.mask.dilation)
+        size, dilation = settings.network.size, settings.mask.dilation
+        return corpus.load(args.data, shard_of[name], name, size=size, dilation=dilation, stream=True)
 
     progress = Progress(f"sample {args.method}", int(tests["frames"].clip(upper=most).sum()), "frames")
     render = renderer(settings, args.data, args.method, progress)
     for shard in settings.corpus.shards:
         listing: list[dict[str, object]] = []
-        videos: list[tuple[str, bytes]] = []
-        for row in tests[tests["shard"] == shard].itertuples():
-            clip = load(str(row.clip)).head(most)
-            sound = clip
-            if settings.methods[args.method].audio == "other":
-                sound = load(other_clip(tests, str(row.clip)))
-            frames = render(clip, sound)
-            listing.append(
-                {
-                    "clip": row.clip,
-                    "shard": shard,
-                    "split": row.split,
-                    "audio_clip": sound.name,
-                    "reference_frame": REFERENCE,
-                    "frames": len(frames),
-                }
-            )
-            videos.append((f"{row.clip}.mp4", video_bytes(frames, sound.audio, settings)))
-        members = [(media.CLIPS, json.dumps(listing, indent=1, sort_keys=True).encode()), *videos]
-        media.write_tar(args.out_dir / f"{shard}.tar", members)
+        videos: list[tuple[str, Path]] = []
+        with tempfile.TemporaryDirectory() as folder:
+            for row in tests[tests["shard"] == shard].itertuples():
+                clip = load(str(row.clip)).head(most)
+                sound = clip
+                if settings.methods[args.method].audio == "other":
+                    sound = load(other_clip(tests, str(row.clip)))
+                frames, path = len(clip.frames_THWC), Path(folder) / f"{row.clip}.mp4"
+                write(path, render(clip, sound), frames, sound.audio, settings)
+                listing.append(
+                    {
+                        "clip": row.clip,
+                        "shard": shard,
+                        "split": row.split,
+                        "audio_clip": sound.name,
+                        "reference_frame": REFERENCE,
+                        "frames": frames,
+                    }
+                )
+                videos.append((path.name, path))
+            head = json.dumps(listing, indent=1, sort_keys=True).encode()
+            media.write_tar(args.out_dir / f"{shard}.tar", [(media.CLIPS, head), *videos])
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -22,24 +21,51 @@ from stages.pretrained import Model
 REFERENCE = 0  # at inference the reference frame is the clip's first
 
 
-def initial_noise(
-    clip: str, shape: tuple[int, int, int], seed: int, *, shared: float, interpolation: float
-) -> Iterator[NDArray[np.float32]]:
-    """x_T of a clip's frames, one (C, H, W) after another without end, standard normal, from (seed, clip) and the frame's number.
+class Noise:
+    """The noise of a clip's frames, standard normal, from (seed, clip), the draw and the frame's number.
 
-    Of its variance, ``shared`` is common to all frames, which keeps texture from flickering. The rest mixes the predecessor's
-    latent with new noise, ``interpolation`` the predecessor's share of the variance; DDPM's interpolation of latents (Ho et al.
-    2020, section 4.3) along the clip.
+    A draw is x_T (0), or what a sampler adds after step i (1 + i): each has a stream of its own. Of a draw's variance, ``shared``
+    is common to all frames, which keeps texture from flickering. The rest mixes the predecessor's with new noise,
+    ``interpolation`` the predecessor's share of the variance; DDPM's interpolation of latents (Ho et al. 2020, section 4.3)
+    along the clip.
+
+    Where there is interpolation, the last frame's own noise of each draw is kept, and nothing otherwise: a clip's length costs
+    no memory.
     """
-    name = zlib.crc32(clip.encode())
-    common = np.random.default_rng([seed, name]).standard_normal(shape, dtype=np.float32)
-    before: NDArray[np.float32] | None = None
-    for t in itertools.count():
-        own = np.random.default_rng([seed, name, 1 + t]).standard_normal(shape, dtype=np.float32)
-        if before is not None:
-            own = (np.sqrt(interpolation) * before + np.sqrt(1 - interpolation) * own).astype(np.float32)
-        yield (np.sqrt(shared) * common + np.sqrt(1 - shared) * own).astype(np.float32)
-        before = own
+
+    def __init__(
+        self, clip: str, shape: tuple[int, int, int], seed: int, *, shared: float, interpolation: float
+    ) -> None:
+        self.key, self.shape = (seed, zlib.crc32(clip.encode())), shape
+        self.shared, self.interpolation = shared, interpolation
+        self.last: dict[int, tuple[int, NDArray[np.float32]]] = {}  # by draw: the last frame and its own noise
+
+    def frames(self, draw: int, frames: range) -> NDArray[np.float32]:
+        """(N, C, H, W) of consecutive frames; with interpolation, each draw's frames are asked for in order, from 0 on."""
+        common = self._normal(0, draw) if self.shared > 0 else None
+        return np.stack([self._mixed(common, draw, frame) for frame in frames])
+
+    def _mixed(self, common: NDArray[np.float32] | None, draw: int, frame: int) -> NDArray[np.float32]:
+        if common is not None and self.shared == 1:
+            return common
+        own = self._own(draw, frame)
+        if common is None:
+            return own
+        return (np.sqrt(self.shared) * common + np.sqrt(1 - self.shared) * own).astype(np.float32)
+
+    def _own(self, draw: int, frame: int) -> NDArray[np.float32]:
+        own = self._normal(1 + frame, draw)
+        if self.interpolation == 0:
+            return own
+        if frame > 0:
+            number, before = self.last[draw]
+            assert number == frame - 1, f"frame {frame} after {number}"
+            own = (np.sqrt(self.interpolation) * before + np.sqrt(1 - self.interpolation) * own).astype(np.float32)
+        self.last[draw] = frame, own
+        return own
+
+    def _normal(self, number: int, draw: int) -> NDArray[np.float32]:
+        return np.random.default_rng([*self.key, number, draw]).standard_normal(self.shape, dtype=np.float32)
 
 
 def with_visible_pixels(x_0: Tensor, masked_NCHW: Tensor, mask_N1HW: Tensor) -> Tensor:
@@ -68,16 +94,15 @@ def guided(model: Model, x_t: Tensor, t_N: Tensor, given: Conditions, audio: flo
 @torch.no_grad()
 def generate(
     model: Model, clip: Clip, sound: Clip, settings: Sample, device: torch.device, progress: Callable[[int], None]
-) -> NDArray[np.uint8]:
-    """All frames of ``clip``, (T, H, W, 3), speaking with the audio of ``sound``.
+) -> Iterator[NDArray[np.uint8]]:
+    """The frames of ``clip``, speaking with the audio of ``sound``: ``settings.batch`` at a time, (N, H, W, 3).
 
     The visible pixels are put into x̂_0 at each step, and so into the result, unless the method is not given the masked face.
     """
     count, size = len(clip.frames_THWC), clip.frames_THWC.shape[1]
     shares = {"shared": settings.shared_noise, "interpolation": settings.interpolation}
-    noise = initial_noise(clip.name, (3, size, size), settings.seed, **shares)
+    noise = Noise(clip.name, (3, size, size), settings.seed, **shares)
     network = model.config["network"]
-    made = []
     for first in range(0, count, settings.batch):
         frames = range(first, min(first + settings.batch, count))
         given = conditions.conditions(
@@ -97,16 +122,10 @@ def generate(
             return x_0 if given.masked_NCHW is None else with_visible_pixels(x_0, given.masked_NCHW, mask)
 
         def step_noise(step: int, frames=frames) -> Tensor:
-            seed = [settings.seed, zlib.crc32(clip.name.encode())]
-            z = [
-                np.random.default_rng([*seed, 1 + t, 1 + step]).standard_normal((3, size, size), dtype=np.float32)
-                for t in frames
-            ]
-            return torch.from_numpy(np.stack(z)).to(device)
+            return torch.from_numpy(noise.frames(1 + step, frames)).to(device)
 
-        x_T = torch.from_numpy(np.stack(list(itertools.islice(noise, len(frames))))).to(device)
+        x_T = torch.from_numpy(noise.frames(0, frames)).to(device)
         x_T = x_T.contiguous(memory_format=torch.channels_last)
         x_0 = SAMPLERS[settings.sampler](model.diffusion, denoise, x_T, settings.steps, step_noise)
-        made.append(conditions.to_frames(x_0))
+        yield conditions.to_frames(x_0)
         progress(len(frames))
-    return np.concatenate(made)

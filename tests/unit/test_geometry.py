@@ -1,5 +1,6 @@
 """stages/geometry.py against hand-made landmarks."""
 
+import cv2
 import numpy as np
 import pytest
 from conftest import landmarks_of
@@ -35,6 +36,42 @@ def test_similarity_recovers_a_known_transform():
     found = geometry.similarity(points, points @ linear.T + shift)
     np.testing.assert_allclose(found, np.column_stack([linear, shift]), atol=1e-12)
     np.testing.assert_allclose(geometry.transform(points, found), points @ linear.T + shift, atol=1e-12)
+
+
+def test_many_similarities_at_once_are_the_same_to_the_bit():
+    landmarks = landmarks_of(np.random.default_rng(5), 30, 96)
+    rigid = landmarks[:, geometry.RIGID]
+    matrices = geometry.similarity(rigid, rigid[3])
+    assert np.array_equal(matrices, np.stack([geometry.similarity(frame, rigid[3]) for frame in rigid]))
+    moved = geometry.transform(landmarks, matrices)
+    for frame, matrix, found in zip(landmarks, matrices, moved, strict=True):
+        np.testing.assert_allclose(found, geometry.transform(frame, matrix), rtol=0, atol=1e-12)
+    assert np.array_equal(
+        geometry.transform(landmarks[0, 3], matrices[0]), geometry.transform(landmarks[0], matrices[0])[3]
+    )
+
+
+def test_a_frames_mask_by_itself_is_that_of_all_at_once():
+    landmarks = landmarks_of(np.random.default_rng(6), 15, 96)
+    mask, whole = geometry.clip_mask(landmarks, 96, 0.12), geometry.clip_masks(landmarks, 96, 0.12)
+    for frame in (14, 0, 7):
+        assert np.array_equal(mask(frame), whole[frame])
+
+
+def test_masks_are_drawn_as_written():
+    """The same, a frame after another and without a class."""
+    landmarks = landmarks_of(np.random.default_rng(7), 20, 96).astype(np.float64)
+    middle, rigid = landmarks[10], geometry.RIGID
+    union = [geometry.transform(frame, geometry.similarity(frame[rigid], middle[rigid])) for frame in landmarks]
+    hull = cv2.convexHull(np.concatenate(union).astype(np.float32))[:, 0].astype(np.float64)
+    angles = np.linspace(0, 2 * np.pi, 16, endpoint=False)
+    circle = 0.12 * geometry.inter_ocular(middle) * np.stack([np.cos(angles), np.sin(angles)], -1)
+    hull = cv2.convexHull((hull[:, None] + circle).reshape(-1, 2).astype(np.float32))[:, 0].astype(np.float64)
+    for frame, found in zip(landmarks, geometry.clip_masks(landmarks, 96, 0.12), strict=True):
+        expected = np.zeros((96, 96), np.uint8)
+        polygon = geometry.transform(hull, geometry.similarity(middle[rigid], frame[rigid]))
+        cv2.fillConvexPoly(expected, np.round(polygon * 16).astype(np.int32), 1, shift=4)
+        assert np.array_equal(found, expected.astype(bool))
 
 
 def test_masks_contain_all_landmarks():

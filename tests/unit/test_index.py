@@ -13,7 +13,13 @@ from stages.index import check, draw, split
 
 def rows(speakers=("ada", "bela", "kira"), sentences=10, bad=()):
     made = [
-        {"clip": f"{speaker}_s{number:02d}", "speaker": speaker, "sentence": f"s{number:02d}", "status": "ok"}
+        {
+            "clip": f"{speaker}_s{number:02d}",
+            "speaker": speaker,
+            "sentence": f"s{number:02d}",
+            "status": "ok",
+            "seconds": 2.0,
+        }
         for speaker in speakers
         for number in range(1, sentences + 1)
     ]
@@ -26,7 +32,7 @@ def rows(speakers=("ada", "bela", "kira"), sentences=10, bad=()):
 def settings(**changes):
     given = {
         "unseen_speakers": ["kira"], "test_sentences": ["s09", "s10"], "validation_fraction": 0.1, "max_test_clips": 3,
-        "min_frames": 25, "seed": 7,
+        "min_frames": 25, "long_min_s": 0, "seed": 7,
     }  # fmt: skip
     return params.Index(**(given | changes))
 
@@ -63,6 +69,25 @@ def test_draw_is_even_over_speakers_and_sentences():
     assert max(Counter(clip.split("_")[1] for clip in drawn).values()) == 1
 
 
+def test_long_clips_are_for_the_test_whoever_speaks():
+    made = rows()
+    for row in made:
+        if row["clip"] in ("ada_s01", "bela_s09", "kira_s05", "kira_s06"):
+            row["seconds"] = 60.0
+    made[3] |= {"seconds": 90.0, "status": "no face found"}
+    assert "test_long" not in split(made, settings()).values()
+    splits = split(made, settings(long_min_s=60.0, max_test_clips=1))
+    assert {clip for clip, name in splits.items() if name == "test_long"} == {
+        "ada_s01",
+        "bela_s09",
+        "kira_s05",
+        "kira_s06",
+    }
+    assert splits[made[3]["clip"]] == "out"
+    assert Counter(splits.values())["test_unseen"] == Counter(splits.values())["test_seen"] == 1
+    assert "test_long" not in split(made, settings(long_min_s=60.1)).values()
+
+
 @pytest.mark.parametrize(("fraction", "validation"), [(0.0, 0), (0.001, 1), (0.5, 8), (1.0, 15)])
 def test_validation_is_at_least_one_and_leaves_one_to_train(fraction, validation):
     counts = Counter(split(rows(), settings(validation_fraction=fraction)).values())
@@ -81,6 +106,7 @@ def test_validation_is_at_least_one_and_leaves_one_to_train(fraction, validation
         ({}, [f"kira_s{n:02d}" for n in range(1, 11)], r"test_unseen \(10 clips left out, most often: no face found\)"),
         ({"unseen_speakers": ["ada", "bela", "kira"], "test_sentences": []}, [], "split train; give more clips"),
         ({"unseen_speakers": [], "test_sentences": []}, [], "no clip to test on; name speakers"),
+        ({"long_min_s": 60}, [], "no usable clip for the split test_long; lower index.long_min_s"),
     ],
 )
 def test_an_empty_split_names_the_fix(changes, bad, message):

@@ -73,6 +73,24 @@ def edited(**values: Any) -> dict[str, Any]:
             edited(trained=["full"]),
             "the methods made from models/<their own name> are ['full', 'no_blink', 'no_mask']",
         ),
+        (
+            edited(corpus__rendered__long_s=9.0),
+            "corpus.rendered.long_speakers must name speakers where long_s is above 0",
+        ),
+        (
+            edited(corpus__rendered__long_s=9.0, corpus__rendered__long_speakers=["nobody"]),
+            "corpus.rendered.long_speakers names ['nobody'], which corpus.shards lacks",
+        ),
+        (
+            edited(
+                corpus__rendered__long_s=9.0, corpus__rendered__long_speakers=["kira"], corpus__rendered__sentences=24
+            ),
+            "corpus.rendered.sentences must be below 24 where long_s is above 0",
+        ),
+        (
+            edited(corpus__rendered__long_s=9.0, corpus__rendered__long_speakers=["kira"], index__long_min_s=10.0),
+            "corpus.rendered.long_s must be 0, or index.long_min_s above 0 and no larger",
+        ),
         (edited(methods__truth=None), "methods needs truth"),
         (edited(methods__full__made_from="raw"), "methods"),
         (edited(train__learning_rate=float("nan")), "train.learning_rate"),
@@ -106,6 +124,12 @@ def test_no_file_and_no_yaml(tmp_path: Path) -> None:
         ("  head_channels: 32", "  head_channels: 48", "network.head_channels must divide"),
         ("  prediction: x0", "  prediction: epsilon", "needs diffusion.prediction 'x0'"),
         ("  timesteps: 1000", "  timesteps: 4", "sample.steps must not exceed"),
+        ("  interpolation: 0.0", "  interpolation: 0.5", "sample.interpolation must be 0 where shared_noise is 1"),
+        (
+            "splits: [test_seen, test_unseen]",
+            "splits: [test_long]",
+            "must not name test_long where index.long_min_s is 0",
+        ),
     ],
 )
 def test_values_that_do_not_agree_are_refused_before_a_stage_runs(tmp_path, old, new, message):

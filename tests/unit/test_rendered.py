@@ -171,3 +171,61 @@ def test_tar_is_whole_and_the_same_each_time(tmp_path):
         assert max(row[name]) <= 1
     sound = media.decode_audio(video, 16000)
     assert len(sound) / 16000 == pytest.approx(frames * 1001 / 30000, abs=0.04)
+
+
+LONG = SETTINGS.model_copy(update={"long_s": 25.0, "long_speakers": ["kira"]})
+
+
+@pytest.fixture(scope="module")
+def long_performance():
+    """(text, motion, times, sound) of a long clip."""
+    text, (moves, times, sound) = rendered.perform_long(LONG, identity.draw(LONG.seed, "kira"))
+    return text, moves, times, sound
+
+
+def test_a_long_clip_says_only_sentences_that_no_other_clip_does(long_performance):
+    text, moves, times, sound = long_performance
+    said = text.split(". ")
+    assert not set(said) & set(sentences.SENTENCES[: LONG.sentences])
+    assert set(said) <= set(sentences.SENTENCES)
+    assert len(set(said)) == len(said), "none comes again before all were said"
+    assert 25 <= times[-1] + 1001 / 30000 < 29
+    assert len(moves.yaw) == len(times)
+    assert len(sound) == pytest.approx((times[-1] + 1001 / 30000) * speech.SAMPLE_RATE, abs=2)
+    other, _ = rendered.perform_long(LONG, identity.draw(LONG.seed, "levi"))
+    assert other != text
+
+
+def test_a_long_clip_speaks_moves_and_blinks_throughout(long_performance):
+    _, moves, times, sound = long_performance
+    power = np.convolve(sound.astype(np.float64) ** 2, np.hanning(1920), mode="same")
+    envelope = np.sqrt(np.interp(times, np.arange(len(sound)) / speech.SAMPLE_RATE, power))
+    for part in np.array_split(np.arange(len(times)), 5):
+        assert np.corrcoef(envelope[part], moves.mouth_open[part])[0, 1] > 0.5
+        assert moves.eyelid_T2[part].min() < 0.1
+        assert np.ptp(moves.yaw[part]) > 0.2
+    for track in (moves.mouth_open, moves.yaw, moves.pitch, moves.roll):
+        assert np.abs(np.diff(track)).max() < 2.5, "nothing jumps where a sentence ends"
+
+
+def test_sentences_strung_together_leave_no_gap():
+    parts = [sentences.timeline(sentences.SENTENCES[number], 1.0) for number in (3, 4, 5)]
+    starts = [0.0, parts[0][-1].end + 0.4, parts[0][-1].end + parts[1][-1].end + 0.4]
+    whole = sentences.strung(parts, starts)
+    assert all(a.end == b.start for a, b in pairwise(whole))
+    assert [s.phone for s in whole].count("SIL") == 4
+    assert whole[-1].end == pytest.approx(starts[2] + parts[2][-1].end)
+    silence = [s for s in whole if s.phone == "SIL"][1]
+    assert silence.end - silence.start == pytest.approx(2 * sentences.SILENCE_S + 0.4)
+
+
+def test_a_long_speaker_gives_one_clip_more(tmp_path):
+    small = LONG.model_copy(update={"sentences": 1, "width": 160, "height": 120, "long_s": 4.0})
+    for speaker, names in (("kira", ["s01", "long"]), ("levi", ["s01"])):
+        rendered.take(small, speaker, tmp_path / f"{speaker}.tar")
+        clips = media.tar_json(tmp_path / f"{speaker}.tar")
+        assert [clip["sentence"] for clip in clips] == names
+        truth = pq.read_table(io.BytesIO(media.read_tar_member(tmp_path / f"{speaker}.tar", "truth.parquet")))
+        assert truth["clip"].to_pylist() == [f"{speaker}_{name}" for name in names]
+    frames = sum(1 for _ in media.pictures(media.read_tar_member(tmp_path / "kira.tar", "kira_long.mp4"), fps=25))
+    assert 4 <= frames / 25 < 8

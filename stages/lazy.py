@@ -1,0 +1,63 @@
+"""Arrays whose items are made when they are asked for: a clip's frames and masks, which would not all fit into memory."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+Scalar = TypeVar("Scalar", bound=np.generic)
+
+
+@dataclass(frozen=True)
+class LazyArray(Generic[Scalar]):
+    """An array (N, ...) that can be read by its first axis, as NumPy's: by a number, a slice, or a list of numbers.
+
+    Nothing is kept: an item is made anew each time. ``np.asarray`` gives the whole array.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Scalar]
+    get: Callable[[int], NDArray[Scalar]]  # item number → item; can be pickled, for processes that are spawned
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    def __getitem__(self, key: int | np.integer | slice | Sequence[int] | NDArray[np.integer]) -> NDArray[Scalar]:
+        if isinstance(key, slice):
+            return self._items(range(*key.indices(len(self))))
+        if isinstance(key, (int, np.integer)):
+            return self.get(self._number(key))
+        return self._items([self._number(number) for number in key])
+
+    def __iter__(self) -> Iterator[NDArray[Scalar]]:
+        return (self.get(number) for number in range(len(self)))
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        if copy is False:
+            raise ValueError("a lazy array is made anew, which copy=False forbids")
+        return self[:].astype(self.dtype if dtype is None else dtype, copy=False)
+
+    def head(self, count: int) -> LazyArray[Scalar]:
+        """The first ``count`` items, lazy as well."""
+        return replace(self, shape=(min(count, len(self)), *self.shape[1:]))
+
+    def _number(self, key: int | np.integer) -> int:
+        number = operator.index(key)
+        if not -len(self) <= number < len(self):
+            raise IndexError(f"item {number} of {len(self)}")
+        return number % len(self)
+
+    def _items(self, numbers: Sequence[int]) -> NDArray[Scalar]:
+        items = np.empty((len(numbers), *self.shape[1:]), self.dtype)
+        for place, number in enumerate(numbers):
+            items[place] = self.get(number)
+        return items
