@@ -349,6 +349,11 @@ class Params(Section):
         """The methods that a table shows, in order."""
         return [name for name, method in self.methods.items() if table in method.tables]
 
+    @property
+    def has_study(self) -> bool:
+        """Whether the report holds a study of samplers: a row of that table that is sampled, and not the truth alone."""
+        return any(self.methods[name].kind != "truth" for name in self.shown_in("samplers"))
+
     def sampled_on(self, split: Split) -> list[str]:
         """The methods that are sampled on a split, in order; the truth is not sampled."""
         return [name for name, method in self.methods.items() if split in method.splits and method.kind != "truth"]

@@ -15,7 +15,7 @@ TABLES = ("table1", "table2")
 
 def files(params: Params) -> list[str]:
     """Everything that a run's report is made of, relative to its folder. A study's files lie with the figures."""
-    study, long = bool(params.shown_in("samplers")), bool(params.sampled_on("test_long"))
+    study, long = params.has_study, bool(params.sampled_on("test_long"))
     charts = [*CHARTS, *["samplers"] * study, *["long"] * long]
     return [
         *TEXTS,

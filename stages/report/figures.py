@@ -231,7 +231,6 @@ def worst_frames(results: Results, clips: list[str], path: Path) -> None:
 
 def samplers(found: list[study.Group], path: Path) -> None:
     """Quality against network calls, a line a sampler and a column a group; below, smoothness against what noise is shared."""
-    found = [group for group in found if group.cells]
     with drawing.style():
         figure = Figure(figsize=(7.4, 8.4), layout="constrained")
         above, below = np.ravel(figure.subfigures(2, 1, squeeze=False, height_ratios=(3, 1.15)))

@@ -130,7 +130,7 @@ def described(results: Results, shown: list[str]) -> dict[str, Figure]:
             "The full model’s worst clips by mouth and by eyelids; truth above generated.",
         ),
     ]
-    if results.params.shown_in("samplers"):
+    if results.params.has_study:
         entries.append(
             Figure(
                 "samplers",

@@ -117,7 +117,7 @@ def call_gflops(config: dict[str, Any]) -> float:
 
 
 def groups(results: Results) -> list[Group]:
-    """The study's groups in the order of ``params.yaml``, rows too; empty where no method asks for the table."""
+    """The study's groups in the order of ``params.yaml``, rows too; true rows without cells are left out."""
     found: dict[tuple[int, int], list[Row]] = {}
     gflops: dict[str, float] = {}
     for name in results.params.shown_in("samplers"):
@@ -134,7 +134,8 @@ def groups(results: Results) -> list[Group]:
         sampling = results.params.sampling(name)
         count = calls(sampling, list(method.entry.drop))
         rows.append(Row(method, sampling, count, count * gflops[source]))
-    return [Group(clips, frames, rows) for (clips, frames), rows in found.items()]
+    made = [Group(clips, frames, rows) for (clips, frames), rows in found.items()]
+    return [group for group in made if group.cells]
 
 
 def headings() -> list[str]:

@@ -64,6 +64,14 @@ def _names(group: study.Group) -> list[str]:
     return [row.method.name for row in group.rows]
 
 
+def test_the_truth_alone_is_no_study(run: Results) -> None:
+    kept = {n: m for n, m in run.params.methods.items() if "samplers" not in m.tables or m.kind == "truth"}
+    alone = replace(run, params=run.params.model_copy(update={"methods": kept}))
+    assert not alone.params.has_study
+    assert study.groups(alone) == []
+    assert "figures/samplers.csv" not in files(alone.params)
+
+
 def test_what_a_row_is_called(run: Results) -> None:
     rows = {row.method.name: row for group in study.groups(run) for row in group.rows}
     assert rows["ddim_25_mixed"].cells()[:4] == ["DDIM", "25", "interpolated 0.9", "25"]
