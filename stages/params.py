@@ -244,12 +244,14 @@ class Metrics(Section):
     upscale: Natural = Field(description="dlib sees frames enlarged by this factor")
     bootstrap: Natural = Field(description="resamples of an interval")
     confidence: Fraction = Field(description="of the intervals, such as 0.95")
+    drift_s: Positive = Field(description="a long clip's last seconds that are compared with as many first ones")
     batch: Natural
     threads: Natural
     seed: Seed
 
 
 Split = Literal["test_seen", "test_unseen", "test_long"]
+Table = Literal["table1", "table2", "samplers"]
 
 
 class Method(Section):
@@ -265,7 +267,7 @@ class Method(Section):
     sample: dict[str, int | float | str | None] = Field(
         description="settings of section sample that this row has otherwise"
     )
-    tables: list[Literal["table1", "table2"]] = Field(description="the tables that show the row")
+    tables: list[Table] = Field(description="the tables that show the row; samplers: a study's, grouped by frames")
 
     @property
     def weights_of(self) -> str:
@@ -385,6 +387,19 @@ class Params(Section):
     def sampling(self, method: str) -> Sample:
         """Section ``sample`` as a method has it, with the settings of its own."""
         return Sample.model_validate(self.sample.model_dump() | self.methods[method].sample)
+
+    def shown_in(self, table: Table) -> list[str]:
+        """The methods that a table shows, in order."""
+        return [name for name, method in self.methods.items() if table in method.tables]
+
+    @property
+    def has_study(self) -> bool:
+        """Whether the report holds a study of samplers: a row of that table that is sampled, and not the truth alone."""
+        return any(self.methods[name].kind != "truth" for name in self.shown_in("samplers"))
+
+    def sampled_on(self, split: Split) -> list[str]:
+        """The methods that are sampled on a split, in order; the truth is not sampled."""
+        return [name for name, method in self.methods.items() if split in method.splits and method.kind != "truth"]
 
     @property
     def data(self) -> Path:

@@ -132,6 +132,13 @@ METRICS = _schema(
     _field("ssim_mask", pa.float64(), "inside the face mask, to the true frames"),
     _field("checkerboard", pa.float64(), "energy of the 2-pixel grid in the mask, over the true frames'"),
     _field("ghost_edge", pa.float64(), "gradient on the mask's border, over the true frames'"),
+    _field("f_mse", pa.float64(), "mean squared difference of neighbouring frames in the mask, squared grey levels"),
+    _field("f_mse_ratio", pa.float64(), "that, over the true frames'"),
+    _field("ofm", pa.float64(), "mean optical flow between neighbouring frames in the mask, pixels a frame"),
+    _field("ofm_ratio", pa.float64(), "that, over the true frames'"),
+    _field("warp_error", pa.float64(), "mean squared change that the true video's flow leaves, squared grey levels"),
+    _field("warp_error_ratio", pa.float64(), "that, over the true frames'"),
+    _field("psnr_frame", pa.list_(pa.float32()), "T; psnr_mask of each frame, dB"),
     _field("ear_requested", pa.list_(pa.float32()), "T; of the clip itself, mean of both eyes"),
     _field("ear_measured", pa.list_(pa.float32()), "T; by dlib on the enlarged video, NaN where it finds no face"),
     _field(

@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 from stages.params import Params
+from stages.report import files
 
 JUDGES = ("sync", "frame", "video")
 SHARDED = {"download": "raw/{}.tar", "mask": "faces/{}.parquet", "blink": "blink/{}.parquet"} | {
     "spectrogram": "spectrogram/{}.parquet"
 }
-PICTURES = ("frames", "frames_seen", "inputs", "speakers", "worst")
-DRAWINGS = ("traces", "curves", "spectrogram", "intervals")
-REPORT = (
-    *("index.html", "index.md", "claims.csv", "headline.txt"),
-    *(f"table{number}.{end}" for number in (1, 2) for end in ("csv", "md", "tex")),
-    *(f"figures/{name}.png" for name in (*PICTURES, *DRAWINGS)),
-    *(f"figures/{name}.svg" for name in DRAWINGS),
-)
 TRAINED = ("model.safetensors", "config.json", "curves.csv")
 
 
@@ -31,8 +24,7 @@ def artifacts(params: Params) -> dict[str, list[str]]:
     for method in params.methods:
         owned[f"sample@{method}"] = [f"{data}/samples/{method}/{shard}.tar" for shard in params.corpus.shards]
         owned[f"metrics@{method}"] = [f"{data}/metrics/{method}{end}" for end in (".json", ".parquet")]
-    videos = [f"videos/{number}.mp4" for number in range(1, params.report.videos + 1)]
-    owned["report"] = [f"{params.reports.as_posix()}/{name}" for name in (*REPORT, *videos)]
+    owned["report"] = [f"{params.reports.as_posix()}/{name}" for name in files(params)]
     return owned
 
 

@@ -35,6 +35,7 @@ def collect(params: Params) -> dict[str, Any]:
         "environment": tracking.environment(),
         "hardware": hardware(),
         "rules": rule_times(BENCHMARKS),
+        "sampling": sampling_times(BENCHMARKS, params),
     }
 
 
@@ -71,6 +72,19 @@ def rule_times(folder: Path) -> dict[str, dict[str, float]]:
     return {rule: {"jobs": len(s), "seconds": sum(s), "longest": max(s)} for rule, s in times.items() if s}
 
 
+def sampling_times(folder: Path, params: Params) -> dict[str, dict[str, float]]:
+    """Frames and seconds of each sampled method's job; a job's seconds hold its start and the writing of its videos."""
+    times = {}
+    for method, entry in params.methods.items():
+        benchmark, scores = folder / "sample" / f"{method}.tsv", params.data / "metrics" / f"{method}.json"
+        if entry.kind == "truth" or not benchmark.exists() or not scores.exists():
+            continue
+        with open(benchmark, newline="") as file:
+            seconds = [float(row["s"]) for row in csv.DictReader(file, delimiter="\t")]
+        times[method] = {"frames": json.loads(scores.read_text())["n_frames"], "seconds": seconds[-1]}
+    return times
+
+
 def run_ids(params: Params) -> dict[str, dict[str, str]]:
     """MLflow's ids of each method's nested runs."""
     found: dict[str, dict[str, str]] = {}
@@ -100,6 +114,18 @@ def page(found: dict[str, Any], ids: dict[str, dict[str, str]]) -> str:
     rules = sorted(found["rules"].items(), key=lambda item: -item[1]["seconds"])
     rows = [(rule, t["jobs"], f"{t['seconds']:.1f}", f"{t['longest']:.1f}") for rule, t in rules]
     lines += _table(("rule", "jobs", "seconds in all", "longest job, seconds"), rows)
+    lines += [
+        "",
+        "## Sampling",
+        "",
+        "One job a method: its start and the writing of its videos are in the seconds.",
+        "",
+    ]
+    jobs = [
+        (method, t["frames"], f"{t['seconds']:.1f}", f"{t['seconds'] / t['frames']:.3f}")
+        for method, t in found["sampling"].items()
+    ]
+    lines += _table(("method", "frames", "seconds", "seconds a frame"), jobs)
     lines += ["", "## MLflow runs", ""]
     runs = [(method, part, f"`{run_id}`") for method, parts in ids.items() for part, run_id in parts.items()]
     lines += _table(("method", "part", "run"), runs) if runs else ["MLflow: not present"]

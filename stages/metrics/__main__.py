@@ -27,7 +27,7 @@ from stages.measures.intervals import NOTHING, Score, bootstrap
 from stages.measures.sync import MAX_SHIFT, sync
 from stages.metrics import videos
 from stages.metrics.features import STRIDE, Judges
-from stages.metrics.scores import Measured, all_scores, clip_scores, eye_blinks, image_scores
+from stages.metrics.scores import Measured, all_scores, clip_scores, drift_scores, eye_blinks, image_scores
 from stages.metrics.videos import Video
 from stages.networks.judges import VIDEO_FRAMES
 from stages.params import Params
@@ -120,6 +120,7 @@ def row(m: Measured) -> dict[str, object]:
         **scores,
         "blinks": len(m.blinks),
         "blinks_robust": len(m.blinks_robust),
+        "psnr_frame": m.psnr_T.astype(np.float32),
         "ear_requested": video.clip.ear_T2.mean(1),
         "ear_measured": m.face.ear_T.astype(np.float32),
         "mouth_requested": video.mouth_given,
@@ -150,7 +151,8 @@ def main() -> None:
     found = videos.read(args.data, args.method, settings)
     results = measured(args.data, found, settings, f"metrics {args.method}")
     scores = all_scores(results, entry.splits, settings.metrics)
-    if entry.kind == "truth":
+    scores |= drift_scores(results, entry.splits, settings.metrics)
+    if args.method == "truth":  # once a run is enough: the clips are the same for all
         scores |= leak_scores(args.data, found, entry.splits, settings)
     document = {
         "method": args.method,

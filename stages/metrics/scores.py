@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from stages import params
 from stages.geometry import mouth_opening
-from stages.measures import artefacts, correlation, frechet, image
+from stages.measures import artefacts, correlation, drift, frechet, image, smoothness
 from stages.measures.blinks import Blink, dinoman_blinks, durations, find_blinks
 from stages.measures.intervals import NOTHING, Score, bootstrap, bootstrap_median, mean_of
 from stages.measures.sync import Sync
@@ -19,6 +19,7 @@ from stages.metrics.features import Distances
 from stages.metrics.videos import Face, Video
 
 Array = NDArray[np.float64]
+Pair = tuple[Array, Array]  # the same of the video, and of the true frames
 Sums = Callable[["Measured"], Array]
 
 
@@ -37,6 +38,9 @@ class Measured:
     ssim_T: Array
     grid: tuple[float, float]  # energy of the 2-pixel grid: made, true
     border: tuple[float, float]  # gradient on the mask's border: made, true
+    f_mse: Pair  # of each pair of neighbouring frames, (T − 1,)
+    ofm: Pair
+    warp_error: Pair
     blinks: list[Blink]
     blinks_robust: list[Blink]
     fps: float
@@ -50,11 +54,15 @@ def image_scores(video: Video) -> dict[str, object]:
     """The fields of :class:`Measured` that compare pictures with the truth."""
     masks = np.asarray(video.clip.masks_THW)
     pair = (video.frames_THWC, np.asarray(video.clip.frames_THWC))
+    true_flow = smoothness.flows(pair[1], backward=True)
     return {
         "psnr_T": image.psnr(*pair, masks),
         "ssim_T": image.ssim(*pair, masks),
         "grid": tuple(artefacts.grid_energy(frames, masks) for frames in pair),
         "border": tuple(artefacts.border_gradient(frames, masks) for frames in pair),
+        "f_mse": tuple(smoothness.f_mse(frames, masks) for frames in pair),
+        "ofm": tuple(smoothness.ofm(frames, masks) for frames in pair),
+        "warp_error": tuple(smoothness.warp_error(frames, true_flow, masks) for frames in pair),
     }
 
 
@@ -83,6 +91,16 @@ def _confidence(found: Sync | None) -> Array:
     return _one(found.confidence if found else None)
 
 
+def _mean(pair: Pair) -> Array:
+    """(Σ, count) of the video's values; pairs of frames without a mask are left out."""
+    return np.array([np.nansum(pair[0]), np.isfinite(pair[0]).sum()])
+
+
+def _ratio(pair: Pair) -> Array:
+    """(Σ of the video, Σ of the truth)."""
+    return np.array([np.nansum(pair[0]), np.nansum(pair[1])])
+
+
 # Each score's sums in one clip, and the statistic of the sums over clips.
 SUMS: dict[str, tuple[Sums, Callable[[Array], Array]]] = {
     "ear_r": (lambda m: correlation.sums(_ear(m), m.face.ear_T), correlation.pearson),
@@ -102,7 +120,22 @@ SUMS: dict[str, tuple[Sums, Callable[[Array], Array]]] = {
     "ssim_mask": (lambda m: np.array([m.ssim_T.sum(), len(m.ssim_T)]), mean_of),
     "checkerboard": (lambda m: np.array(m.grid), mean_of),
     "ghost_edge": (lambda m: np.array(m.border), mean_of),
+    "f_mse": (lambda m: _mean(m.f_mse), mean_of),
+    "f_mse_ratio": (lambda m: _ratio(m.f_mse), mean_of),
+    "ofm": (lambda m: _mean(m.ofm), mean_of),
+    "ofm_ratio": (lambda m: _ratio(m.ofm), mean_of),
+    "warp_error": (lambda m: _mean(m.warp_error), mean_of),
+    "warp_error_ratio": (lambda m: _ratio(m.warp_error), mean_of),
 }
+
+# What is compared between a long clip's ends: its sums a frame, and the statistic of the sums over frames.
+DRIFTS: dict[str, tuple[Sums, Callable[[Array], Array]]] = {
+    "psnr_drift": (lambda m: np.stack([m.psnr_T, np.ones_like(m.psnr_T)], -1), mean_of),
+    "ssim_drift": (lambda m: np.stack([m.ssim_T, np.ones_like(m.ssim_T)], -1), mean_of),
+    "mouth_r_drift": (lambda m: drift.moments(m.video.mouth_given, m.face.mouth_T), drift.correlation),
+    "f_mse_ratio_drift": (lambda m: np.stack(m.f_mse, -1), mean_of),
+}
+LONG = "test_long"
 
 
 def clip_scores(m: Measured) -> dict[str, float | None]:
@@ -146,6 +179,26 @@ def _scores(chosen: Sequence[Measured], settings: params.Metrics) -> dict[str, S
             truth, speakers, confidence=settings.confidence, seed=settings.seed
         )
     return found
+
+
+def drift_scores(
+    measured: Sequence[Measured], splits: Sequence[str], settings: params.Metrics
+) -> dict[str, dict[str, Score]]:
+    """The last ``drift_s`` seconds of the long clips less the first; empty where none is twice as long as that."""
+    how: Any = {"resamples": settings.bootstrap, "confidence": settings.confidence, "seed": settings.seed}
+    found: dict[str, dict[str, Score]] = {}
+    for name, (sums, statistic) in DRIFTS.items():
+        cut = [_ends(sums(m), settings.drift_s, m.fps) for m in measured if m.video.split == LONG]
+        score = drift.drift([ends for ends in cut if ends], statistic, **how)
+        if score.n:
+            found[name] = {split: score if split in ("all", LONG) else NOTHING for split in ("all", *splits)}
+    return found
+
+
+def _ends(sums_TK: Array, seconds: float, fps: float) -> drift.Ends | None:
+    """Blocks of a second, or of a fifth of the window where that is shorter."""
+    window = round(seconds * fps)
+    return drift.ends(sums_TK, window=window, block=max(min(round(fps), window // 5), 1))
 
 
 def _both(chosen: Sequence[Measured]) -> tuple[list[Distances], list[Distances]]:

@@ -128,14 +128,18 @@ def measure(frames_THWC: NDArray[np.uint8], upscale: int) -> Face:
     to 0.89.
     """
     height, width = (upscale * side for side in frames_THWC.shape[1:3])
-    large = [cv2.resize(frame, (width, height), interpolation=cv2.INTER_CUBIC) for frame in frames_THWC]
-    faces = [landmarks.detect(frame) for frame in large]
+    count = len(frames_THWC)
+
+    def large(t: int) -> NDArray[np.uint8]:  # made twice and not kept: a clip of two minutes would take half a gigabyte
+        return cv2.resize(frames_THWC[t], (width, height), interpolation=cv2.INTER_CUBIC).astype(np.uint8)
+
+    faces = [landmarks.detect(large(t)) for t in range(count)]
     detected = np.array([bool(found) for found in faces])
-    points = np.full((len(large), 68, 2), np.nan)
+    points = np.full((count, 68, 2), np.nan)
     if detected.any():
-        boxes = _smooth(np.stack([found[0][1] for found in faces if found]), np.flatnonzero(detected), len(large))
+        boxes = _smooth(np.stack([found[0][1] for found in faces if found]), np.flatnonzero(detected), count)
         for t in np.flatnonzero(detected):
-            points[t] = _steady_landmarks(large[t], boxes[t])
+            points[t] = _steady_landmarks(large(int(t)), boxes[t])
     return Face(np.asarray(ear(points).mean(1)), np.asarray(mouth_opening(points)), detected)
 
 

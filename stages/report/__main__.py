@@ -13,7 +13,7 @@ from pathlib import Path
 
 from stages import params
 from stages.errors import HifiDiffError, ParameterError, run
-from stages.report import claims, figures, pages, results, tables, videos
+from stages.report import claims, figures, pages, results, study, tables, videos
 from stages.report.results import Results
 from stages.tables import whole_file
 
@@ -75,6 +75,11 @@ def draw(found: Results, shown: list[str], folder: Path) -> None:
     figures.spectrogram(found, shown[0], folder / "spectrogram")
     figures.intervals(found, pages.PLOTTED, folder / "intervals")
     figures.worst_frames(found, pages.worst_clips(found), folder / "worst.png")
+    if cells := study.groups(found):
+        figures.samplers(cells, folder / "samplers")
+        _text(folder / "samplers.csv", study.to_csv(cells))
+    if found.long():
+        figures.long(found, folder / "long")
 
 
 def _text(path: Path, text: str) -> None:

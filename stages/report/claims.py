@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from stages.report.catalogue import DASH, with_interval
+from stages.report.catalogue import with_interval
 from stages.report.results import SPLIT_TITLES, Results, Score
 
 TEST_SPLITS = ("test_seen", "test_unseen")
@@ -34,8 +34,9 @@ def evaluate(results: Results) -> list[Claim]:
         *_without_mask(results),
         *_other_audio(results),
         _sync_apart(results),
-        _same_steps(results),
+        *_same_steps(results),
         *_artefacts(results),
+        *_no_drift(results),
     ]
 
 
@@ -157,14 +158,16 @@ def _sync_apart(results: Results) -> Claim:
     return Claim(claim, rule, command, expected, measured, apart, apart)
 
 
-def _same_steps(results: Results) -> Claim:
+def _same_steps(results: Results) -> list[Claim]:
     configs = {m.name: m.config for m in results.methods.values() if m.config is not None}
+    if len(configs) < 2:
+        return []
     steps = {name: (config["steps"], config["images_per_step"]) for name, config in configs.items()}
     measured = "; ".join(f"{name}: {count} steps of {images} images" for name, (count, images) in steps.items())
     same = len(set(steps.values())) == 1
     files = " ".join(f"{results.data.as_posix()}/models/{name}/model.safetensors" for name in steps)
     claim = "Every setting was trained for the same number of steps"
-    return Claim(claim, "train", f"snakemake --cores all {files}", "equal", measured or DASH, same, same)
+    return [Claim(claim, "train", f"snakemake --cores all {files}", "equal", measured, same, same)]
 
 
 def _artefacts(results: Results) -> list[Claim]:
@@ -182,6 +185,29 @@ def _artefacts(results: Results) -> list[Claim]:
     return [
         _bound(results, title, "full", full.score(name), most=most(results)) for name, (title, most) in titles.items()
     ]
+
+
+def _no_drift(results: Results) -> list[Claim]:
+    """The end of a long clip is no worse than its start: the difference's interval reaches 0, or lies above it."""
+    seconds = results.params.metrics.drift_s
+    titles = {"psnr_drift": "PSNR in mask, dB", "mouth_r_drift": "mouth r"}
+    expected = "interval reaches 0"
+    claims = []
+    for method in results.long():
+        rule, command = _metrics(results, method.name)
+        for name, title in titles.items():
+            claim = (
+                f"No drift on a long clip: quality in the last {seconds:g} seconds equals the first {seconds:g} "
+                f"({method.entry.title}: {title}, last less first)"
+            )
+            score = method.score(name, "test_long")
+            if score is None or score.high is None:
+                claims.append(Claim(claim, rule, command, expected, "not measured", False, False))
+                continue
+            measured = f"{with_interval(score, 3)}, n = {score.n}"
+            holds = score.high >= 0
+            claims.append(Claim(claim, rule, command, expected, measured, holds, holds))
+    return claims
 
 
 FAILS, UNSURE = "Does not hold", "Holds on average only, the interval reaches past the bound"

@@ -67,7 +67,11 @@ FILES = [
     ("`models/<method>/config.json`", "train", "what a reader of the weights needs: network, diffusion, steps"),
     ("`models/<method>/curves.csv`", "train", "step, then a column a loss term: means of `train.log_every` steps"),
     ("`samples/<method>/<shard>.tar`", "sample", "`clips.json`, then an mp4 with sound a test clip (H.264, AAC)"),
-    ("`metrics/<method>.json`", "metrics", "scores: name → split (all, and each of the method's) → value, low, high, n"),
+    (
+        "`metrics/<method>.json`",
+        "metrics",
+        "scores: name → split (all, and each of the method's) → value, low, high, n",
+    ),
     ("`metrics/<method>.parquet`", "metrics", "scores and traces; a row a test clip"),
     (
         "`reports/<run>/index.html`, `index.md`",
@@ -76,6 +80,11 @@ FILES = [
     ),
     ("`reports/<run>/claims.csv`", "report", "claim, rule, command, expected, measured, holds"),
     ("`reports/<run>/table{1,2}.{csv,tex,md}`", "report", "the tables in the paper's form"),
+    (
+        "`reports/<run>/figures/samplers.csv`",
+        "report",
+        "where a method’s `tables` name `samplers`: a line a cell with its settings, cost and scores",
+    ),
     ("`reports/<run>/figures/`, `videos/`", "report", "what the pages show, as files"),
     ("`data/mlflow.db`, `data/mlflow-artifacts/`", "train, metrics", "the recorded runs of all `<run>`s"),
 ]

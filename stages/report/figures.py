@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import cv2
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from numpy.typing import NDArray
 
 from stages import conditions
-from stages.report import catalogue, drawing
+from stages.measures import drift
+from stages.report import catalogue, drawing, study
 from stages.report.drawing import Picture
 from stages.report.results import SPLIT_TITLES, Method, Results
 
@@ -176,7 +180,7 @@ def spectrogram(results: Results, clip: str, path: Path) -> None:
 
 def intervals(results: Results, names: list[str], path: Path) -> None:
     """Scores with their intervals: a panel a score, a line a method, seen speakers as dots and unseen ones as rings."""
-    methods = list(results.methods.values())
+    methods = [m for m in results.apart() if {"test_seen", "test_unseen"} & set(m.entry.splits)]
     names = [n for n in names if any(m.score(n) for m in methods)]
     with drawing.style():
         across = min(3, len(names))
@@ -223,3 +227,151 @@ def worst_frames(results: Results, clips: list[str], path: Path) -> None:
             made: NDArray[np.uint8] = results.frames(method, clip)[numbers]
             rows.append((f"{clip}, {results.methods[method].entry.title}", [enlarge(f, 96) for f in made]))
     drawing.save_picture(drawing.sheet(rows, []), path)
+
+
+def samplers(found: list[study.Group], path: Path) -> None:
+    """Quality against network calls, a line a sampler and a column a group; below, smoothness against what noise is shared."""
+    with drawing.style():
+        figure = Figure(figsize=(7.4, 8.4), layout="constrained")
+        above, below = np.ravel(figure.subfigures(2, 1, squeeze=False, height_ratios=(3, 1.15)))
+        axes = above.subplots(len(study.SAID), len(found), squeeze=False, sharex="col")
+        for column, group in enumerate(found):
+            for axis, name in zip(axes[:, column], study.SAID, strict=True):
+                _quality(axis, group, name)
+                axis.set_title(catalogue.kind(name).heading)
+            axes[-1, column].set_xlabel(f"network calls a frame\n({group.title})")
+        above.legend(handles=_legend(found), loc="outside upper left", ncols=4)
+        widest = max(found, key=lambda group: len({row.noise for row in group.cells}))
+        for axis, name in zip(below.subplots(1, 2), ("f_mse_ratio", "warp_error"), strict=True):
+            _smoothness(axis, widest, name)
+            axis.set_title(catalogue.kind(name).heading)
+        drawing.save(figure, path)
+
+
+HUES = {"ddim": "#0f7fbf", "ancestral": "#d98200", "dpm_solver++": "#0a9b74"}
+MARKS = ("o", "s", "^", "D")  # one a noise, in the order of the rows
+
+
+def _quality(axis: Axes, group: study.Group, name: str) -> None:
+    """A score against calls; the noise that a line has is its mark."""
+    noises = list(dict.fromkeys(row.noise for row in group.cells))
+    for (sampler, noise), rows in study.lines(group).items():
+        scored = [(row.calls, score) for row in rows if (score := row.method.score(name))]
+        if not scored:
+            continue
+        assert rows[0].sampling is not None
+        hue, number = HUES[rows[0].sampling.sampler], noises.index(noise)
+        x = np.array([calls for calls, _ in scored], float) * (1 + 0.05 * (number - (len(noises) - 1) / 2))
+        y = np.array([score.value for _, score in scored])
+        ends = [[s.value if e is None else e for e in (s.low, s.high)] for _, s in scored]
+        guided = "guided" in sampler
+        axis.vlines(x, *np.transpose(ends), color=hue, lw=0.8, alpha=0.35)
+        axis.plot(x, y, "-" if number == 0 else ":", marker="*" if guided else MARKS[number % len(MARKS)], color=hue, lw=1.1,
+                  ms=3.6 + 3 * guided, mfc=hue if number == 0 else "none", mew=0.9)  # fmt: skip
+    axis.set_xscale("log")
+    values = sorted({row.calls for row in group.cells if row.calls})
+    axis.set_xticks(values, [str(v) for v in values])
+    axis.minorticks_off()
+    axis.margins(x=0.1)
+
+
+def _legend(found: list[study.Group]) -> list[Line2D]:
+    """A colour a sampler, a mark a noise, a star for guidance."""
+    cells = [row for group in found for row in group.cells]
+    handles = [
+        Line2D([], [], color=HUES[name], lw=2, label=study.TITLES[name])
+        for name in dict.fromkeys(row.sampling.sampler for row in cells if row.sampling)
+    ]
+    noises = max(([*dict.fromkeys(row.noise for row in group.cells)] for group in found), key=len)
+    for number, noise in enumerate(noises):
+        handles.append(Line2D([], [], ls="-" if number == 0 else ":", lw=1.1, marker=MARKS[number % len(MARKS)], ms=4, mew=0.9,
+                              color=drawing.FAINT, mfc=drawing.FAINT if number == 0 else "none", label=noise))  # fmt: skip
+    if any("guided" in row.sampler for row in cells):
+        handles.append(Line2D([], [], ls="", marker="*", ms=7, color=drawing.FAINT, label="guided"))
+    return handles
+
+
+def _smoothness(axis: Axes, group: study.Group, name: str) -> None:
+    """A score for each noise: a dot a sampler and number of steps, more steps larger."""
+    noises = list(dict.fromkeys(row.noise for row in group.cells))
+    names = list(dict.fromkeys(row.sampling.sampler for row in group.cells if row.sampling))
+    steps = sorted({row.steps for row in group.cells})
+    for row in group.cells:
+        score = row.method.score(name)
+        if score is None or row.sampling is None or "guided" in row.sampler:
+            continue
+        across = 0.24 * (names.index(row.sampling.sampler) - (len(names) - 1) / 2)
+        x = noises.index(row.noise) + across + 0.05 * (steps.index(row.steps) - (len(steps) - 1) / 2)
+        hue = HUES[row.sampling.sampler]
+        if score.low is not None and score.high is not None:
+            axis.plot([x, x], [score.low, score.high], color=hue, lw=0.9, alpha=0.5)
+        axis.plot(x, score.value, "o", color=hue, ms=2.8 + 1.2 * steps.index(row.steps), alpha=0.85)
+    truth = group.truth.method.score(name) if group.truth else None
+    if truth:
+        axis.axhline(truth.value, color=drawing.colour("truth"), lw=1.2, ls="--")
+    axis.set_yscale("log")
+    axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.yaxis.set_minor_locator(NullLocator())
+    axis.set_xticks(range(len(noises)), noises)
+    axis.set_xlim(-0.6, len(noises) - 0.4)
+
+
+def long(results: Results, path: Path) -> None:
+    """PSNR in the mask a second, and the mouth's correlation a window, along the first long clip of each method."""
+    fps, window = results.params.mask.fps, results.params.metrics.drift_s
+    methods = results.long()
+    with drawing.style():
+        figure = Figure(figsize=(7.4, 4.2), layout="constrained")
+        top, bottom = figure.subplots(2, 1, sharex=True)
+        for position, method in enumerate(methods):
+            clip = long_clip(method)
+            hue = drawing.colour(method.name, position)
+            values = method.trace(clip, "psnr_frame")
+            time, psnr = by_second(values, fps)
+            top.plot(time, psnr, color=hue, lw=1.1, label=method.entry.title)
+            seconds = len(values) / fps
+            for start in (0.0, seconds - window):
+                part = values[round(start * fps) : round((start + window) * fps)]
+                top.plot([start, start + window], [np.nanmean(part)] * 2, color=hue, lw=2.6, solid_capstyle="butt")
+            _correlations(bottom, method, clip, fps, window, hue)
+            for axis in (top, bottom):
+                axis.axvspan(0, window, color=drawing.FAINT, alpha=0.12, lw=0)
+                axis.axvspan(seconds - window, seconds, color=drawing.FAINT, alpha=0.12, lw=0)
+        for method in results.methods.values():
+            if method.entry.kind == "truth" and "test_long" in method.entry.splits:
+                _correlations(bottom, method, long_clip(method), fps, window, drawing.colour("truth"))
+                bottom.get_lines()[-1].set_label(method.entry.title)
+                bottom.legend(loc="lower left")
+        top.set(ylabel="PSNR in mask, dB")
+        bottom.set(ylabel="mouth r", xlabel="seconds", ylim=(None, 1))
+        if len(methods) > 1:
+            top.legend(loc="lower left")
+        drawing.save(figure, path)
+
+
+def long_clip(method: Method) -> str:
+    """The first of a method's long clips."""
+    return str(sorted(method.clips.index[method.clips["split"] == "test_long"])[0])
+
+
+def by_second(values_T: NDArray[np.float64], fps: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(middle of each whole second, mean of the finite values in it)."""
+    count = int(len(values_T) / fps)
+    edges = np.round(np.arange(count + 1) * fps).astype(int)
+    finite = np.where(np.isfinite(values_T), values_T, np.nan)
+    means = np.full(count, np.nan)
+    for second, (a, b) in enumerate(itertools.pairwise(edges)):
+        if np.isfinite(finite[a:b]).any():
+            means[second] = np.nanmean(finite[a:b])
+    return np.arange(count, dtype=np.float64) + 0.5, means
+
+
+def _correlations(axis: Axes, method: Method, clip: str, fps: float, window: float, hue: str) -> None:
+    """The mouth's correlation with the one requested, in windows side by side."""
+    wanted, measured = (method.trace(clip, f"mouth_{name}") for name in ("requested", "measured"))
+    size = round(window * fps)
+    starts = range(0, len(measured) - size + 1, size)
+    parts = [drift.moments(wanted[a : a + size], measured[a : a + size]) for a in starts]
+    r = [float(drift.correlation(drift.finite_rows(part).sum(0))) for part in parts]
+    axis.plot([(a + size / 2) / fps for a in starts], r, "o-", color=hue, lw=1.1, ms=4)

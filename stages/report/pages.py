@@ -11,7 +11,7 @@ from markupsafe import Markup, escape
 from PIL import Image
 
 from stages import media
-from stages.report import catalogue, drawing, figures, paper, tables, weak
+from stages.report import catalogue, drawing, figures, paper, study, tables, weak
 from stages.report.claims import Claim, verdict
 from stages.report.results import SPLIT_TITLES, Results
 from stages.report.tables import Table
@@ -46,7 +46,11 @@ class Page:
 
 def content(results: Results, claims: list[Claim], videos: list[str]) -> Page:
     """Collect what both pages show."""
+    cells = study.groups(results)
     values = {
+        "study": [(g.title, study.sentences(g), [row.cells() for row in g.rows]) for g in cells],
+        "study_heads": study.headings(),
+        "study_words": [study.COST, study.WORDS],
         "left_out": left_out(results),
         "splits": splits(results),
         "sees": sees(results),
@@ -58,7 +62,7 @@ def content(results: Results, claims: list[Claim], videos: list[str]) -> Page:
         "apart": paper.APART,
         "paper_columns": paper.COLUMNS,
         "split_titles": SPLIT_TITLES,
-        "score_columns": tables.SCORE_COLUMNS,
+        "score_columns": tables.score_columns(results),
         "claim_rows": [_claim_row(claim) for claim in claims],
     }
     return Page(
@@ -126,6 +130,29 @@ def described(results: Results, shown: list[str]) -> dict[str, Figure]:
             "The full model’s worst clips by mouth and by eyelids; truth above generated.",
         ),
     ]
+    if results.params.has_study:
+        entries.append(
+            Figure(
+                "samplers",
+                True,
+                "Charts of quality against network calls for each sampler, and of smoothness against the noise",
+                "Quality against network calls, with intervals, a colour a sampler; filled marks, full lines: shared "
+                "noise along a clip; open marks, dotted lines: not shared; stars: guided. Below: smoothness by what the noise of "
+                "a clip’s frames has in common, larger dots for more steps; dashed: the true frames by the same codec.",
+            )
+        )
+    if results.long():
+        seconds = results.params.metrics.drift_s
+        entries.append(
+            Figure(
+                "long",
+                True,
+                "PSNR and mouth correlation along a long clip",
+                f"Along {figures.long_clip(results.long()[0])}: PSNR in the mask a second, thick lines the means of the first "
+                f"and last {seconds:g} seconds (shaded), and the mouth’s correlation with the requested opening in windows of "
+                f"{seconds:g} seconds.",
+            )
+        )
     return {entry.stem: entry for entry in entries}
 
 
@@ -173,8 +200,10 @@ def left_out(results: Results) -> list[list[str]]:
 def splits(results: Results) -> list[list[str]]:
     """Clips, speakers and seconds a split."""
     rows = []
-    for split in ("train", "validation", "test_seen", "test_unseen", "held_out", "out"):
+    for split in ("train", "validation", "test_seen", "test_unseen", "test_long", "held_out", "out"):
         part = results.index[results.index["split"] == split]
+        if part.empty and split == "test_long":
+            continue
         seconds = part["frames"].sum() / results.params.mask.fps
         rows.append(
             [split, str(len(part)), str(part["speaker"].nunique()), f"{seconds:.0f}", str(part["blinks"].sum())]
@@ -185,7 +214,7 @@ def splits(results: Results) -> list[list[str]]:
 def sees(results: Results) -> list[list[str]]:
     """What each method is given of a test clip."""
     rows = []
-    for method in results.methods.values():
+    for method in results.apart():
         entry = method.entry
         given = [name for name in ("masked_face", "reference", entry.audio, "blink") if name not in entry.drop]
         text = paper.SEES["truth"] if entry.kind == "truth" else ", ".join(paper.SEES[name] for name in given)

@@ -16,7 +16,12 @@ from stages.errors import HifiDiffError, InputError
 from stages.params import Params
 
 SPLITS = ("all", "test_seen", "test_unseen")
-SPLIT_TITLES = {"all": "all test clips", "test_seen": "seen speakers", "test_unseen": "unseen speakers"}
+SPLIT_TITLES = {
+    "all": "all test clips",
+    "test_seen": "seen speakers",
+    "test_unseen": "unseen speakers",
+    "test_long": "long clips",
+}
 
 
 @dataclass(frozen=True)
@@ -78,15 +83,31 @@ class Results:
         return media.decode(self.sampled(method, clip), fps=self.params.mask.fps)
 
     def clip(self, clip: str) -> corpus.Clip:
-        """A clip as the network saw it."""
+        """A clip as the network saw it, as far as every setting was sampled."""
         settings = self.params
-        return corpus.load(
+        found = corpus.load(
             self.data, self.shard(clip), clip, size=settings.network.size, dilation=settings.mask.dilation
         )
+        limits = [settings.sampling(name).frames for name in ("truth", *(m.name for m in self.settings()))]
+        return found.head(min((limit for limit in limits if limit is not None), default=None))
 
     def settings(self) -> list[Method]:
-        """The methods that a table shows and a network made: the full model and its ablations."""
-        return [m for m in self.methods.values() if m.entry.kind != "truth" and m.entry.tables]
+        """The methods that Table 1 or 2 shows and a network made: the full model and its ablations."""
+        return [
+            m for m in self.methods.values() if m.entry.kind != "truth" and {"table1", "table2"} & set(m.entry.tables)
+        ]
+
+    def apart(self) -> list[Method]:
+        """The methods that have a line of their own in the report: all but the cells of the samplers' study."""
+        return [m for m in self.methods.values() if set(m.entry.tables) != {"samplers"}]
+
+    def long(self) -> list[Method]:
+        """The methods that were sampled on long clips."""
+        return [self.methods[name] for name in self.params.sampled_on("test_long")]
+
+    def splits(self) -> tuple[str, ...]:
+        """What a score is given for: all clips, each test split, and long clips where a method has some."""
+        return (*SPLITS, "test_long") if any("test_long" in m.entry.splits for m in self.methods.values()) else SPLITS
 
 
 def read(data: Path, settings: Params) -> Results:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from stages.report import catalogue, paper
 from stages.report.claims import Claim
-from stages.report.results import SPLIT_TITLES, SPLITS, Method, Results, Score
+from stages.report.results import SPLIT_TITLES, Method, Results, Score
 
 SHOWN = (
     "fd_video",
@@ -57,11 +57,11 @@ def to_csv(table: Table) -> str:
     names = [f"{name}{part}" for name in SHOWN for part in ("", "_low", "_high", "_n")]
     lines = [["source", "method", *names, *paper.COLUMNS, "mlflow_key"]]
     for (title, scores), key in zip(table.rows, table.keys, strict=True):
-        cells = [_exact(x) for s in scores for x in ((s.value, s.low, s.high, s.n) if s else (None,) * 4)]
+        cells = [exact(x) for s in scores for x in ((s.value, s.low, s.high, s.n) if s else (None,) * 4)]
         lines.append([OURS, title, *cells, *[""] * len(paper.COLUMNS), key])
     for title, *values in table.paper_rows:
         lines.append([PAPERS, title, *[""] * len(names), *("" if v == "–" else v for v in values), ""])
-    return _csv(lines)
+    return csv_text(lines)
 
 
 def to_markdown(table: Table) -> str:
@@ -90,34 +90,37 @@ def to_latex(table: Table) -> str:
 
 
 def every_score(results: Results) -> list[tuple[str, catalogue.Kind, list[list[str]]]]:
-    """For each score measured: its name, how it is shown, and a row a method with a cell a split."""
+    """For each score measured: its name, how it is shown, and a row a method with a cell a split.
+
+    The cells of a study are left out: ``figures/samplers.csv`` has them.
+    """
+    splits, methods = results.splits(), results.apart()
     known = [name + suffix for name in catalogue.KINDS for suffix in ("", *catalogue.SUFFIXES)]
-    others = sorted({s for m in results.methods.values() for s in m.document["scores"]} - set(known))
+    others = sorted({s for m in methods for s in m.document["scores"]} - set(known))
     measured = []
     for name in [*known, *others]:
         kind = catalogue.kind(name)
-        rows = [[m.entry.title, *_cells(m, name, kind.digits)] for m in results.methods.values() if _has(m, name)]
+        shown = [m for m in methods if any(m.score(name, split) for split in splits)]
+        rows = [[m.entry.title, *_cells(m, name, kind.digits, splits)] for m in shown]
         if rows:
             measured.append((name, kind, rows))
     return measured
 
 
-def _has(method: Method, name: str) -> bool:
-    return any(method.score(name, split) for split in SPLITS)
-
-
-def _cells(method: Method, name: str, digits: int) -> list[str]:
-    scores = [method.score(name, split) for split in SPLITS]
+def _cells(method: Method, name: str, digits: int, splits: tuple[str, ...]) -> list[str]:
+    scores = [method.score(name, split) for split in splits]
     return [catalogue.with_interval(s, digits) + (f" (n = {s.n})" if s else "") for s in scores]
 
 
-SCORE_COLUMNS = ["method", *SPLIT_TITLES.values()]
+def score_columns(results: Results) -> list[str]:
+    """The heads of :func:`every_score`'s tables."""
+    return ["method", *(SPLIT_TITLES[split] for split in results.splits())]
 
 
 def claims_csv(claims: list[Claim]) -> str:
     head = ["claim", "rule", "command", "expected", "measured", "holds"]
     lines = [[c.claim, c.rule, c.command, c.expected, c.measured, "yes" if c.holds else "no"] for c in claims]
-    return _csv([head, *lines])
+    return csv_text([head, *lines])
 
 
 def markdown(head: list[str], rows: list[list[str]]) -> str:
@@ -126,11 +129,11 @@ def markdown(head: list[str], rows: list[list[str]]) -> str:
     return "".join("| " + " | ".join(c.replace("|", "\\|") for c in line) + " |\n" for line in lines)
 
 
-def _exact(value: float | int | None) -> str:
+def exact(value: float | int | None) -> str:
     return "" if value is None else repr(value)
 
 
-def _csv(lines: list[list[str]]) -> str:
+def csv_text(lines: list[list[str]]) -> str:
     out = io.StringIO()
     csv.writer(out, lineterminator="\n").writerows(lines)
     return out.getvalue()

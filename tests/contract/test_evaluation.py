@@ -161,6 +161,10 @@ def test_truth_scores_itself_well(truth):
     assert value("mouth_r") == value("mouth_r_own")
     assert value("checkerboard") == pytest.approx(1, abs=0.2)
     assert value("ghost_edge") == pytest.approx(1, abs=0.1)
+    for name in ("f_mse", "ofm", "warp_error"):  # the codec alone
+        assert value(f"{name}_ratio") == pytest.approx(1, abs=0.1)
+    assert value("warp_error") < value("f_mse")  # most of the true change is motion
+    assert "psnr_drift" not in truth["scores"]  # of long clips alone
     assert value("leak_r2") is not None
     assert value("sync_confidence_own") is None
 
@@ -170,6 +174,7 @@ def test_a_row_a_clip(run, truth):
     assert list(table["clip"]) == TESTS
     for row in table.itertuples():
         assert len(row.ear_requested) == len(row.ear_measured) == len(row.mouth_measured) == row.frames
+        assert np.mean(row.psnr_frame) == pytest.approx(row.psnr_mask, rel=1e-5)
         assert row.audio_clip == row.clip
 
 
@@ -191,6 +196,8 @@ def test_bad_videos_score_worse(run, truth):
     for name in ("fd_frame", "fd_mask", "fd_video"):
         assert found[name]["all"]["value"] > 3 * truth["scores"][name]["all"]["value"]
     assert found["psnr_mask"]["all"]["value"] < 22
+    for name in ("f_mse", "warp_error"):  # white flicker: twice its variance more
+        assert found[f"{name}_ratio"]["all"]["value"] > 3
     assert "leak_r2" not in found
 
 

@@ -18,6 +18,7 @@ from stages.params import Params, load
 
 SPEAKERS = {"ada": "train", "bela": "train", "kira": "test_unseen"}
 FRAMES, SIZE = 40, 128
+LONG = 150  # frames of a long clip
 SCORES = {
     "ear_r": {"truth": 0.99, "full": 0.91, "no_blink": 0.08, "no_mask": 0.84, "other_audio": 0.9},
     "mouth_r": {"truth": 1.0, "full": 0.78, "no_blink": 0.77, "no_mask": 0.7, "other_audio": 0.66},
@@ -47,6 +48,30 @@ def settings() -> Params:
     return demo.model_copy(update={"run": "fake", "corpus": corpus, "index": index, "report": report})
 
 
+def study() -> Params:
+    """A run with a samplers' study in two groups, a guided cell and a long clip; without the ablations."""
+    base = settings().model_dump()
+    names = ("truth", "full")
+    row = base["methods"]["full"] | {"tables": ["samplers"]}
+    methods = {name: base["methods"][name] for name in names}
+    methods["truth"]["tables"] = ["table1", "table2", "samplers"]
+    noises = {"shared": (1.0, 0.0), "mixed": (0.0, 0.9), "apart": (0.0, 0.0)}
+    for sampler in ("ddim", "ancestral"):
+        for steps in (5, 25):
+            for noise, (shared, interpolation) in noises.items():
+                own = {"sampler": sampler, "steps": steps, "shared_noise": shared, "interpolation": interpolation}
+                methods[f"{sampler}_{steps}_{noise}"] = row | {"title": f"{sampler} {steps} {noise}", "sample": own}
+    methods["guided"] = row | {"title": "guided", "sample": {"sampler": "ddim", "steps": 5, "guidance_audio": 2.0}}
+    methods["truth_8"] = methods["truth"] | {"title": "GT, 8 frames", "tables": ["samplers"], "sample": {"frames": 8}}
+    for steps in (10, 1000):
+        own = {"sampler": "ancestral", "steps": steps, "frames": 8}
+        methods[f"ancestral_{steps}_8"] = row | {"title": f"ancestral {steps}, 8 frames", "sample": own}
+    methods["full_long"] = row | {"title": "HifiDiff, long", "tables": [], "splits": ["test_long"]}
+    train = base["train"] | {"condition_dropout": 0.1}
+    own = {"run": "fakestudy", "methods": methods, "trained": ["full"], "train": train}
+    return Params.model_validate(base | own | {"metrics": base["metrics"] | {"drift_s": 1.0}})
+
+
 def make(data: Path, params: Params, *, record: bool = True) -> None:
     """Write a finished run into ``data``; ``record``: with its scores in MLflow."""
     rng = np.random.default_rng(3)
@@ -61,23 +86,27 @@ def make(data: Path, params: Params, *, record: bool = True) -> None:
             status = "ok"
             index.append(_index_row(name, speaker, sentence, part, status))
         _preprocessed(data, speaker, {name: clips[name] for name, *_ in rows})
+    if params.sampled_on("test_long"):
+        clips["ada_long"] = _clip(rng, "ada", LONG)
+        index.append(_index_row("ada_long", "ada", "long", "test_long", "ok", LONG))
+        _preprocessed(data, "ada", {name: clips[name] for name in ("ada_s01", "ada_s09", "ada_long")})
     index.append(_index_row("bela_s05", "bela", "s05", "out", "no audio stream; give another file"))
     tables.write(data / "index.parquet", tables.INDEX, index)
-    tests = [row for row in index if row["split"].startswith("test")]
-    for method in params.methods:
+    for method, entry in params.methods.items():
+        tests = [row for row in index if row["split"] in entry.splits]
         _samples(data, method, tests, clips, params)
         _scored(data, method, tests, clips, params, record)
     for method in params.trained:
         _trained(data, method, params)
 
 
-def _clip(rng: np.random.Generator, speaker: str) -> dict[str, Any]:
+def _clip(rng: np.random.Generator, speaker: str, count: int = FRAMES) -> dict[str, Any]:
     hue = SPEAKERS and list(SPEAKERS).index(speaker)
-    mouth = np.clip(0.5 + 0.5 * np.sin(np.arange(FRAMES) * rng.uniform(0.5, 0.9)), 0, 1)
-    eye = np.ones(FRAMES)
+    mouth = np.clip(0.5 + 0.5 * np.sin(np.arange(count) * rng.uniform(0.5, 0.9)), 0, 1)
+    eye = np.ones(count)
     eye[15:20] = (0.5, 0.1, 0.0, 0.3, 0.7)
     frames = np.stack([_face(SIZE, hue, m, e) for m, e in zip(mouth, eye, strict=True)])
-    return {"frames": frames, "mouth": mouth, "eye": eye, "hue": hue, "audio": rng.integers(-3000, 3000, FRAMES * 640)}
+    return {"frames": frames, "mouth": mouth, "eye": eye, "hue": hue, "audio": rng.integers(-3000, 3000, count * 640)}
 
 
 def _face(size: int, hue: int, mouth: float, eye: float) -> NDArray[np.uint8]:
@@ -110,10 +139,10 @@ def _landmarks(mouth: float, eye: float) -> NDArray[np.float32]:
     return (np.concatenate([jaw, brows, nose, *eyes, *lips]) * SIZE).astype(np.float32)
 
 
-def _index_row(name: str, speaker: str, sentence: str, split: str, status: str) -> dict[str, Any]:
+def _index_row(name: str, speaker: str, sentence: str, split: str, status: str, frames: int = FRAMES) -> dict[str, Any]:
     row = {"clip": name, "shard": speaker, "speaker": speaker, "sentence": sentence, "emotion": "", "level": ""}
     counts = (
-        {"frames": FRAMES, "blinks": 1, "open_ear": 0.3}
+        {"frames": frames, "blinks": 1, "open_ear": 0.3}
         if status == "ok"
         else {"frames": 0, "blinks": 0, "open_ear": 0.0}
     )
@@ -130,7 +159,7 @@ def _preprocessed(data: Path, shard: str, clips: dict[str, dict[str, Any]]) -> N
                 **face,
                 "frames": [_jpeg(f) for f in clip["frames"]],
                 "landmarks": landmarks.ravel().tolist(),
-                "detected": [True] * FRAMES,
+                "detected": [True] * len(landmarks),
                 "rotation": 0,
                 "faces_seen": 1,
             }
@@ -140,8 +169,8 @@ def _preprocessed(data: Path, shard: str, clips: dict[str, dict[str, Any]]) -> N
             {"clip": name, "ear_left": ear, "ear_right": ear, "open_ear": 0.3, "blink_start": [15], "blink_end": [20]}
         )
         mel = (
-            np.random.default_rng(1).uniform(-4, 4, (FRAMES * 16 // 5, 80))
-            * np.repeat(clip["mouth"], 4)[: FRAMES * 16 // 5, None]
+            np.random.default_rng(1).uniform(-4, 4, (len(landmarks) * 16 // 5, 80))
+            * np.repeat(clip["mouth"], 4)[: len(landmarks) * 16 // 5, None]
         )
         sounds.append(
             {"clip": name, "status": "ok", "mel": mel.ravel().tolist(), "audio": clip["audio"].astype("<i2").tobytes()}
@@ -158,18 +187,19 @@ def _jpeg(frame: NDArray[np.uint8]) -> bytes:
 
 
 def _samples(data: Path, method: str, tests: list[dict[str, Any]], clips: dict[str, Any], params: Params) -> None:
+    most = params.sampling(method).frames
     for shard in params.corpus.shards:
         members = []
         mine = [row for row in tests if row["shard"] == shard]
         listing = [
-            {"clip": r["clip"], "shard": shard, "split": r["split"], "audio_clip": r["clip"], "frames": FRAMES}
+            {"clip": r["clip"], "shard": shard, "split": r["split"], "audio_clip": r["clip"], "frames": r["frames"]}
             for r in mine
         ]
         for row in mine:
             clip = clips[row["clip"]]
-            eye = np.ones(FRAMES) if method == "no_blink" else clip["eye"]
+            eye = np.ones(len(clip["eye"])) if method == "no_blink" else clip["eye"]
             blur = {"truth": 0, "full": 1, "no_blink": 1}.get(method, 4)
-            frames = [_face(SIZE, clip["hue"], m, e) for m, e in zip(clip["mouth"], eye, strict=True)]
+            frames = [_face(SIZE, clip["hue"], m, e) for m, e in zip(clip["mouth"][:most], eye[:most], strict=True)]
             frames = [cv2.GaussianBlur(f, (0, 0), blur) if blur else f for f in frames]
             frames = [cv2.resize(f, (64, 64), interpolation=cv2.INTER_AREA) for f in frames]
             with tempfile.TemporaryDirectory() as folder:
@@ -191,23 +221,57 @@ def document(method: str, params: Params) -> dict[str, Any]:
             splits = {"all": value, "test_seen": value * 1.01, "test_unseen": value * 0.97}
             spread = 0.06 * abs(value) + 0.01
             scores[name] = {s: {"value": v, "low": v - spread, "high": v + spread, "n": 4} for s, v in splits.items()}
-    kind = params.methods[method].kind
-    return {"method": method, "kind": kind, "n_clips": 4, "n_frames": 4 * FRAMES, "family": "corpus", "scores": scores}
+    kind, splits = params.methods[method].kind, params.methods[method].splits
+    if kind == "truth" or "samplers" in params.methods[method].tables:
+        scores |= _sampled(method, params)
+    if "test_long" in splits:
+        for name, value in {"psnr_drift": -0.05, "mouth_r_drift": 0.02, "psnr_mask": 27.0}.items():
+            score = {"value": value, "low": value - 0.1, "high": value + 0.1, "n": 1}
+            scores[name] = {"all": score, "test_long": score}
+    frames = LONG if "test_long" in splits else 4 * (params.sampling(method).frames or FRAMES)
+    count = 1 if "test_long" in splits else 4
+    return {"method": method, "kind": kind, "n_clips": count, "n_frames": frames, "family": "corpus", "scores": scores}
+
+
+def _sampled(method: str, params: Params) -> dict[str, Any]:
+    """Scores of a cell: more steps and shared noise are a little better, few frames farther from the truth."""
+    own, true = params.sampling(method), params.methods[method].kind == "truth"
+    loose = 0.0 if true else (1 - own.shared_noise) * (1 - 0.6 * own.interpolation)
+    few = 0.0 if true else 1 / own.steps
+    short = 2.0 if own.frames else 1.0
+    values = {
+        "fd_frame": short * (0.1 if true else 4 + 3 * few + loose),
+        "fd_video": short * (0.2 if true else 5 + 3 * few + 2 * loose),
+        "mouth_r": 0.97 if true else 0.8 - few * 0.3 - 0.05 * loose,
+        "ear_r": 0.99 if true else 0.92 - few * 0.1,
+        "psnr_mask": 40.0 if true else 27 + 4 * few - loose,
+        "f_mse_ratio": 1.0 if true else 0.8 + 3 * loose,
+        "ofm_ratio": 1.0 if true else 0.9 + 0.5 * loose,
+        "warp_error": 6.0 if true else 5 + 40 * loose,
+    }
+    scores = {}
+    for name, value in values.items():
+        spread = 0.04 * abs(value)
+        score = {"value": value, "low": value - spread, "high": value + spread, "n": 4}
+        scores[name] = {"all": score, "test_seen": score, "test_unseen": score}
+    return scores
 
 
 def _scored(
     data: Path, method: str, tests: list[dict[str, Any]], clips: dict[str, Any], params: Params, record: bool
 ) -> None:
     rng = np.random.default_rng(5)
+    most = params.sampling(method).frames
     rows = []
     for row in tests:
         clip = clips[row["clip"]]
-        noisy = lambda x: (x + rng.normal(scale=0.03, size=FRAMES)).astype(np.float32).tolist()  # noqa: E731
-        eye = np.ones(FRAMES) if method == "no_blink" else clip["eye"]
+        noisy = lambda x: (x + rng.normal(scale=0.03, size=len(x)))[:most].astype(np.float32).tolist()  # noqa: E731
+        eye = np.ones(len(clip["eye"])) if method == "no_blink" else clip["eye"]
         rows.append(
             {
                 "clip": row["clip"],
                 "split": row["split"],
+                "psnr_frame": noisy(27 + 10 * clip["mouth"]),
                 "ear_r": float(rng.uniform(0.8, 1)),
                 "mouth_r": float(rng.uniform(0.6, 0.9)),
                 "ear_requested": (0.3 * clip["eye"]).astype(np.float32).tolist(),
@@ -233,4 +297,6 @@ def _trained(data: Path, method: str, params: Params) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     pd.DataFrame({"step": steps, **terms}).to_csv(folder / "curves.csv", index=False)
     images = params.train.batch * params.loss.frames
-    tables.write_json(folder / "config.json", {"steps": params.train.steps, "images_per_step": images})
+    config = {"steps": params.train.steps, "images_per_step": images, "mel_bins": params.spectrogram.n_mels}
+    config |= {"network": params.network.model_dump(), "diffusion": params.diffusion.model_dump()}
+    tables.write_json(folder / "config.json", config | {"drop": params.methods[method].drop})

@@ -37,6 +37,44 @@ def test_schema_is_current(tmp_path: Path) -> None:
     )
 
 
+STUDY = params.load(ROOT / "presets" / "demo-study.yaml")
+NAMES = {"ddim": "ddim", "ancestral": "ancestral", "dpm": "dpm_solver++"}
+NOISES = {"shared": (1.0, 0.0), "interpolated": (0.0, 0.9), "independent": (0.0, 0.0)}
+
+
+def test_a_cell_above_50_steps_has_at_most_100_frames() -> None:
+    counts = {}
+    for name in STUDY.shown_in("samplers"):
+        own = STUDY.sampling(name)
+        assert own.frames is not None
+        assert own.frames <= STUDY.index.min_frames, "every clip has them, so that all cells have equally many"
+        counts[name] = len(STUDY.methods[name].splits) * STUDY.index.max_test_clips * own.frames
+    assert {own for name, own in counts.items() if STUDY.sampling(name).steps > 50} == {48}
+    assert max(counts.values()) <= 200
+
+
+def test_the_studys_rows_are_what_their_names_say_and_in_order() -> None:
+    rows = STUDY.shown_in("samplers")
+    large, small = rows[: rows.index("truth_8")], rows[rows.index("truth_8") :]
+    noises = [("shared", steps) for steps in (5, 10, 25)] + [
+        (noise, steps) for noise in ("interpolated", "independent") for steps in (5, 25)
+    ]
+    cells = [f"{name}_{steps}_{noise}" for name in NAMES for noise, steps in noises]
+    assert large == ["truth_25", *cells, "ddim_10_shared_audio", "ddim_10_shared_blink"]
+    many = [f"{name}_{steps}_shared_8" for name in NAMES for steps in (10, 50, 1000) if (name, steps) != ("dpm", 1000)]
+    assert small == ["truth_8", *many]
+    for name in rows:
+        own = STUDY.sampling(name)
+        assert own.frames == (8 if name in small else 25)
+        if name.startswith("truth"):
+            continue
+        sampler, steps, noise = name.split("_")[:3]
+        assert (own.sampler, own.steps) == (NAMES[sampler], int(steps))
+        assert (own.shared_noise, own.interpolation) == NOISES[noise]
+        assert (own.guidance_audio, own.guidance_blink) == (1 + name.endswith("audio"), 1 + name.endswith("blink"))
+        assert STUDY.methods[name].made_from == "models/full"
+
+
 def edited(**values: Any) -> dict[str, Any]:
     """The demo's settings with ``section__key=value`` changed; ``None`` removes the key."""
     raw = copy.deepcopy(DEMO)
@@ -93,6 +131,11 @@ def edited(**values: Any) -> dict[str, Any]:
         ),
         (edited(methods__truth=None), "methods needs truth"),
         (edited(methods__full__made_from="raw"), "methods"),
+        (edited(metrics__drift_s=0), "metrics.drift_s is 0; allowed: input should be greater than 0"),
+        (
+            edited(methods__full__tables=["table3"]),
+            "methods.full.tables.0 is 'table3'; allowed: input should be 'table1'",
+        ),
         (edited(train__learning_rate=float("nan")), "train.learning_rate"),
         ([], "the file"),
     ],

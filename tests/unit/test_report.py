@@ -48,9 +48,9 @@ def _changed(run: Results, method: str, name: str, value: float | None, spread: 
     return replace(run, methods={**run.methods, method: replace(run.methods[method], document=document)})
 
 
-def test_every_file_is_there_and_small(report: Path) -> None:
+def test_every_file_is_there_and_small(run: Results, report: Path) -> None:
     written = {str(path.relative_to(report)) for path in report.rglob("*") if path.is_file()}
-    assert written == set(files(videos=2))
+    assert written == set(files(run.params))
     assert all(0 < path.stat().st_size <= LARGEST for path in report.rglob("*") if path.is_file())
 
 

@@ -6,8 +6,10 @@ import json
 import os
 from pathlib import Path
 
+import pytest
 from conftest import ROOT
 
+from stages.params import load
 from workflow import lock, publish, rulegraph, sources
 
 
@@ -76,6 +78,15 @@ def test_times_are_summed_over_a_rules_jobs(tmp_path: Path) -> None:
     }
 
 
+def test_the_seconds_of_each_sampling_stand_beside_its_frames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    table = "s\th:m:s\n{}\t0:00:00\n"
+    package(tmp_path / "logs", {"sample/full.tsv": table.format(12.5), "sample/truth.tsv": table.format(3)})
+    package(tmp_path / "data" / "demo" / "metrics", {"full.json": '{"n_frames": 50}', "truth.json": '{"n_frames": 50}'})
+    found = publish.sampling_times(tmp_path / "logs", load(ROOT / "presets" / "demo.yaml"))
+    assert found == {"full": {"frames": 50, "seconds": 12.5}}
+
+
 def test_provenance_names_commit_hardware_times_and_runs() -> None:
     found = {
         "run": "demo",
@@ -83,12 +94,14 @@ def test_provenance_names_commit_hardware_times_and_runs() -> None:
         "environment": {"commit": "abc"},
         "hardware": publish.hardware(),
         "rules": {"mask": {"jobs": 2, "seconds": 5.0, "longest": 3.0}},
+        "sampling": {"ddim": {"frames": 150, "seconds": 30.0}},
     }
     text = publish.page(found, {"full": {"training": "r1"}})
     for row in (
         "| commit | abc |",
         f"| cores | {os.cpu_count()} |",
         "| mask | 2 | 5.0 | 3.0 |",
+        "| ddim | 150 | 30.0 | 0.200 |",
         "| full | training | `r1` |",
     ):
         assert row in text
