@@ -1,4 +1,4 @@
-"""Train the lip-sync expert that L_sync uses, on the corpus's training split.
+"""Train the lip-sync expert that L_sync uses, on the corpus's training split; or take over the public one, converted.
 
     python -m stages.expert --data data/demo --out data/demo/expert/expert.safetensors
 
@@ -10,18 +10,20 @@ from __future__ import annotations
 
 import argparse
 import csv
+import shutil
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from stages import checkpoint, conditions, corpus, params, tables
+from stages import checkpoint, conditions, corpus, experts, params, tables
 from stages.corpus import Clip, sync_window
 from stages.diffusion.losses import info_nce
 from stages.errors import InputError, TrainingError, run
 from stages.networks import seeded
 from stages.networks.expert import FRAMES, LipSyncExpert
+from stages.networks.wav2lip_expert import Wav2LipExpert
 from stages.progress import Progress
 from stages.windows import Windows
 
@@ -48,7 +50,7 @@ def pairs(windows: Windows, rng: np.random.Generator, count: int) -> tuple[Tenso
 
 
 @torch.no_grad()
-def pairwise_accuracy(expert: LipSyncExpert, video: Tensor, audio: Tensor) -> float:
+def pairwise_accuracy(expert: experts.Expert, video: Tensor, audio: Tensor) -> float:
     """Share of (video, its audio, another's audio) triples in which the own audio is nearer; over all pairs of the batch."""
     expert.eval()
     v = torch.nn.functional.normalize(expert.embed_video(video), dim=-1)
@@ -103,6 +105,46 @@ def train(
     return curve
 
 
+def take_over(data: Path, out: Path, settings: params.Params) -> None:
+    """Check the converted public expert, score it on the validation clips (one row, step 0) and copy it to ``out``.
+
+    Raises:
+        InputError: the file is missing, damaged or another network.
+    """
+    source = Path(settings.expert.path)
+    again = f"run 'python -m stages.convert wav2lip-expert FILE --out {source}', or set expert.source to trained"
+    if not source.exists():
+        raise InputError(source, "no such file", again)
+    expert = experts.load(source)
+    if not isinstance(expert, Wav2LipExpert):
+        raise InputError(source, "not the public expert, converted", again)
+    rng = np.random.default_rng([settings.expert.seed, 0])
+    video, audio = pairs(Windows(validation_clips(data, expert.size, settings), FRAMES), rng, VALIDATION_WINDOWS)
+    with torch.no_grad():
+        video_BE, audio_BE = expert(video, audio)
+        loss = info_nce(video_BE, audio_BE, settings.expert.temperature).item()
+    accuracy = pairwise_accuracy(expert, video, audio)
+    write_curve(out, [{"step": 0, "loss": loss, "validation_pairwise_accuracy": accuracy}])
+    with tables.whole_file(out) as part:
+        shutil.copyfile(source, part)
+
+
+def validation_clips(data: Path, size: int, settings: params.Params) -> list[Clip]:
+    """The clips that the expert is scored on; raises :class:`InputError` where there is none."""
+    clips = corpus.load_split(data, ("validation",), size=size, dilation=settings.mask.dilation)
+    if not clips:
+        raise InputError(data / "index.parquet", "no validation clip", "raise index.validation_fraction")
+    return clips
+
+
+def write_curve(out: Path, rows: list[dict[str, float]]) -> None:
+    """``curves.csv`` beside the weights."""
+    with tables.whole_file(out.parent / "curves.csv") as part, part.open("w", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--params", default=params.PARAMS_FILE, help="sections expert and mask")
@@ -112,11 +154,12 @@ def main() -> None:
     settings = params.load(args.params)
     own = settings.expert
     torch.set_num_threads(1)  # what the rule says; the small network gains nothing from more
+    if own.source == "wav2lip":
+        take_over(args.data, args.out, settings)
+        return
     expert = seeded(own.seed, lambda: LipSyncExpert(width=own.width, embedding=own.embedding, size=own.size))
     clips = corpus.load_split(args.data, ("train",), size=own.size, dilation=settings.mask.dilation)
-    validation = corpus.load_split(args.data, ("validation",), size=own.size, dilation=settings.mask.dilation)
-    if not validation:
-        raise InputError(args.data / "index.parquet", "no validation clip", "raise index.validation_fraction")
+    validation = validation_clips(args.data, own.size, settings)
     state = args.data / "resume" / "expert" / "state.pt"
     with checkpoint.lock(state.parent):
         key = checkpoint.fingerprint(
@@ -124,11 +167,9 @@ def main() -> None:
             [*corpus.files(args.data, ("train", "validation")), *checkpoint.code()],
         )
         curve = train(expert, clips, validation, own, state, key)
-        config = {"width": own.width, "embedding": own.embedding, "size": own.size}
-        with tables.whole_file(args.out.parent / "curves.csv") as part, part.open("w", newline="") as file:
-            writer = csv.DictWriter(file, fieldnames=list(curve[0]))
-            writer.writeheader()
-            writer.writerows(curve)
+        write_curve(args.out, curve)
+        layout = {"width": own.width, "embedding": own.embedding, "size": own.size}
+        config = {"architecture": "lipsync", **layout}
         checkpoint.write_weights(args.out, expert.state_dict(), config)
 
 

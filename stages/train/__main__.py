@@ -14,11 +14,11 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from stages import checkpoint, corpus, params, pretrained, tables, tracking
+from stages import checkpoint, corpus, experts, params, tables, tracking
 from stages.diffusion.losses import pyramid_distance
 from stages.errors import InputError, ParameterError, run
 from stages.networks import perceptual, seeded
-from stages.networks.expert import LipSyncExpert
+from stages.pretrained import HifiDiff
 from stages.train.engine import Objective, PerceptualDistance, fit
 from stages.windows import TrainingSet, Windows
 
@@ -40,14 +40,6 @@ def perceptual_distance(name: str, device: torch.device) -> PerceptualDistance:
     except (FileNotFoundError, ValueError) as error:
         raise ParameterError(str(error)) from None
     return lambda x, target, weight: network(x, target).mean()
-
-
-def load_expert(path: Path, device: torch.device) -> LipSyncExpert:
-    """The frozen expert that the expert stage wrote."""
-    weights, config = checkpoint.read_weights(path)
-    expert = LipSyncExpert(**config)
-    expert.load_state_dict(weights, strict=True)
-    return expert.to(device).eval().requires_grad_(False)
 
 
 def main() -> None:
@@ -76,11 +68,11 @@ def main() -> None:
         "steps": settings.train.steps,
         "images_per_step": settings.train.batch * settings.loss.frames + settings.train.singles,
     }
-    model = seeded(settings.train.seed, lambda: pretrained.build(config).net)
-    net = model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model = seeded(settings.train.seed, lambda: HifiDiff.from_config(config))
+    net = model.net.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     objective = Objective(
-        diffusion=pretrained.build(config).diffusion,
-        expert=load_expert(args.data / "expert" / "expert.safetensors", device),
+        diffusion=model.diffusion,
+        expert=experts.load(args.data / "expert" / "expert.safetensors", device),
         perceptual=perceptual_distance(settings.loss.perceptual, device),
         weights=settings.loss,
         composite="masked_face" not in drop,
@@ -128,7 +120,8 @@ def main() -> None:
         curves = pd.DataFrame(fitted.curves)
         with tables.whole_file(args.out.parent / "curves.csv") as part:
             curves.to_csv(part, index=False)
-        pretrained.save(args.out.parent, fitted.weights, config)
+        net.load_state_dict(fitted.weights)
+        model.save_pretrained(args.out.parent)
         summary = {"parameters": sum(p.numel() for p in net.parameters()), "seconds": fitted.seconds}
         tracking.record_training(
             args.data, args.method, params=settings, curves=curves, summary=summary, system=load.table()

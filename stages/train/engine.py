@@ -21,7 +21,7 @@ from stages import checkpoint
 from stages.diffusion import losses
 from stages.diffusion.schedule import Diffusion
 from stages.errors import TrainingError
-from stages.networks.expert import LipSyncExpert
+from stages.experts import Expert
 from stages.networks.hifidiff import HifiDiffNet
 from stages.params import Loss, Train
 from stages.progress import Progress
@@ -35,7 +35,7 @@ class Objective:
     """Eq. (5): the four terms and their weights. The expert and the perceptual network are frozen."""
 
     diffusion: Diffusion
-    expert: LipSyncExpert
+    expert: Expert
     perceptual: PerceptualDistance
     weights: Loss
     composite: bool  # whether visible pixels are put back before sync and perceptual terms
