@@ -31,6 +31,8 @@ def artifacts(params: Params) -> dict[str, list[str]]:
     for method in params.methods:
         owned[f"sample@{method}"] = [f"{data}/samples/{method}/{shard}.tar" for shard in params.corpus.shards]
         owned[f"metrics@{method}"] = [f"{data}/metrics/{method}{end}" for end in (".json", ".parquet")]
+    for method in params.trained:
+        owned[f"card@{method}"] = [f"{data}/cards/{method}.md"]
     videos = [f"videos/{number}.mp4" for number in range(1, params.report.videos + 1)]
     owned["report"] = [f"{params.reports.as_posix()}/{name}" for name in (*REPORT, *videos)]
     return owned

@@ -11,7 +11,10 @@ M = TypeVar("M")
 
 
 def seeded(seed: int, build: Callable[[], M]) -> M:
-    """Build a network (or what holds one) whose initial weights depend on ``seed`` alone. The global generator stays."""
+    """Build a network (or what holds one) whose initial weights depend on ``seed`` alone.
+
+    The global generator is left as it was.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return build()

@@ -69,6 +69,7 @@ FILES = [
     ("`samples/<method>/<shard>.tar`", "sample", "`clips.json`, then an mp4 with sound a test clip (H.264, AAC)"),
     ("`metrics/<method>.json`", "metrics", "scores: name → split (all, test_seen, test_unseen) → value, low, high, n"),
     ("`metrics/<method>.parquet`", "metrics", "scores and traces; a row a test clip"),
+    ("`cards/<method>.md`", "card", "the model card; `make export` puts it beside the weights, as `README.md`"),
     (
         "`reports/<run>/index.html`, `index.md`",
         "report",

@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from stages import conditions
-from stages.report import catalogue, drawing
+from stages import catalogue, conditions
+from stages.report import drawing
 from stages.report.drawing import Picture
 from stages.report.results import SPLIT_TITLES, Method, Results
 

@@ -19,14 +19,15 @@ STAGES = [
     "train",
     "sample",
     "metrics",
+    "card",
     "report",
 ]
 # Commands that no rule calls; like stages, they are imported by nothing.
-COMMANDS = ["convert"]
+COMMANDS = ["convert", "export"]
 # Libraries, lowest first. A module may import its own layer and those above it in this list.
 LAYERS = (
     ("params", "errors", "progress"),
-    ("media", "tables", "tracking", "checkpoint"),
+    ("media", "tables", "tracking", "checkpoint", "catalogue"),
     ("geometry", "landmarks", "corpus", "crops", "corruptions"),
     ("networks",),
     ("diffusion", "measures", "conditions", "windows", "pretrained", "experts"),
