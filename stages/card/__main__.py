@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from stages.pretrained import WEIGHTS, HifiDiff
 
 TEMPLATE = "card.md.j2"
 TAGS = ["talking-face", "audio-driven", "lip-sync", "video-generation", "diffusion"]
-SPLITS = {"test_seen": "seen speakers", "test_unseen": "unseen speakers"}
+SPLITS = {"test_seen": "seen speakers", "test_unseen": "unseen speakers", "test_long": "long clips"}
 SHOWN = (
     *("fd_frame", "fd_frame_floor", "fd_mask", "fd_mask_floor", "fd_video", "fd_video_floor"),
     *("sync_confidence", "sync_distance", "mouth_r", "mouth_r_own", "ear_r", "ear_mae"),
@@ -86,22 +87,33 @@ def training_data(data: Path, fps: float) -> dict[str, int]:
     return {"clips": len(rows), "speakers": rows["speaker"].nunique(), "seconds": round(rows["frames"].sum() / fps)}
 
 
-def score_rows(document: dict[str, Any], truth: dict[str, Any], *, own_audio: bool) -> dict[str, list[str]]:
-    """By name of each score that was measured: title, the splits with interval and n, the ground truth's on all clips.
+@dataclass(frozen=True)
+class Scored:
+    """One way the weights were sampled, and how well that did. A row: title, a cell a split, the ground truth's."""
 
-    With ``own_audio``, what compares the given audio with the clip's own says nothing and is left out.
+    entry: params.Method
+    sampling: params.Sample
+    clips: int
+    headings: list[str]
+    rows: dict[str, list[str]]  # by name of the score
+
+
+def scored(document: dict[str, Any], truth: dict[str, Any], entry: params.Method, sampling: params.Sample) -> Scored:
+    """The scores that were measured, each split with interval and n, and the ground truth's on all its clips.
+
+    With its own audio, what compares the given audio with the clip's own says nothing and is left out.
     """
     rows = {}
     for name in SHOWN:
-        if own_audio and name == "mouth_r_own":
+        if entry.audio == "own" and name == "mouth_r_own":
             continue
         kind, found = catalogue.kind(name), document["scores"].get(name, {})
-        scores = [_score(found, split) for split in SPLITS]
+        scores = [_score(found, split) for split in entry.splits]
         if any(scores):
             true = catalogue.with_interval(_score(truth["scores"].get(name, {}), "all"), kind.digits)
             cells = [catalogue.with_interval(s, kind.digits) + (f", n = {s.n}" if s else "") for s in scores]
             rows[name] = [kind.heading, *cells, true]
-    return rows
+    return Scored(entry, sampling, document["n_clips"], [SPLITS[split] for split in entry.splits], rows)
 
 
 def _score(splits: dict[str, Any], split: str) -> Score | None:
@@ -132,13 +144,11 @@ def card(data: Path, method: str, settings: Params) -> str:
     front = {"license": licence(settings), "library_name": "hifidiff", "tags": TAGS}
     if front["license"] == "other":
         front["license_name"] = "see-the-section-licences"
-    entries = [settings.methods[name] for name in sampled]
-    rows = [
-        score_rows(documents[name], documents["truth"], own_audio=entry.audio == "own")
-        for name, entry in zip(sampled, entries, strict=True)
+    results = [
+        scored(documents[name], documents["truth"], settings.methods[name], settings.sampling(name)) for name in sampled
     ]
-    kinds = [catalogue.kind(name) for name in SHOWN if any(name in found for found in rows)]
-    first_test = corpus.index(data, tuple(SPLITS)).iloc[0]
+    kinds = [catalogue.kind(name) for name in SHOWN if any(name in found.rows for found in results)]
+    first_test = corpus.index(data, settings.methods[method].splits).iloc[0]
     template = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         undefined=StrictUndefined,
@@ -159,13 +169,11 @@ def card(data: Path, method: str, settings: Params) -> str:
         origin=ORIGIN[settings.corpus.source],
         data=training_data(data, settings.mask.fps),
         public_expert=_public_expert(settings),
-        compute=compute(model.config, settings.sample.steps),
-        splits=list(SPLITS.values()),
+        compute=compute(model.config, settings.sampling(method).steps),
         confidence=settings.metrics.confidence,
-        scores=[(entry, list(found.values())) for entry, found in zip(entries, rows, strict=True)],
+        results=results,
         meanings={kind.title: kind.meaning for kind in kinds},
         family=documents[method]["family"],
-        test_clips=documents[method]["n_clips"],
     )
 
 

@@ -18,12 +18,12 @@ from test_pretrained import config, made
 from torch import nn
 
 from stages import tables
-from stages.card.__main__ import ORIGIN, card, compute, flops, forward_flops
+from stages.card.__main__ import ORIGIN, SPLITS, card, compute, flops, forward_flops
 from stages.errors import InputError
 from stages.export import export
 from stages.networks.hifidiff import Conditions
 from stages.networks.unet import SelfAttention
-from stages.params import Corpus, Params
+from stages.params import Corpus, Params, Split
 from stages.pretrained import WEIGHTS, HifiDiff
 
 
@@ -113,8 +113,9 @@ def test_front_matter_and_licences_follow_data_and_expert(data: Path, full: str)
     assert "drawn faces" not in own
 
 
-def test_every_source_of_clips_has_its_words() -> None:
+def test_every_source_and_split_of_clips_has_its_words() -> None:
     assert set(typing.get_args(Corpus.model_fields["source"].annotation)) == set(ORIGIN)
+    assert set(typing.get_args(Split)) == set(SPLITS)
 
 
 @pytest.mark.parametrize("drop", [[], ["blink"], ["masked_face"]])
