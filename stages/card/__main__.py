@@ -28,7 +28,12 @@ from stages.pretrained import WEIGHTS, HifiDiff
 
 TEMPLATE = "card.md.j2"
 TAGS = ["talking-face", "audio-driven", "lip-sync", "video-generation", "diffusion"]
-SPLITS = {"test_seen": "seen speakers", "test_unseen": "unseen speakers", "test_long": "long clips"}
+SPLITS = {
+    "all": "all test clips",
+    "test_seen": "seen speakers",
+    "test_unseen": "unseen speakers",
+    "test_long": "long clips",
+}
 SHOWN = (
     *("fd_frame", "fd_frame_floor", "fd_mask", "fd_mask_floor", "fd_video", "fd_video_floor"),
     *("sync_confidence", "sync_distance", "mouth_r", "mouth_r_own", "ear_r", "ear_mae"),
@@ -103,17 +108,18 @@ def scored(document: dict[str, Any], truth: dict[str, Any], entry: params.Method
 
     With its own audio, what compares the given audio with the clip's own says nothing and is left out.
     """
+    splits = ["all", *entry.splits] if len(entry.splits) > 1 else entry.splits
     rows = {}
     for name in SHOWN:
         if entry.audio == "own" and name == "mouth_r_own":
             continue
         kind, found = catalogue.kind(name), document["scores"].get(name, {})
-        scores = [_score(found, split) for split in entry.splits]
+        scores = [_score(found, split) for split in splits]
         if any(scores):
             true = catalogue.with_interval(_score(truth["scores"].get(name, {}), "all"), kind.digits)
             cells = [catalogue.with_interval(s, kind.digits) + (f", n = {s.n}" if s else "") for s in scores]
             rows[name] = [kind.heading, *cells, true]
-    return Scored(entry, sampling, document["n_clips"], [SPLITS[split] for split in entry.splits], rows)
+    return Scored(entry, sampling, document["n_clips"], [SPLITS[split] for split in splits], rows)
 
 
 def _score(splits: dict[str, Any], split: str) -> Score | None:
