@@ -5,7 +5,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help env reproduce test lint use videos publish rulegraph
+.PHONY: help env reproduce test lint use videos export publish rulegraph
 
 PYTHON ?= python3
 VENV := .venv
@@ -49,6 +49,9 @@ use: env ## choose a parameter file of presets/: make use RUN=smoke
 
 videos: env ## unpack the sampled videos of the run to videos_out/<run>/
 	@python -m workflow.videos
+
+export: env ## weights, configuration and model card in one folder: make export METHOD=full OUT=hifidiff-full
+	@python -m stages.export --method "$(METHOD)" --out "$(OUT)"
 
 publish: env ## write reports/<run>/provenance.md: commit, hardware, run ids, times
 	@python -m workflow.publish

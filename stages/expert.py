@@ -1,4 +1,4 @@
-"""Train the lip-sync expert that L_sync uses, on the corpus's training split.
+"""Train the lip-sync expert that L_sync uses, on the corpus's training split; or take over the public one, converted.
 
     python -m stages.expert --data data/demo --out data/demo/expert/expert.safetensors
 
@@ -11,18 +11,21 @@ from __future__ import annotations
 import argparse
 import csv
 import itertools
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from stages import checkpoint, conditions, corpus, params, tables
+from stages import checkpoint, conditions, corpus, experts, params, tables
 from stages.corpus import Clip, sync_window
 from stages.diffusion.losses import info_nce
 from stages.errors import InputError, TrainingError, run
 from stages.networks import seeded
 from stages.networks.expert import FRAMES, LipSyncExpert
+from stages.networks.wav2lip_expert import Wav2LipExpert
 from stages.progress import Progress
 from stages.windows import Windows
 
@@ -62,7 +65,7 @@ def _apart(rng: np.random.Generator, starts: int, first: int, moments: int) -> l
 
 
 @torch.no_grad()
-def accuracy(expert: LipSyncExpert, video: Tensor, audio: Tensor, clips_B: Tensor) -> dict[str, float]:
+def accuracy(expert: experts.Expert, video: Tensor, audio: Tensor, clips_B: Tensor) -> dict[str, float]:
     """Share of triples (video, its audio, another's audio) in which the own audio is nearer; 0.5 is chance.
 
     ``pairwise``: over all pairs of the batch, most of which the speaker tells apart; ``within_clip``: over pairs of one clip.
@@ -77,6 +80,11 @@ def accuracy(expert: LipSyncExpert, video: Tensor, audio: Tensor, clips_B: Tenso
     others = ~torch.eye(len(v), dtype=torch.bool)
     same = others & (clips_B[:, None] == clips_B)
     return {"pairwise": float(nearer[others].mean()), "within_clip": float(nearer[same].mean())}
+
+
+def columns(accuracies: Mapping[str, float]) -> dict[str, float]:
+    """Accuracies on the validation clips under their names in curves.csv."""
+    return {f"validation_{name}_accuracy": value for name, value in accuracies.items()}
 
 
 def train(
@@ -110,8 +118,7 @@ def train(
         running += loss.item()
         if checkpoint.due(step, settings.checkpoint_every, settings.steps):
             since = (step % settings.checkpoint_every) + 1
-            found = {f"validation_{name}_accuracy": value for name, value in accuracy(expert, *check).items()}
-            curve.append({"step": step + 1, "loss": running / since, **found})
+            curve.append({"step": step + 1, "loss": running / since, **columns(accuracy(expert, *check))})
             running = 0.0
             states = {
                 "expert": expert.state_dict(),
@@ -123,6 +130,45 @@ def train(
     return curve
 
 
+def take_over(data: Path, out: Path, settings: params.Params) -> None:
+    """Check the converted public expert, score it on the validation clips (one row, step 0) and copy it to ``out``.
+
+    Raises:
+        InputError: the file is missing, damaged or another network.
+    """
+    source = Path(settings.expert.path)
+    again = f"run 'python -m stages.convert wav2lip-expert FILE --out {source}', or set expert.source to trained"
+    if not source.exists():
+        raise InputError(source, "no such file", again)
+    expert = experts.load(source)
+    if not isinstance(expert, Wav2LipExpert):
+        raise InputError(source, "not the public expert, converted", again)
+    own, rng = settings.expert, np.random.default_rng([settings.expert.seed, 0])
+    windows = Windows(validation_clips(data, expert.size, settings), FRAMES)
+    video, audio, clips = pairs(windows, rng, VALIDATION_WINDOWS, own.moments)
+    with torch.no_grad():
+        loss = info_nce(*expert(video, audio), own.temperature).item()
+    write_curve(out, [{"step": 0, "loss": loss, **columns(accuracy(expert, video, audio, clips))}])
+    with tables.whole_file(out) as part:
+        shutil.copyfile(source, part)
+
+
+def validation_clips(data: Path, size: int, settings: params.Params) -> list[Clip]:
+    """The clips that the expert is scored on; raises :class:`InputError` where there is none."""
+    clips = corpus.load_split(data, ("validation",), size=size, dilation=settings.mask.dilation)
+    if not clips:
+        raise InputError(data / "index.parquet", "no validation clip", "raise index.validation_fraction")
+    return clips
+
+
+def write_curve(out: Path, rows: list[dict[str, float]]) -> None:
+    """``curves.csv`` beside the weights."""
+    with tables.whole_file(out.parent / "curves.csv") as part, part.open("w", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--params", default=params.PARAMS_FILE, help="sections expert and mask")
@@ -132,11 +178,12 @@ def main() -> None:
     settings = params.load(args.params)
     own = settings.expert
     torch.set_num_threads(1)  # what the rule says; the small network gains nothing from more
+    if own.source == "wav2lip":
+        take_over(args.data, args.out, settings)
+        return
     expert = seeded(own.seed, lambda: LipSyncExpert(width=own.width, embedding=own.embedding, size=own.size))
     clips = corpus.load_split(args.data, ("train",), size=own.size, dilation=settings.mask.dilation)
-    validation = corpus.load_split(args.data, ("validation",), size=own.size, dilation=settings.mask.dilation)
-    if not validation:
-        raise InputError(args.data / "index.parquet", "no validation clip", "raise index.validation_fraction")
+    validation = validation_clips(args.data, own.size, settings)
     state = args.data / "resume" / "expert" / "state.pt"
     with checkpoint.lock(state.parent):
         key = checkpoint.fingerprint(
@@ -144,11 +191,9 @@ def main() -> None:
             [*corpus.files(args.data, ("train", "validation")), *checkpoint.code()],
         )
         curve = train(expert, clips, validation, own, state, key)
-        config = {"width": own.width, "embedding": own.embedding, "size": own.size}
-        with tables.whole_file(args.out.parent / "curves.csv") as part, part.open("w", newline="") as file:
-            writer = csv.DictWriter(file, fieldnames=list(curve[0]))
-            writer.writeheader()
-            writer.writerows(curve)
+        write_curve(args.out, curve)
+        layout = {"width": own.width, "embedding": own.embedding, "size": own.size}
+        config = {"architecture": "lipsync", **layout}
         checkpoint.write_weights(args.out, expert.state_dict(), config)
 
 

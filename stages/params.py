@@ -112,6 +112,9 @@ class Spectrogram(Section):
     preemphasis: Fraction
 
 
+WAV2LIP_SOUND = Spectrogram(sample_rate=16000, n_fft=800, hop=200, n_mels=80, f_min=55, f_max=7600, preemphasis=0.97)
+
+
 class Index(Section):
     unseen_speakers: list[Slug] = Field(description="speakers that only the test split has")
     test_sentences: list[str] = Field(description="sentences of the seen speakers that only the test split has")
@@ -125,6 +128,10 @@ class Index(Section):
 
 
 class Expert(Section):
+    source: Literal["trained", "wav2lip"] = Field(
+        description="trained: on the corpus, by the values below; wav2lip: the public weights, converted"
+    )
+    path: str = Field(description="the converted weights, read where source is wav2lip")
     width: Natural = Field(description="channels of the first layer")
     embedding: Natural
     size: Natural = Field(
@@ -352,6 +359,8 @@ class Params(Section):
             (sound.sample_rate / sound.hop / self.mask.fps == 3.2, "spectrogram.sample_rate / hop / mask.fps must be 3.2, "
              "the mel steps a frame that the windows of the network, the expert and the judges take"),
             (sound.n_mels == 80, "spectrogram.n_mels must be 80, which these networks read"),
+            (self.expert.source == "trained" or sound == WAV2LIP_SOUND, "expert.source 'wav2lip' needs the spectrogram that it "
+             f"was trained on: {WAV2LIP_SOUND}"),
             (sound.f_min < sound.f_max, "spectrogram.f_min must lie below spectrogram.f_max"),
             (self.blink.close_ratio < self.blink.reopen_ratio, "blink.close_ratio must lie below blink.reopen_ratio"),
             (self.blink.min_frames <= self.blink.max_frames, "blink.min_frames must not exceed blink.max_frames"),

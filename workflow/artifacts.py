@@ -24,6 +24,8 @@ def artifacts(params: Params) -> dict[str, list[str]]:
     for method in params.methods:
         owned[f"sample@{method}"] = [f"{data}/samples/{method}/{shard}.tar" for shard in params.corpus.shards]
         owned[f"metrics@{method}"] = [f"{data}/metrics/{method}{end}" for end in (".json", ".parquet")]
+    for method in params.trained:
+        owned[f"card@{method}"] = [f"{data}/cards/{method}.md"]
     owned["report"] = [f"{params.reports.as_posix()}/{name}" for name in files(params)]
     return owned
 

@@ -67,6 +67,23 @@ def videos(params: Params, shard: str) -> list[str]:
     return [path.as_posix() for path in folder.videos(found)]
 
 
+def public_expert(params: Params) -> list[str]:
+    """The converted weights of the public lip-sync expert, where the loss asks it.
+
+    Raises:
+        WorkflowError: they are not there.
+    """
+    if params.expert.source != "wav2lip":
+        return []
+    path = params.expert.path
+    if not Path(path).exists():
+        raise WorkflowError(
+            f"expert.path is {path}: no such file; make it by 'python -m stages.convert wav2lip-expert FILE --out {path}', "
+            "or set expert.source to trained"
+        )
+    return [path]
+
+
 def made_from(params: Params, method: str) -> list[str]:
     """What a method's videos are made from: the clips as they came, or a trained method's files."""
     owner = params.methods[method].weights_of

@@ -24,7 +24,7 @@ from workflow.sources import ROOT, code
 
 RECORDS, INCOMPLETE = Path(".snakemake/metadata"), Path(".snakemake/incomplete")
 ADOPTING = "HIFIDIFF_ADOPTING"  # set in the environment while this command calls Snakemake
-STAGES = (*SHARDED, "index", "expert", "judges", "train", "sample", "metrics", "report")
+STAGES = (*SHARDED, "index", "expert", "judges", "train", "sample", "metrics", "card", "report")
 RECORDED = "logs/dvc_recorded"
 
 

@@ -6,13 +6,15 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import torch
-from torch import nn
 
-M = TypeVar("M", bound=nn.Module)
+M = TypeVar("M")
 
 
 def seeded(seed: int, build: Callable[[], M]) -> M:
-    """Build a network whose initial weights depend on ``seed`` alone; the global generator is left as it was."""
+    """Build a network (or what holds one) whose initial weights depend on ``seed`` alone.
+
+    The global generator is left as it was.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return build()

@@ -27,11 +27,22 @@ class ConvBlock(nn.Module):
         return F.relu(h + x if self.residual else h)
 
 
+def lower_halves(frames_BFCHW: Tensor, size: int) -> Tensor:
+    """What an expert looks at: the lower halves of square frames, resized to ``size``, frame after frame on the channels.
+
+    (B, F, 3, H, W) → (B, 3F, size / 2, size). Resized first and with antialiasing, so that a half is whole at any resolution.
+    """
+    x = rearrange(frames_BFCHW, "b f c h w -> b (f c) h w")
+    if x.shape[-1] != size:
+        x = F.interpolate(x, size=(size, size), mode="bilinear", align_corners=False, antialias=True)
+    return x[:, :, size // 2 :]
+
+
 class LipSyncExpert(nn.Module):
     """Two towers, one for five lower-half frames and one for 0.2 s of sound, whose embeddings agree where both are in time.
 
     The last layer is a ReLU, so that cosines lie in [0, 1]. Wav2Lip: ``width`` 32, ``embedding`` 512, ``size`` 96, and more
-    blocks; its public weights don't fit this network.
+    blocks; its public weights fit :class:`stages.networks.wav2lip_expert.Wav2LipExpert`.
     """
 
     def __init__(self, *, width: int, embedding: int, size: int) -> None:
@@ -69,10 +80,7 @@ class LipSyncExpert(nn.Module):
 
     def embed_video(self, frames_BFCHW: Tensor) -> Tensor:
         """Five RGB frames in [0, 1] → (B, E): resized, the lower half taken, stacked on channels."""
-        x = rearrange(frames_BFCHW, "b f c h w -> b (f c) h w")
-        if x.shape[-1] != self.size:
-            x = F.interpolate(x, size=(self.size, self.size), mode="bilinear", align_corners=False, antialias=True)
-        return self.face(x[:, :, self.size // 2 :])
+        return self.face(lower_halves(frames_BFCHW, self.size))
 
     def embed_audio(self, mel_BSM: Tensor) -> Tensor:
         """Sixteen mel steps in [-4, 4] → (B, E)."""

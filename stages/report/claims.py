@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from stages.report.catalogue import with_interval
+from stages.catalogue import with_interval
 from stages.report.results import SPLIT_TITLES, Results, Score
 
 TEST_SPLITS = ("test_seen", "test_unseen")

@@ -73,6 +73,7 @@ FILES = [
         "scores: name → split (all, and each of the method's) → value, low, high, n",
     ),
     ("`metrics/<method>.parquet`", "metrics", "scores and traces; a row a test clip"),
+    ("`cards/<method>.md`", "card", "the model card; `make export` puts it beside the weights, as `README.md`"),
     (
         "`reports/<run>/index.html`, `index.md`",
         "report",

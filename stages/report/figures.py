@@ -13,9 +13,9 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from numpy.typing import NDArray
 
-from stages import conditions
+from stages import catalogue, conditions
 from stages.measures import drift
-from stages.report import catalogue, drawing, study
+from stages.report import drawing, study
 from stages.report.drawing import Picture
 from stages.report.results import SPLIT_TITLES, Method, Results
 

@@ -10,8 +10,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 from PIL import Image
 
-from stages import media
-from stages.report import catalogue, drawing, figures, paper, study, tables, weak
+from stages import catalogue, media
+from stages.report import drawing, figures, paper, study, tables, weak
 from stages.report.claims import Claim, verdict
 from stages.report.results import SPLIT_TITLES, Results
 from stages.report.tables import Table

@@ -12,10 +12,8 @@ from typing import Any
 
 import torch
 
-from stages import pretrained
-from stages.networks import cost
+from stages.catalogue import DASH, kind, plain, with_interval
 from stages.params import Sample
-from stages.report.catalogue import DASH, kind, plain, with_interval
 from stages.report.results import Method, Results, Score
 from stages.report.tables import csv_text, exact
 
@@ -111,9 +109,7 @@ def calls(sampling: Sample, drop: list[str]) -> int:
 def call_gflops(config: dict[str, Any]) -> float:
     """Billions of floating-point operations of one call for one frame, of the network that ``config.json`` describes."""
     with torch.device("meta"):
-        net = pretrained.build(config).net
-    shapes = {name: config["network"][name] for name in ("audio_steps", "blink_frames")}
-    return cost.forward_flops(net, mel_bins=config["mel_bins"], **shapes) / 1e9
+        return HifiDiff.from_config(config).forward_flops / 1e9
 
 
 def groups(results: Results) -> list[Group]:

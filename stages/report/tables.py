@@ -6,7 +6,8 @@ import csv
 import io
 from dataclasses import dataclass
 
-from stages.report import catalogue, paper
+from stages import catalogue
+from stages.report import paper
 from stages.report.claims import Claim
 from stages.report.results import SPLIT_TITLES, Method, Results, Score
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from stages.catalogue import kind, plain, with_interval
 from stages.report import figures
-from stages.report.catalogue import kind, plain, with_interval
 from stages.report.results import Results
 from stages.report.tables import SHOWN
 

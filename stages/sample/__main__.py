@@ -19,10 +19,11 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from stages import corpus, media, params, pretrained
+from stages import corpus, media, params
 from stages.corpus import Clip
 from stages.errors import InputError, ParameterError, run
 from stages.params import Params
+from stages.pretrained import HifiDiff
 from stages.progress import Progress
 from stages.sample.generate import REFERENCE, generate
 
@@ -63,8 +64,8 @@ def renderer(settings: Params, data: Path, method: str, progress: Progress) -> R
     if wanted == "cuda" and not torch.cuda.is_available():
         raise ParameterError("sample.device is 'cuda', but no CUDA device is visible; choose 'auto' or 'cpu'")
     device = torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
-    model = pretrained.load(data / "models" / chosen.weights_of)
-    model.net.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model = HifiDiff.from_pretrained(data / "models" / chosen.weights_of, device)
+    model.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return lambda clip, sound: generate(model, clip, sound, own, device, progress.update)
 
 

@@ -16,7 +16,7 @@ from stages.corpus import Clip
 from stages.diffusion.samplers import SAMPLERS
 from stages.networks.hifidiff import Conditions
 from stages.params import Sample
-from stages.pretrained import Model
+from stages.pretrained import HifiDiff
 
 REFERENCE = 0  # at inference the reference frame is the clip's first
 
@@ -73,7 +73,7 @@ def with_visible_pixels(x_0: Tensor, masked_NCHW: Tensor, mask_N1HW: Tensor) -> 
     return mask_N1HW * x_0 + masked_NCHW
 
 
-def guided(model: Model, x_t: Tensor, t_N: Tensor, given: Conditions, audio: float, blink: float) -> Tensor:
+def guided(model: HifiDiff, x_t: Tensor, t_N: Tensor, given: Conditions, audio: float, blink: float) -> Tensor:
     """x̂_0 with classifier-free guidance, Ho and Salimans 2022, each condition by itself.
 
     x̂_0 + (s_a − 1)(x̂_0 − x̂_0 without audio) + (s_b − 1)(x̂_0 − x̂_0 without blink signal); scales of 1 cost no further call.
@@ -93,7 +93,7 @@ def guided(model: Model, x_t: Tensor, t_N: Tensor, given: Conditions, audio: flo
 
 @torch.no_grad()
 def generate(
-    model: Model, clip: Clip, sound: Clip, settings: Sample, device: torch.device, progress: Callable[[int], None]
+    model: HifiDiff, clip: Clip, sound: Clip, settings: Sample, device: torch.device, progress: Callable[[int], None]
 ) -> Iterator[NDArray[np.uint8]]:
     """The frames of ``clip``, speaking with the audio of ``sound``: ``settings.batch`` at a time, (N, H, W, 3).
 

@@ -18,11 +18,11 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from stages import checkpoint, corpus, params, pretrained, tables, tracking
+from stages import checkpoint, corpus, experts, params, tables, tracking
 from stages.diffusion.losses import pyramid_distance
 from stages.errors import InputError, ParameterError, run
 from stages.networks import perceptual, seeded
-from stages.networks.expert import LipSyncExpert
+from stages.pretrained import HifiDiff
 from stages.train import processes
 from stages.train.engine import fit
 from stages.train.objective import Objective, PerceptualDistance
@@ -51,14 +51,6 @@ def perceptual_distance(name: str, device: torch.device) -> PerceptualDistance:
         raise ParameterError(str(error)) from None
     network = make(weights).to(device, memory_format=torch.channels_last)
     return lambda x, target, weight: network(x, target).flatten()
-
-
-def load_expert(path: Path, device: torch.device) -> LipSyncExpert:
-    """The frozen expert that the expert stage wrote."""
-    weights, config = checkpoint.read_weights(path)
-    expert = LipSyncExpert(**config)
-    expert.load_state_dict(weights, strict=True)
-    return expert.to(device).eval().requires_grad_(False)
 
 
 def main() -> None:
@@ -93,11 +85,11 @@ def train(settings: params.Params, data: Path, method: str, out: Path, device: t
         "steps": settings.train.steps,
         "images_per_step": settings.train.batch * settings.loss.frames + settings.train.singles,
     }
-    model = seeded(settings.train.seed, lambda: pretrained.build(config).net)
-    net = model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model = seeded(settings.train.seed, lambda: HifiDiff.from_config(config))
+    net = model.net.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     objective = Objective(
-        diffusion=pretrained.build(config).diffusion,
-        expert=load_expert(data / "expert" / "expert.safetensors", device),
+        diffusion=model.diffusion,
+        expert=experts.load(data / "expert" / "expert.safetensors", device),
         perceptual=perceptual_distance(settings.loss.perceptual, device),
         weights=settings.loss,
         composite="masked_face" not in drop,
@@ -123,7 +115,8 @@ def train(settings: params.Params, data: Path, method: str, out: Path, device: t
             curves = pd.DataFrame(fitted.curves)
             with tables.whole_file(out.parent / "curves.csv") as part:
                 curves.to_csv(part, index=False)
-            pretrained.save(out.parent, fitted.weights, config)
+            net.load_state_dict(fitted.weights)
+            model.save_pretrained(out.parent)
             summary = {"parameters": sum(p.numel() for p in net.parameters()), "seconds": fitted.seconds}
             tracking.record_training(data, method, params=settings, curves=curves, summary=summary, system=load.table())
 

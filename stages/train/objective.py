@@ -10,7 +10,7 @@ from torch import Tensor
 
 from stages.diffusion import losses
 from stages.diffusion.schedule import Diffusion
-from stages.networks.expert import LipSyncExpert
+from stages.experts import Expert
 from stages.params import Loss
 from stages.windows import Batch
 
@@ -27,7 +27,7 @@ class Objective:
     """
 
     diffusion: Diffusion
-    expert: LipSyncExpert
+    expert: Expert
     perceptual: PerceptualDistance
     weights: Loss
     composite: bool

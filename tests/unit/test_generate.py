@@ -16,7 +16,7 @@ from conftest import write_clip
 from stages import params
 from stages.diffusion.schedule import Diffusion
 from stages.networks.hifidiff import Conditions
-from stages.pretrained import Model
+from stages.pretrained import HifiDiff
 from stages.sample.generate import Noise, generate, guided
 
 SHAPE = (3, 64, 64)
@@ -166,7 +166,7 @@ def test_guidance_moves_away_from_what_is_said_without_the_condition():
         kept = [torch.ones(2) if k is None else k for k in (given.audio_kept_N, given.blink_kept_N)]
         return (1 + 2 * kept[0] + 4 * kept[1])[:, None, None, None].expand(2, 3, 4, 4)
 
-    model = Model(net, Diffusion(10, "cosine", "x0"), (), {})  # type: ignore[arg-type]
+    model = HifiDiff(net, Diffusion(10, "cosine", "x0"), (), {})  # type: ignore[arg-type]
     x = torch.zeros(2, 3, 4, 4)
     given = Conditions(x, torch.zeros(2, 16, 80), torch.zeros(2, 1, 2), x)
 

@@ -182,3 +182,11 @@ def test_values_that_do_not_agree_are_refused_before_a_stage_runs(tmp_path, old,
     path.write_text(text.replace(old, new, 1))
     with pytest.raises(ParameterError, match=message):
         params.load(path)
+
+
+def test_the_public_expert_asks_for_the_sound_that_it_was_trained_on() -> None:
+    public = edited(expert__source="wav2lip")
+    assert params.validate(public).expert.source == "wav2lip"
+    public["spectrogram"]["f_max"] = 7000
+    with pytest.raises(ParameterError, match=r"expert\.source 'wav2lip' needs the spectrogram"):
+        params.validate(public)

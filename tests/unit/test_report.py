@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stages import media, tracking
+from stages import catalogue, media, tracking
 from stages.errors import HifiDiffError, InputError
-from stages.report import catalogue, claims, figures, files, results, tables, videos, weak
+from stages.report import claims, figures, files, results, tables, videos, weak
 from stages.report.__main__ import LARGEST, write
 from stages.report.results import Results, Score
 

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from stages import checkpoint, params, pretrained
+from stages import checkpoint, params
 from stages.diffusion.losses import pyramid_distance
 from stages.errors import TrainingError
 from stages.networks import seeded
 from stages.networks.expert import LipSyncExpert
+from stages.pretrained import HifiDiff
 from stages.train import loader
 from stages.train.engine import Curves, fit, learning_rate, update_average
 from stages.train.objective import Objective
@@ -69,7 +70,7 @@ def setting(make_clip):
 
     def make(prediction: str = "x0"):
         config = {**CONFIG, "diffusion": {**CONFIG["diffusion"], "prediction": prediction}}
-        model = seeded(1, lambda: pretrained.build(config))
+        model = seeded(1, lambda: HifiDiff.from_config(config))
         expert = seeded(2, lambda: LipSyncExpert(width=4, embedding=8, size=32)).eval().requires_grad_(False)
         objective = Objective(model.diffusion, expert, pyramid_distance, SETTINGS.loss, composite=True)
         data = training_data([make_clip()])
@@ -334,7 +335,7 @@ def test_dropout_resumes_with_the_same_bits(make_clip, tmp_path):
     data = training_data([make_clip()])
 
     def run(state, on_step=ignore):
-        model = seeded(1, lambda: pretrained.build(config))
+        model = seeded(1, lambda: HifiDiff.from_config(config))
         weights = SETTINGS.loss.model_copy(update={"sync": 0.0})
         expert = LipSyncExpert(width=4, embedding=8, size=32)
         objective = Objective(model.diffusion, expert, pyramid_distance, weights, composite=True)

@@ -50,7 +50,7 @@ def test_after_an_edit_snakemake_runs_what_depends_on_it_and_dvc_repro_nothing(s
     smoke.edit("bootstrap: 20", "bootstrap: 30")
     methods = list(load(smoke.root / "params.yaml").methods)
     assert [name for name in smoke.changed() if name != "in_step"] == [*(f"metrics@{m}" for m in methods), "report"]
-    assert smoke.snakemake() == {"metrics": len(methods), "report": 1, "dvc_record": 1}
+    assert smoke.snakemake() == {"metrics": len(methods), "card": 3, "report": 1, "dvc_record": 1}
     assert smoke.changed() == []
     assert smoke.repro() == []
 
@@ -87,7 +87,7 @@ def test_a_clone_pulls_and_makes_nothing_again(smoke: Project, tmp_path: Path) -
     assert clone.to_do() == {}
     assert clone.changed() == []
     clone.edit("bootstrap: 20", "bootstrap: 30")
-    assert clone.to_do() == {"metrics": 6, "report": 1, "dvc_record": 1}
+    assert clone.to_do() == {"metrics": 6, "card": 3, "report": 1, "dvc_record": 1}
     refused = clone.run("python", "-m", "workflow.dvcsync", fails=True)
     assert "metrics@full" in refused
     assert "dvc repro" in refused

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT
+from snakemake.exceptions import WorkflowError
 
 from stages.params import load
-from workflow import lock, publish, rulegraph, sources
+from workflow import checks, lock, publish, rulegraph, sources
 
 
 def package(root: Path, files: dict[str, str]) -> Path:
@@ -106,3 +107,15 @@ def test_provenance_names_commit_hardware_times_and_runs() -> None:
     ):
         assert row in text
     assert "MLflow: not present" in publish.page(found, {})
+
+
+def test_the_public_expert_is_an_input_where_it_is_asked(tmp_path: Path) -> None:
+    params = load(ROOT / "params.yaml")
+    assert checks.public_expert(params) == []
+    path = tmp_path / "expert.safetensors"
+    own = params.expert.model_copy(update={"source": "wav2lip", "path": str(path)})
+    params = params.model_copy(update={"expert": own})
+    with pytest.raises(WorkflowError, match=r"no such file; make it by 'python -m stages\.convert"):
+        checks.public_expert(params)
+    path.touch()
+    assert checks.public_expert(params) == [str(path)]

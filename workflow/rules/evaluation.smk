@@ -76,3 +76,40 @@ rule metrics:
         "metrics {wildcards.method}"
     shell:
         f"python -m stages.metrics --data {DATA} --method {{wildcards.method}} --out {{output.scores}} 2>&1 | tee {{log}}"
+
+
+rule card:
+    """Write the model card of a trained method."""
+    input:
+        code=code("card"),
+        index=OWNED["index"],
+        weights=f"{DATA}/models/{{method}}/model.safetensors",
+        config=f"{DATA}/models/{{method}}/config.json",
+        metrics=[path for method in PARAMS.methods for path in OWNED[f"metrics@{method}"]],
+    output:
+        f"{DATA}/cards/{{method}}.md",
+    log:
+        "logs/card/{method}.log",
+    benchmark:
+        "logs/benchmarks/card/{method}.tsv"
+    priority: 20
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        cfg=settings(
+            "run",
+            "corpus.source",
+            "mask.fps",
+            "mask.dilation",
+            "expert.source",
+            "loss.sync",
+            "metrics.confidence",
+            "sample",
+            "methods",
+        ),
+    message:
+        "card {wildcards.method}"
+    shell:
+        f"python -m stages.card --data {DATA} --method {{wildcards.method}} --out {{output}} 2>&1 | tee {{log}}"

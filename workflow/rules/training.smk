@@ -29,10 +29,11 @@ rule tracking:
 
 
 rule expert:
-    """Train the lip-sync expert that the loss asks."""
+    """Train the lip-sync expert that the loss asks, or take over the public one."""
     input:
         code=code("expert"),
         clips=CLIPS,
+        public=lambda wildcards: checks.public_expert(PARAMS),
     output:
         weights=f"{DATA}/expert/expert.safetensors",
         curves=f"{DATA}/expert/curves.csv",

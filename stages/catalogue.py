@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-from stages.report.results import Score
+from typing import Protocol
 
 DASH = "–"
+
+
+class Score(Protocol):
+    """A value and its interval; None where undefined."""
+
+    @property
+    def value(self) -> float | None: ...
+    @property
+    def low(self) -> float | None: ...
+    @property
+    def high(self) -> float | None: ...
 
 
 @dataclass(frozen=True)
