@@ -147,7 +147,8 @@ def take_over(data: Path, out: Path, settings: params.Params) -> None:
     windows = Windows(validation_clips(data, expert.size, settings), FRAMES)
     video, audio, clips = pairs(windows, rng, VALIDATION_WINDOWS, own.moments)
     with torch.no_grad():
-        loss = info_nce(*expert(video, audio), own.temperature).item()
+        video_BE, audio_BE = expert(video, audio)
+        loss = info_nce(video_BE, audio_BE, own.temperature).item()
     write_curve(out, [{"step": 0, "loss": loss, **columns(accuracy(expert, video, audio, clips))}])
     with tables.whole_file(out) as part:
         shutil.copyfile(source, part)

@@ -14,6 +14,7 @@ import torch
 
 from stages.catalogue import DASH, kind, plain, with_interval
 from stages.params import Sample
+from stages.pretrained import HifiDiff
 from stages.report.results import Method, Results, Score
 from stages.report.tables import csv_text, exact
 

@@ -89,10 +89,10 @@ def test_noise_depends_on_the_clip_and_the_seed():
         assert abs(np.corrcoef(own, other.frames(0, range(1)).ravel())[0, 1]) < 0.05
 
 
-def stand_in() -> Model:
+def stand_in() -> HifiDiff:
     """A network of one line."""
     network = {"reference": "as_is", "audio_steps": 16, "blink_frames": 1}
-    return Model(
+    return HifiDiff(
         lambda x, t, given: 0.7 * x + 0.2 * given.reference_NCHW,  # type: ignore[arg-type]
         Diffusion(1000, "cosine", "x0"),
         (),
