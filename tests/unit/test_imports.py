@@ -23,7 +23,7 @@ STAGES = [
 ]
 # Libraries, lowest first. A module may import its own layer and those above it in this list.
 LAYERS = (
-    ("params", "errors", "progress", "lazy"),
+    ("params", "errors", "progress", "lazy", "memory"),
     ("media", "tables", "tracking", "checkpoint"),
     ("geometry", "landmarks", "corpus", "crops", "corruptions"),
     ("networks",),
