@@ -52,11 +52,12 @@ class Layout:
 
     size: int = 128
     channels: int = 128
+    head_channels: int = HEAD_CHANNELS
 
     def __post_init__(self) -> None:
-        if self.size % 16 or self.channels % 64:
+        if self.size % 16 or self.channels % self.head_channels:
             raise HifiDiffError(
-                f"--size {self.size} --channels {self.channels}: size must be a multiple of 16, channels one of {HEAD_CHANNELS}"
+                f"--size {self.size} --channels {self.channels}: allowed are multiples of 16 and of {self.head_channels}"
             )
 
     @property
@@ -70,7 +71,7 @@ class Layout:
             "multipliers": list(MULTIPLIERS),
             "res_blocks": RES_BLOCKS,
             "attention": self.attention,
-            "head_channels": HEAD_CHANNELS,
+            "head_channels": self.head_channels,
             "dropout": 0.0,
             "groups": GROUPS,
         }
@@ -100,7 +101,7 @@ class Layout:
             block_out_channels=tuple(self.channels * m for m in MULTIPLIERS),
             down_block_types=("DownBlock2D", "DownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D"),
             up_block_types=("AttnUpBlock2D", "AttnUpBlock2D", "UpBlock2D", "UpBlock2D"),
-            attention_head_dim=HEAD_CHANNELS,
+            attention_head_dim=self.head_channels,
             norm_num_groups=GROUPS,
             dropout=0.0,
         )

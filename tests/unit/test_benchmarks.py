@@ -10,12 +10,12 @@ import sys
 import pytest
 import torch
 
-from benchmarks import networks, sampling, timing, unet
+from benchmarks import losses, networks, sampling, timing, unet
 from benchmarks.networks import Inputs, Layout, MissingPeer
 from benchmarks.timing import Goal, Report, Result, Setting, Spread, Turns, take_turns
 
 CPU = Setting(torch.device("cpu"), bf16=False, turns=1, warmup=0)
-TINY = Layout(size=16, channels=64)
+TINY = Layout(size=16, channels=16, head_channels=16)
 
 
 def test_cases_take_turns_and_warm_ups_are_not_timed() -> None:
@@ -111,7 +111,7 @@ def test_options_choose_device_precision_and_scale() -> None:
     assert networks.choose_layout(args, setting) == (Layout(32, 64), 2)
     assert setting.machine()["precision"] == "bf16 autocast"
     assert {"device", "threads", "torch", "clock"} <= setting.machine().keys()
-    with pytest.raises(networks.HifiDiffError, match="--size 40 --channels 64: size must be a multiple of 16"):
+    with pytest.raises(networks.HifiDiffError, match="--size 40 --channels 64: allowed are multiples of 16 and of 64"):
         Layout(40, 64)
 
 
@@ -176,3 +176,19 @@ def test_the_measured_peak_is_positive(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(timing, "clock", lambda device: lambda: float(next(ticks)))
     monkeypatch.setattr(torch, "mm", lambda a, b: None)
     assert timing.peak_flops(CPU) == 2 * 1536**3  # one product a second
+
+
+def test_a_step_with_all_losses_and_its_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The auxiliary terms count: the same network has another loss with them than without."""
+    monkeypatch.setattr(losses, "WAV2LIP", {"width": 4, "embedding": 8, "size": 32})
+    monkeypatch.setattr(
+        losses, "lpips_vgg", lambda device: lambda x, target: (x - target).abs()
+    )  # 138 million weights less
+    batch, net = losses.random_batch(TINY, 1, CPU.device), TINY.whole()
+    found = {name: losses.training_step(net, one, batch)() for name, one in losses.objectives(CPU).items()}
+    assert all(torch.isfinite(loss) for loss in found.values())
+    assert found["four"] > found["two"]
+    lines = {line.key: line for line in losses.results(Turns({"four": [1.2], "two": [1.0]}), images=5)}
+    assert lines["four_over_two"].number == pytest.approx(1.2)
+    assert lines["four_over_two"].met
+    assert lines["rate_two"].number == 5.0
