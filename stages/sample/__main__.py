@@ -19,7 +19,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from stages import corpus, media, params
+from stages import corpus, media, memory, params
 from stages.corpus import Clip
 from stages.errors import InputError, ParameterError, run
 from stages.params import Params
@@ -96,6 +96,7 @@ def main() -> None:
     if args.method not in settings.methods:
         raise ParameterError(f"--method is {args.method!r}; allowed: {', '.join(settings.methods)}")
     torch.set_num_threads(settings.sample.threads)
+    memory.keep_freed()
 
     splits = settings.methods[args.method].splits
     tests = corpus.index(args.data, splits)

@@ -18,7 +18,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from stages import checkpoint, corpus, experts, params, tables, tracking
+from stages import checkpoint, corpus, experts, memory, params, tables, tracking
 from stages.diffusion.losses import pyramid_distance
 from stages.errors import InputError, ParameterError, run
 from stages.networks import perceptual, seeded
@@ -69,6 +69,7 @@ def main() -> None:
         raise ParameterError(f"--method is {args.method!r}; allowed: {', '.join(settings.trained)}")
     device = processes.own_device(choose_device(settings.train.device))
     torch.set_num_threads(settings.train.threads)
+    memory.keep_freed()
     torch.backends.cudnn.benchmark = True  # the shapes are the same at each step
     with processes.joined(device) as world:
         train(settings, args.data, args.method, args.out, device, world)

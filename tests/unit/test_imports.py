@@ -26,7 +26,7 @@ STAGES = [
 COMMANDS = ["convert", "export"]
 # Libraries, lowest first. A module may import its own layer and those above it in this list.
 LAYERS = (
-    ("params", "errors", "progress", "lazy"),
+    ("params", "errors", "progress", "lazy", "memory"),
     ("media", "tables", "tracking", "checkpoint", "catalogue"),
     ("geometry", "landmarks", "corpus", "crops", "corruptions"),
     ("networks",),

@@ -1,0 +1,194 @@
+"""Benchmarks: the clockwork on a made-up clock, our side at tiny size, and the error where the peer is missing."""
+
+from __future__ import annotations
+
+import argparse
+import builtins
+import json
+import sys
+
+import pytest
+import torch
+
+from benchmarks import losses, networks, sampling, timing, unet
+from benchmarks.networks import Inputs, Layout, MissingPeer
+from benchmarks.timing import Goal, Report, Result, Setting, Spread, Turns, take_turns
+
+CPU = Setting(torch.device("cpu"), bf16=False, turns=1, warmup=0)
+TINY = Layout(size=16, channels=16, head_channels=16)
+
+
+def test_cases_take_turns_and_warm_ups_are_not_timed() -> None:
+    now, order = 0.0, []
+
+    def case(name: str, seconds: float):
+        def run() -> None:
+            nonlocal now
+            now += seconds
+            order.append(name)
+
+        return run
+
+    turns = take_turns({"a": case("a", 2.0), "b": case("b", 5.0)}, lambda: now, turns=3, warmup=1)
+    assert "".join(order) == "ab" + "abbaab"
+    assert turns.seconds == {"a": [2.0] * 3, "b": [5.0] * 3}
+    with pytest.raises(ValueError, match="0 turns; allowed: 1 or more"):
+        take_turns({}, lambda: now, turns=0, warmup=0)
+
+
+def test_a_ratio_is_taken_turn_by_turn() -> None:
+    """A machine three times as slow in one turn changes no ratio, though it changes every time."""
+    turns = Turns({"slow": [3.0, 9.0, 3.0, 3.0], "fast": [2.0, 6.0, 2.0, 2.0]})
+    assert turns.ratio("slow", "fast") == Spread(1.5, 1.5, 1.5)
+    assert turns.median("slow") == 3.0
+    assert turns.fastest(["slow", "fast"]) == "fast"
+    assert Spread.of([1.0, 2.0, 3.0, 4.0, 5.0]) == Spread(3.0, 2.0, 4.0)
+    assert Spread.of([7.0]) == Spread(7.0, 7.0, 7.0)
+
+
+@pytest.mark.parametrize(
+    ("goal", "text", "inside", "outside"),
+    [
+        (Goal(least=1.3), "≥ 1.3", 1.3, 1.29),
+        (Goal(most=1.25), "≤ 1.25", 1.25, 1.26),
+        (Goal(4.75, 5.25), "4.75 to 5.25", 5, 5.3),
+    ],
+)
+def test_goals(goal: Goal, text: str, inside: float, outside: float) -> None:
+    assert str(goal) == text
+    assert goal.met(inside)
+    assert not goal.met(outside)
+
+
+def test_a_report_says_the_same_to_machines_and_to_people() -> None:
+    results = [
+        Result("ratio", "ours over theirs", Spread(1.2, 1.1, 1.3), Goal(least=1.3)),
+        Result("rate", "images/s", 1226.0),
+    ]
+    report = Report(
+        "unet", {"device": "CPU"}, results, ("A note.",), command="python -m benchmarks.unet", date="2026-01-02"
+    )
+    read = json.loads(report.to_json())
+    assert read["results"]["ratio"] == {
+        "value": 1.2,
+        "meaning": "ours over theirs",
+        "quartiles": [1.1, 1.3],
+        "goal": "≥ 1.3",
+        "met": False,
+    }
+    assert read["results"]["rate"] == {"value": 1226.0, "meaning": "images/s"}
+    assert read["command"] == "python -m benchmarks.unet"
+    table = report.to_markdown()
+    assert "| ours over theirs | 1.20 [1.10, 1.30] | ≥ 1.3 | **no** |" in table
+    assert "| images/s | 1,226 |  |  |" in table
+    assert "`python -m benchmarks.unet`, 2026-01-02" in table
+    assert table.endswith("A note.")
+
+
+def test_numbers_have_three_figures() -> None:
+    assert [timing.figures(x) for x in (0.0, 0.0123456, 1.0, 12.345, 1226.4)] == [
+        "0",
+        "0.0123",
+        "1.00",
+        "12.3",
+        "1,226",
+    ]
+
+
+def test_the_command_is_shown_as_typed() -> None:
+    assert timing.command_line(["/x/benchmarks/unet.py", "--size", "32"]) == "python -m benchmarks.unet --size 32"
+
+
+def test_options_choose_device_precision_and_scale() -> None:
+    parser = argparse.ArgumentParser()
+    timing.add_options(parser, turns=5)
+    networks.add_layout(parser, cpu_size=64, cpu_channels=64, cpu_batch=2, cuda_batch=32)
+    args = parser.parse_args(
+        ["--device", "cpu", "--dtype", "bf16", "--threads", str(torch.get_num_threads()), "--size", "32"]
+    )
+    setting = Setting.of(args)
+    assert (setting.device.type, setting.bf16, setting.turns) == ("cpu", True, 5)
+    assert networks.choose_layout(args, setting) == (Layout(32, 64), 2)
+    assert setting.machine()["precision"] == "bf16 autocast"
+    assert {"device", "threads", "torch", "clock"} <= setting.machine().keys()
+    with pytest.raises(networks.HifiDiffError, match="--size 40 --channels 64: allowed are multiples of 16 and of 64"):
+        Layout(40, 64)
+
+
+def test_a_missing_peer_is_named_with_the_fix(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = builtins.__import__
+
+    def without(name: str, *args, **kwargs):
+        if name.split(".")[0] == "diffusers":
+            raise ImportError("No module named 'diffusers'")
+        return real(name, *args, **kwargs)
+
+    monkeypatch.setitem(sys.modules, "diffusers", None)  # what importlib looks at
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(MissingPeer, match=r"diffusers, can't be imported .* -r requirements-bench\.lock"):
+        TINY.peer()
+
+
+def test_the_papers_layout_is_the_default_and_its_limits_are_the_counted_ones() -> None:
+    """At 790 TFLOP/s: 1,226 images/s in training and 74 frames/s at 50 steps."""
+    flops = Layout().flops()
+    assert 790e12 / (unet.FORWARDS * flops) == pytest.approx(1226, abs=1)
+    assert 790e12 / (sampling.STEPS * flops) == pytest.approx(74, abs=0.5)
+
+
+def test_both_of_our_networks_train() -> None:
+    inputs = Inputs.random(TINY, 1, CPU.device)
+    for name, case in networks.cases(networks.OURS, TINY, inputs, CPU).items():
+        step = unet.training_step(case, inputs, CPU)
+        before = [p.detach().clone() for p in case.net.parameters()]
+        step()
+        assert any(not torch.equal(a, b) for a, b in zip(before, case.net.parameters(), strict=True)), name
+
+
+def test_the_lines_of_the_training_benchmark() -> None:
+    turns = Turns({"hifidiff": [1.0], "unet": [0.8], "diffusers": [2.0], "diffusers_channels_last": [1.4]})
+    peak = 2 * unet.FORWARDS * TINY.flops() * 4  # twice as much as 4 images a second need
+    found = {line.key: line for line in unet.results(turns, {"hifidiff": 86.6}, TINY, batch=4, peak=peak)}
+    assert found["hifidiff_over_peer"].number == pytest.approx(1.4)
+    assert "diffusers_channels_last" in found["hifidiff_over_peer"].meaning
+    assert found["hifidiff_over_peer"].met
+    assert found["unet_over_peer"].number == pytest.approx(1.75)
+    assert found["share_of_limit"].number == pytest.approx(0.5)
+    assert found["rate_diffusers"].number == 2.0
+    assert found["parameters_hifidiff"].number == 86.6
+
+
+def test_sampling_runs_and_its_lines() -> None:
+    inputs = Inputs.random(TINY, 2, CPU.device)
+    case = networks.cases(("hifidiff",), TINY, inputs, CPU)["hifidiff"]
+    assert sampling.sampler(case, inputs, CPU, steps=2)().shape == (2, 3, 16, 16)
+    turns = Turns({"hifidiff": [5.0], "diffusers": [6.0], "diffusers_own_scheduler": [5.5], "few": [1.04]})
+    found = {line.key: line for line in sampling.results(turns, TINY, batch=10, peak=sampling.STEPS * TINY.flops() * 4)}
+    assert found["hifidiff_over_peer"].number == pytest.approx(1.1)
+    assert found["few_over_many"].number == pytest.approx(5 / 1.04)
+    assert found["few_over_many"].met
+    assert found["share_of_limit"].number == pytest.approx(0.5)
+    assert "rate_few" not in found
+
+
+def test_the_measured_peak_is_positive(monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks = iter(range(1000))
+    monkeypatch.setattr(timing, "clock", lambda device: lambda: float(next(ticks)))
+    monkeypatch.setattr(torch, "mm", lambda a, b: None)
+    assert timing.peak_flops(CPU) == 2 * 1536**3  # one product a second
+
+
+def test_a_step_with_all_losses_and_its_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The auxiliary terms count: the same network has another loss with them than without."""
+    monkeypatch.setattr(losses, "WAV2LIP", {"width": 4, "embedding": 8, "size": 32})
+    monkeypatch.setattr(
+        losses, "lpips_vgg", lambda device: lambda x, target: (x - target).abs()
+    )  # 138 million weights less
+    batch, net = losses.random_batch(TINY, 1, CPU.device), TINY.whole()
+    found = {name: losses.training_step(net, one, batch)() for name, one in losses.objectives(CPU).items()}
+    assert all(torch.isfinite(loss) for loss in found.values())
+    assert found["four"] > found["two"]
+    lines = {line.key: line for line in losses.results(Turns({"four": [1.2], "two": [1.0]}), images=5)}
+    assert lines["four_over_two"].number == pytest.approx(1.2)
+    assert lines["four_over_two"].met
+    assert lines["rate_two"].number == 5.0
