@@ -241,6 +241,10 @@ class Sample(Section):
     guidance_audio: Positive = Field(description="scale of classifier-free guidance on the audio; 1: none")
     guidance_blink: Positive = Field(description="scale of classifier-free guidance on the blink signal; 1: none")
     batch: Natural = Field(description="frames at a time")
+    precision: Literal["fp32", "bf16"] = Field(
+        description="of the network in sampling; the sampler computes in float32"
+    )
+    compile: bool = Field(description="torch.compile the network")
     crf: Count = Field(le=51, description="H.264 constant rate factor of the written videos")
     threads: Natural
     device: Literal["auto", "cpu", "cuda"]

@@ -66,6 +66,9 @@ def renderer(settings: Params, data: Path, method: str, progress: Progress) -> R
     device = torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
     model = HifiDiff.from_pretrained(data / "models" / chosen.weights_of, device)
     model.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    torch.backends.cudnn.benchmark = True  # the shapes are the same at each step
+    if own.compile:
+        model.net.compile()
     return lambda clip, sound: generate(model, clip, sound, own, device, progress.update)
 
 

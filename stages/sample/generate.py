@@ -118,7 +118,9 @@ def generate(
         mask = conditions.masks(clip, frames).to(device)
 
         def denoise(x_t: Tensor, t_N: Tensor, given=given, mask=mask) -> Tensor:
-            x_0 = guided(model, x_t, t_N, given, settings.guidance_audio, settings.guidance_blink).clamp(-1, 1)
+            with torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
+                x_0 = guided(model, x_t, t_N, given, settings.guidance_audio, settings.guidance_blink)
+            x_0 = x_0.float().clamp(-1, 1)
             return x_0 if given.masked_NCHW is None else with_visible_pixels(x_0, given.masked_NCHW, mask)
 
         def step_noise(step: int, frames=frames) -> Tensor:
