@@ -24,7 +24,7 @@ from stages.networks import perceptual, seeded
 from stages.networks.expert import FRAMES, MEL_STEPS, LipSyncExpert
 from stages.networks.hifidiff import HifiDiffNet
 from stages.params import Loss
-from stages.train.engine import Objective
+from stages.train.objective import Objective
 from stages.windows import Batch
 
 SLOWER = Goal(most=1.25)
@@ -48,14 +48,14 @@ def random_batch(layout: Layout, windows: int, device: torch.device) -> Batch:
         weight_N1HW=torch.ones_like(inputs.x_t[:, :1]),
         given=inputs.given,
         sync_mel_BSM=inputs.given.mel_NSM[:windows, :MEL_STEPS].contiguous(),
-        clips=("noise",) * windows,
+        clips=("noise",) * (windows * FRAMES),
     )
 
 
 def lpips_vgg(device: torch.device) -> nn.Module:
     """LPIPS on an untrained VGG-16."""
     trunk = seeded(1, lambda: torchvision.models.vgg16(weights=None)).state_dict()
-    return perceptual.lpips_from_trunk(trunk).to(device)
+    return perceptual.lpips_from_trunk(trunk).to(device, memory_format=torch.channels_last)
 
 
 def training_step(
@@ -66,7 +66,7 @@ def training_step(
     forward: Callable[..., torch.Tensor] = torch.compile(net) if compiled else net
 
     def step() -> torch.Tensor:
-        total, _ = objective(forward, batch)
+        total = objective.total(objective(forward, batch), len(batch.x_0), len(batch.sync_mel_BSM))
         optimiser.zero_grad(set_to_none=True)
         total.backward()
         nn.utils.clip_grad_norm_(net.parameters(), 1.0)
@@ -84,7 +84,7 @@ def objectives(setting: Setting) -> dict[str, Objective]:
         name: Objective(
             diffusion=Diffusion(1000, "cosine", "epsilon"),
             expert=expert,
-            perceptual=lambda x, target, weight: network(x, target).mean(),
+            perceptual=lambda x, target, weight: network(x, target).flatten(),
             weights=weights(auxiliary=name == "four"),
             composite=True,
             bf16=setting.bf16,
