@@ -2,8 +2,8 @@
 
     python -m benchmarks.losses [--size 128 --channels 128 --batch 12] [--compile] [--json]
 
-``--batch`` counts windows of five frames. The expert has Wav2Lip's width, embedding and picture size; LPIPS runs on VGG-16 with
-random weights, which cost what trained ones do. The step is the trainer's own: its objective, clipping, fused AdamW.
+``--batch`` counts windows of five frames. The expert is Wav2Lip's network and LPIPS runs on VGG-16, both with random weights,
+which cost what trained ones do. The step is the trainer's own: its objective, clipping, fused AdamW.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from benchmarks.timing import Goal, Report, Result, Setting, Turns
 from stages.diffusion.schedule import Diffusion
 from stages.errors import run
 from stages.networks import perceptual, seeded
-from stages.networks.expert import FRAMES, MEL_STEPS, LipSyncExpert
+from stages.networks.expert import FRAMES, MEL_STEPS
 from stages.networks.hifidiff import HifiDiffNet
+from stages.networks.wav2lip_expert import Wav2LipExpert
 from stages.params import Loss
 from stages.train.objective import Objective
 from stages.windows import Batch
 
 SLOWER = Goal(most=1.25)
-WAV2LIP = {"width": 32, "embedding": 512, "size": 96}
 PAPER = {"simple": 1.0, "l2": 1.0, "sync": 0.15, "lpips": 0.25}
 
 
@@ -78,7 +78,7 @@ def training_step(
 
 def objectives(setting: Setting) -> dict[str, Objective]:
     """``four``: all terms of eq. (5); ``two``: eq. (1) and (2) alone."""
-    expert = seeded(2, lambda: LipSyncExpert(**WAV2LIP)).to(setting.device).eval().requires_grad_(False)
+    expert = seeded(2, Wav2LipExpert).to(setting.device).eval().requires_grad_(False)
     network = lpips_vgg(setting.device)
     return {
         name: Objective(

@@ -180,7 +180,6 @@ def test_the_measured_peak_is_positive(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_step_with_all_losses_and_its_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     """The auxiliary terms count: the same network has another loss with them than without."""
-    monkeypatch.setattr(losses, "WAV2LIP", {"width": 4, "embedding": 8, "size": 32})
     monkeypatch.setattr(
         losses, "lpips_vgg", lambda device: lambda x, target: (x - target).abs().mean((1, 2, 3))
     )  # 138 million weights less
