@@ -2,8 +2,8 @@
 
     python -m benchmarks.losses [--size 128 --channels 128 --batch 12] [--compile] [--json]
 
-``--batch`` counts windows of five frames. The expert has Wav2Lip's width, embedding and picture size; LPIPS runs on VGG-16 with
-random weights, which cost what trained ones do. The step is the trainer's own: its objective, clipping, fused AdamW.
+``--batch`` counts windows of five frames. The expert is Wav2Lip's network and LPIPS runs on VGG-16, both with random weights,
+which cost what trained ones do. The step is the trainer's own: its objective, clipping, fused AdamW.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from benchmarks.timing import Goal, Report, Result, Setting, Turns
 from stages.diffusion.schedule import Diffusion
 from stages.errors import run
 from stages.networks import perceptual, seeded
-from stages.networks.expert import FRAMES, MEL_STEPS, LipSyncExpert
+from stages.networks.expert import FRAMES, MEL_STEPS
 from stages.networks.hifidiff import HifiDiffNet
+from stages.networks.wav2lip_expert import Wav2LipExpert
 from stages.params import Loss
-from stages.train.engine import Objective
+from stages.train.objective import Objective
 from stages.windows import Batch
 
 SLOWER = Goal(most=1.25)
-WAV2LIP = {"width": 32, "embedding": 512, "size": 96}
 PAPER = {"simple": 1.0, "l2": 1.0, "sync": 0.15, "lpips": 0.25}
 
 
@@ -48,14 +48,14 @@ def random_batch(layout: Layout, windows: int, device: torch.device) -> Batch:
         weight_N1HW=torch.ones_like(inputs.x_t[:, :1]),
         given=inputs.given,
         sync_mel_BSM=inputs.given.mel_NSM[:windows, :MEL_STEPS].contiguous(),
-        clips=("noise",) * windows,
+        clips=("noise",) * (windows * FRAMES),
     )
 
 
 def lpips_vgg(device: torch.device) -> nn.Module:
     """LPIPS on an untrained VGG-16."""
     trunk = seeded(1, lambda: torchvision.models.vgg16(weights=None)).state_dict()
-    return perceptual.lpips_from_trunk(trunk).to(device)
+    return perceptual.lpips_from_trunk(trunk).to(device, memory_format=torch.channels_last)
 
 
 def training_step(
@@ -66,7 +66,7 @@ def training_step(
     forward: Callable[..., torch.Tensor] = torch.compile(net) if compiled else net
 
     def step() -> torch.Tensor:
-        total, _ = objective(forward, batch)
+        total = objective.total(objective(forward, batch), len(batch.x_0), len(batch.sync_mel_BSM))
         optimiser.zero_grad(set_to_none=True)
         total.backward()
         nn.utils.clip_grad_norm_(net.parameters(), 1.0)
@@ -78,13 +78,13 @@ def training_step(
 
 def objectives(setting: Setting) -> dict[str, Objective]:
     """``four``: all terms of eq. (5); ``two``: eq. (1) and (2) alone."""
-    expert = seeded(2, lambda: LipSyncExpert(**WAV2LIP)).to(setting.device).eval().requires_grad_(False)
+    expert = seeded(2, Wav2LipExpert).to(setting.device).eval().requires_grad_(False)
     network = lpips_vgg(setting.device)
     return {
         name: Objective(
             diffusion=Diffusion(1000, "cosine", "epsilon"),
             expert=expert,
-            perceptual=lambda x, target, weight: network(x, target).mean(),
+            perceptual=lambda x, target, weight: network(x, target).flatten(),
             weights=weights(auxiliary=name == "four"),
             composite=True,
             bf16=setting.bf16,

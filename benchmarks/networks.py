@@ -13,11 +13,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.timing import Setting
 from stages.errors import HifiDiffError
 from stages.networks import seeded
+from stages.networks.cost import forward_flops
 from stages.networks.hifidiff import Conditions, HifiDiffNet
 from stages.networks.unet import UNet, timestep_embedding
 
@@ -109,8 +109,8 @@ class Layout:
     def flops(self) -> int:
         """FLOP (two a multiplication and addition) of one image's forward through the whole network."""
         with torch.device("meta"):
-            net, inputs = self.whole(), Inputs.random(self, 1, torch.device("meta"))
-        return forward_flops(lambda: net(inputs.x_t, inputs.t_N, inputs.given))
+            net = self.whole()
+        return forward_flops(net, audio_steps=MEL_STEPS, mel_bins=MEL_BINS, blink_frames=BLINK_FRAMES)
 
 
 class BareUNet(nn.Module):
@@ -139,10 +139,10 @@ class Inputs:
 
     @classmethod
     def random(cls, layout: Layout, n: int, device: torch.device) -> Inputs:
-        g = None if device.type == "meta" else torch.Generator().manual_seed(1)
+        g = torch.Generator().manual_seed(1)
 
         def normal(*shape: int) -> Tensor:
-            return torch.randn(*shape, generator=g, device="meta" if g is None else "cpu").to(device)
+            return torch.randn(*shape, generator=g).to(device)
 
         def picture() -> Tensor:
             return normal(n, 3, layout.size, layout.size).contiguous(memory_format=torch.channels_last)
@@ -155,13 +155,6 @@ class Inputs:
         """The nine channels that the bare UNet and the peer take."""
         assert self.given.masked_NCHW is not None
         return torch.cat([x_t, self.given.reference_NCHW, self.given.masked_NCHW], 1)
-
-
-def forward_flops(forward: Callable[[], object]) -> int:
-    """FLOP of convolutions, matrix products and attention in a forward."""
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        forward()
-    return counter.get_total_flops()
 
 
 OURS = ("hifidiff", "unet")  # the whole network, and the bare UNet

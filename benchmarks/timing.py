@@ -21,6 +21,8 @@ from pathlib import Path
 
 import torch
 
+from stages import memory
+
 Clock = Callable[[], float]  # seconds from any origin
 
 
@@ -204,6 +206,8 @@ class Setting:
     def of(cls, args: argparse.Namespace) -> Setting:
         cuda = torch.cuda.is_available() if args.device == "auto" else args.device == "cuda"
         torch.set_num_threads(args.threads)
+        memory.keep_freed()  # this and the next line as the train and sample stages do
+        torch.backends.cudnn.benchmark = True
         bf16 = cuda if args.dtype == "auto" else args.dtype == "bf16"
         return cls(torch.device("cuda" if cuda else "cpu"), bf16, args.turns, args.warmup)
 
