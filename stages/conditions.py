@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stages.corpus import Clip, condition_window
+from stages.crops import mouth_map
 from stages.geometry import RIGID, similarity
 from stages.networks.hifidiff import Conditions
 
@@ -49,6 +50,12 @@ def ear_windows(clip: Clip, frames: Sequence[int], blink_frames: int) -> Tensor:
     """(N, blink_frames, 2): eye aspect ratios around each frame, the clip's ends repeated."""
     around = np.asarray(frames)[:, None] + np.arange(blink_frames) - blink_frames // 2
     return torch.from_numpy(clip.ear_T2[around.clip(0, len(clip.ear_T2) - 1)])
+
+
+def mouth_maps(clip: Clip, frames: Sequence[int]) -> Tensor:
+    """(N, 2, 3): where the mouth lies in each frame, by the head's pose alone; see :func:`stages.crops.mouth_map`."""
+    side = clip.frames_THWC.shape[1]
+    return torch.from_numpy(np.stack([mouth_map(clip.landmarks_TL2[frame], side) for frame in frames]))
 
 
 def aligned(clip: Clip, frames: Sequence[int], reference: int) -> NDArray[np.uint8]:

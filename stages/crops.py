@@ -29,6 +29,16 @@ def mouth_matrix(landmarks_L2: NDArray[np.floating], size: int) -> NDArray[np.fl
     return np.column_stack([linear, np.full(2, (size - 1) / 2) - linear @ centre])
 
 
+def mouth_map(landmarks_L2: NDArray[np.floating], side: int) -> NDArray[np.float32]:
+    """The same cut as the 2×3 map that ``torch.nn.functional.affine_grid`` takes: from the cut to a frame ``side`` pixels wide,
+    both in [-1, 1] from edge to edge (``align_corners=False``), whatever the cut's size.
+    """
+    to_frame = np.linalg.inv(np.vstack([mouth_matrix(landmarks_L2, 2), [0, 0, 1]]))
+    pixel_of_cut = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])  # of two pixels: x = (2 (u + 1) − 1) / 2
+    of_frame = np.array([[2 / side, 0, 1 / side - 1], [0, 2 / side, 1 / side - 1], [0, 0, 1]])
+    return (of_frame @ to_frame @ pixel_of_cut)[:2].astype(np.float32)
+
+
 def mouth_crops(frames_THWC: Frames, landmarks_TL2: NDArray[np.floating], size: int) -> Frames:
     """The mouth region of each frame, (T, size, size, 3)."""
     crops = [

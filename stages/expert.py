@@ -14,9 +14,11 @@ import itertools
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from stages import checkpoint, conditions, corpus, experts, params, tables
@@ -33,24 +35,38 @@ VALIDATION_WINDOWS = 96
 APART = 3  # frames between two windows of a clip: what is nearer sounds alike
 
 
-def pairs(windows: Windows, rng: np.random.Generator, count: int, moments: int) -> tuple[Tensor, Tensor, Tensor]:
-    """``count`` windows in time with their sound: frames (B, F, 3, H, W) in [0, 1], mel (B, 16, 80), and the clip's number (B,).
+class Pairs(NamedTuple):
+    """Windows in time with their sound."""
+
+    frames_BFCHW: Tensor  # in [0, 1]
+    mouth_maps_BF23: Tensor
+    mel_BSM: Tensor
+    clips_B: Tensor  # the same number for windows of the same clip
+
+
+def pairs(windows: Windows, rng: np.random.Generator, count: int, moments: int) -> Pairs:
+    """``count`` windows in time with their sound.
 
     They come ``moments`` at a time from the same clip, three frames or more apart; a shorter clip gives fewer. Two windows of
     one clip share speaker, sentence and light, so that only the lips tell them apart: the negatives that teach lip-sync.
     """
-    video: list[Tensor] = []
-    audio: list[Tensor] = []
-    clips: list[int] = []
+    found: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
     for number in itertools.count():
         clip, start = windows.draw(rng)
         for first in _apart(rng, len(clip.frames_THWC) - FRAMES + 1, start, moments):
-            video.append((conditions.to_tensor(clip.frames_THWC[first : first + FRAMES]) + 1) / 2)
-            audio.append(torch.from_numpy(sync_window(clip.mel_SM, first)))
-            clips.append(number)
-        if len(video) >= count:
+            frames = range(first, first + FRAMES)
+            picture = (conditions.to_tensor(clip.frames_THWC[first : first + FRAMES]) + 1) / 2
+            mel = torch.from_numpy(sync_window(clip.mel_SM, first))
+            found.append((picture, conditions.mouth_maps(clip, frames), mel, torch.tensor(number)))
+        if len(found) >= count:
             break
-    return torch.stack(video[:count]), torch.stack(audio[:count]), torch.tensor(clips[:count])
+    return Pairs(*(torch.stack(column) for column in zip(*found[:count], strict=True)))
+
+
+def embed(expert: experts.Expert, given: Pairs) -> tuple[Tensor, Tensor]:
+    """Embeddings of pictures and sounds, (B, E) each."""
+    video_BE = experts.embed_video(expert, given.frames_BFCHW, given.mouth_maps_BF23)
+    return video_BE, expert.embed_audio(given.mel_BSM)
 
 
 def _apart(rng: np.random.Generator, starts: int, first: int, moments: int) -> list[int]:
@@ -65,20 +81,19 @@ def _apart(rng: np.random.Generator, starts: int, first: int, moments: int) -> l
 
 
 @torch.no_grad()
-def accuracy(expert: experts.Expert, video: Tensor, audio: Tensor, clips_B: Tensor) -> dict[str, float]:
+def accuracy(expert: experts.Expert, given: Pairs) -> dict[str, float]:
     """Share of triples (video, its audio, another's audio) in which the own audio is nearer; 0.5 is chance.
 
     ``pairwise``: over all pairs of the batch, most of which the speaker tells apart; ``within_clip``: over pairs of one clip.
     """
     expert.eval()
-    v = torch.nn.functional.normalize(expert.embed_video(video), dim=-1)
-    a = torch.nn.functional.normalize(expert.embed_audio(audio), dim=-1)
+    video_BE, audio_BE = (F.normalize(embedding, dim=-1) for embedding in embed(expert, given))
     expert.train()
-    similarity = v @ a.T
+    similarity = video_BE @ audio_BE.T
     own = similarity.diagonal()[:, None]
     nearer = (own > similarity).float() + (own == similarity).float() / 2
-    others = ~torch.eye(len(v), dtype=torch.bool)
-    same = others & (clips_B[:, None] == clips_B)
+    others = ~torch.eye(len(video_BE), dtype=torch.bool)
+    same = others & (given.clips_B[:, None] == given.clips_B)
     return {"pairwise": float(nearer[others].mean()), "within_clip": float(nearer[same].mean())}
 
 
@@ -104,11 +119,10 @@ def train(
     running = states["curve"]["running"] if states else 0.0
     for step in range(first, settings.steps):
         rng = np.random.default_rng([settings.seed, 1, step])
-        video, audio, _ = pairs(windows, rng, settings.batch, settings.moments)
+        batch = pairs(windows, rng, settings.batch, settings.moments)
         for group in optimiser.param_groups:
             group["lr"] = settings.learning_rate * (1 - step / settings.steps)
-        video_BE, audio_BE = expert(video, audio)
-        loss = info_nce(video_BE, audio_BE, settings.temperature)
+        loss = info_nce(*embed(expert, batch), settings.temperature)
         if not torch.isfinite(loss):
             raise TrainingError(f"expert: the loss is {loss.item()} at step {step}; lower expert.learning_rate")
         optimiser.zero_grad(set_to_none=True)
@@ -118,7 +132,7 @@ def train(
         running += loss.item()
         if checkpoint.due(step, settings.checkpoint_every, settings.steps):
             since = (step % settings.checkpoint_every) + 1
-            curve.append({"step": step + 1, "loss": running / since, **columns(accuracy(expert, *check))})
+            curve.append({"step": step + 1, "loss": running / since, **columns(accuracy(expert, check))})
             running = 0.0
             states = {
                 "expert": expert.state_dict(),
@@ -144,21 +158,21 @@ def take_over(data: Path, out: Path, settings: params.Params) -> None:
     if not isinstance(expert, Wav2LipExpert):
         raise InputError(source, "not the public expert, converted", again)
     own, rng = settings.expert, np.random.default_rng([settings.expert.seed, 0])
-    windows = Windows(validation_clips(data, expert.size, settings), FRAMES)
-    video, audio, clips = pairs(windows, rng, VALIDATION_WINDOWS, own.moments)
+    windows = Windows(load(data, "validation", settings), FRAMES)
+    check = pairs(windows, rng, VALIDATION_WINDOWS, own.moments)
     with torch.no_grad():
-        video_BE, audio_BE = expert(video, audio)
-        loss = info_nce(video_BE, audio_BE, own.temperature).item()
-    write_curve(out, [{"step": 0, "loss": loss, **columns(accuracy(expert, video, audio, clips))}])
+        loss = info_nce(*embed(expert, check), own.temperature).item()
+    write_curve(out, [{"step": 0, "loss": loss, **columns(accuracy(expert, check))}])
     with tables.whole_file(out) as part:
         shutil.copyfile(source, part)
 
 
-def validation_clips(data: Path, size: int, settings: params.Params) -> list[Clip]:
-    """The clips that the expert is scored on; raises :class:`InputError` where there is none."""
-    clips = corpus.load_split(data, ("validation",), size=size, dilation=settings.mask.dilation)
+def load(data: Path, split: str, settings: params.Params) -> list[Clip]:
+    """Clips with frames as the generator makes them; raises :class:`InputError` where there is none."""
+    clips = corpus.load_split(data, (split,), size=settings.network.size, dilation=settings.mask.dilation)
     if not clips:
-        raise InputError(data / "index.parquet", "no validation clip", "raise index.validation_fraction")
+        fix = "raise index.validation_fraction" if split == "validation" else "see its column 'status' for the reasons"
+        raise InputError(data / "index.parquet", f"no {split} clip", fix)
     return clips
 
 
@@ -172,7 +186,7 @@ def write_curve(out: Path, rows: list[dict[str, float]]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--params", default=params.PARAMS_FILE, help="sections expert and mask")
+    parser.add_argument("--params", default=params.PARAMS_FILE, help="sections expert and mask, and network.size")
     parser.add_argument("--data", type=Path, required=True, help="folder of the run, such as data/demo")
     parser.add_argument("--out", type=Path, required=True, help="safetensors file to write; curves.csv goes beside it")
     args = parser.parse_args()
@@ -183,12 +197,11 @@ def main() -> None:
         take_over(args.data, args.out, settings)
         return
     expert = seeded(own.seed, lambda: LipSyncExpert(width=own.width, embedding=own.embedding, size=own.size))
-    clips = corpus.load_split(args.data, ("train",), size=own.size, dilation=settings.mask.dilation)
-    validation = validation_clips(args.data, own.size, settings)
+    clips, validation = load(args.data, "train", settings), load(args.data, "validation", settings)
     state = args.data / "resume" / "expert" / "state.pt"
     with checkpoint.lock(state.parent):
         key = checkpoint.fingerprint(
-            {**own.model_dump(), "mask": settings.mask.model_dump()},
+            {**own.model_dump(), "mask": settings.mask.model_dump(), "frames": settings.network.size},
             [*corpus.files(args.data, ("train", "validation")), *checkpoint.code()],
         )
         curve = train(expert, clips, validation, own, state, key)

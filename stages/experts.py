@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from stages import checkpoint
 from stages.errors import InputError
-from stages.networks.expert import LipSyncExpert
+from stages.networks.expert import LipSyncExpert, mouths
 from stages.networks.wav2lip_expert import Wav2LipExpert
 
 Expert = LipSyncExpert | Wav2LipExpert
@@ -30,6 +31,13 @@ def build(config: dict[str, Any]) -> Expert:
     if architecture == "lipsync":
         return LipSyncExpert(**layout)
     raise KeyError(f"architecture {architecture!r}; allowed: lipsync, wav2lip")
+
+
+def embed_video(expert: Expert, frames_BFCHW: Tensor, mouth_maps_BF23: Tensor) -> Tensor:
+    """Five whole frames in [0, 1] → (B, E), whatever part of them the expert looks at; the maps say where the mouths are."""
+    if isinstance(expert, LipSyncExpert):
+        frames_BFCHW = mouths(frames_BFCHW, mouth_maps_BF23, expert.size)
+    return expert.embed_video(frames_BFCHW)
 
 
 def load(path: Path, device: str | torch.device = "cpu") -> Expert:

@@ -134,9 +134,7 @@ class Expert(Section):
     path: str = Field(description="the converted weights, read where source is wav2lip")
     width: Natural = Field(description="channels of the first layer")
     embedding: Natural
-    size: Natural = Field(
-        multiple_of=16, description="frames are resized to this side, the lower half is used; Wav2Lip: 96"
-    )
+    size: Natural = Field(multiple_of=16, description="side of the upright cut of the mouth that it sees, pixels")
     steps: Natural
     batch: Natural = Field(ge=2)
     learning_rate: Positive

@@ -35,6 +35,7 @@ class Batch:
     sync_mel_BSM: (
         Tensor  # the expert's 16 mel steps of each window of consecutive frames; these come first among the images
     )
+    mouth_maps_BF23: Tensor  # where these windows' mouths lie in their frames
     clips: tuple[str, ...]  # of each image
 
     def to(self, device: torch.device) -> Batch:
@@ -46,7 +47,7 @@ class Batch:
         return self._with(Tensor.pin_memory, self.given.pin_memory())
 
     def _with(self, change: Callable[[Tensor], Tensor], given: Conditions) -> Batch:
-        tensors = ("x_0", "noise", "t_N", "weight_N1HW", "sync_mel_BSM")
+        tensors = ("x_0", "noise", "t_N", "weight_N1HW", "sync_mel_BSM", "mouth_maps_BF23")
         return replace(self, given=given, **{name: change(getattr(self, name)) for name in tensors})  # type: ignore[arg-type]
 
 
@@ -158,6 +159,7 @@ class TrainingSet:
             weight_N1HW=weight,
             given=given,
             sync_mel_BSM=torch.from_numpy(sync_window(clip.mel_SM, start))[None][: index < self.batch],
+            mouth_maps_BF23=conditions.mouth_maps(clip, frames)[None][: index < self.batch],
             clips=(clip.name,) * len(x_0),
         )
 
@@ -177,5 +179,8 @@ class TrainingSet:
             weight_N1HW=torch.cat([p.weight_N1HW for p in parts]),
             given=Conditions(**{field.name: joined(field.name) for field in fields(Conditions)}),  # type: ignore[arg-type]
             sync_mel_BSM=torch.cat([p.sync_mel_BSM for p in parts]),
+            mouth_maps_BF23=torch.cat(
+                [p.mouth_maps_BF23 for p in parts if len(p.mouth_maps_BF23)] or [parts[0].mouth_maps_BF23]
+            ),
             clips=tuple(name for p in parts for name in p.clips),
         )

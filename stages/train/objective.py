@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from stages import experts
 from stages.diffusion import losses
 from stages.diffusion.schedule import Diffusion
 from stages.experts import Expert
@@ -82,7 +83,8 @@ class Objective:
             return picture.new_zeros(0)
         consecutive = slice(windows * frames)
         with self._autocast(picture):
-            video = self.expert.embed_video((losses.windows(picture[consecutive], frames) + 1) / 2)
+            seen = (losses.windows(picture[consecutive], frames) + 1) / 2
+            video = experts.embed_video(self.expert, seen, batch.mouth_maps_BF23)
             audio = self.expert.embed_audio(batch.sync_mel_BSM)
         loss_B = losses.sync_loss(video.float(), audio.float())
         if kept_N is not None:

@@ -47,7 +47,7 @@ rule expert:
         mem_mb=4000,
         runtime=1440,
     params:
-        cfg=settings("expert", "mask"),
+        cfg=settings("expert", "mask", "network.size"),
     message:
         "expert"
     shell:
