@@ -14,7 +14,7 @@ import torch
 
 from stages import corpus, params
 from stages.diffusion.schedule import Diffusion
-from stages.pretrained import Model
+from stages.pretrained import HifiDiff
 from stages.sample.__main__ import write
 from stages.sample.generate import generate
 
@@ -26,7 +26,7 @@ def main() -> None:
         update={"sampler": "ancestral", "shared_noise": 0.5, "interpolation": 0.5, "batch": 25}
     )
     network = {"reference": "aligned", "audio_steps": 16, "blink_frames": 1}
-    model = Model(
+    model = HifiDiff(
         lambda x, t, given: 0 * x + given.reference_NCHW, Diffusion(1000, "cosine", "x0"), (), {"network": network}
     )  # type: ignore[arg-type]
     tracemalloc.start()
