@@ -24,6 +24,7 @@ class HifiDiff:
 
     To load one and let a test clip speak with its own sound (pictures are RGB, 25 frames a second)::
 
+        import numpy as np
         import torch
         from stages import corpus, params
         from stages.pretrained import HifiDiff
@@ -33,7 +34,8 @@ class HifiDiff:
         settings = params.load("params.yaml")
         size, dilation = settings.network.size, settings.mask.dilation
         clip = corpus.load(settings.data, "kira", "kira_s01", size=size, dilation=dilation)
-        frames_THWC = generate(model, clip, clip, settings.sample, torch.device("cpu"), lambda frames: None)
+        batches = generate(model, clip, clip, settings.sample, torch.device("cpu"), lambda frames: None)
+        frames_THWC = np.concatenate(list(batches))
     """
 
     net: HifiDiffNet
