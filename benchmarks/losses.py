@@ -48,6 +48,7 @@ def random_batch(layout: Layout, windows: int, device: torch.device) -> Batch:
         weight_N1HW=torch.ones_like(inputs.x_t[:, :1]),
         given=inputs.given,
         sync_mel_BSM=inputs.given.mel_NSM[:windows, :MEL_STEPS].contiguous(),
+        mouth_maps_BF23=torch.eye(2, 3, device=device).repeat(windows, FRAMES, 1, 1),
         clips=("noise",) * (windows * FRAMES),
     )
 

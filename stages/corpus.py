@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -54,6 +54,12 @@ class Clip:
             ear_T2=self.ear_T2[:frames],
             blinks=[(start, min(end, frames)) for start, end in self.blinks if start < frames],
         )
+
+    def holding(self, frames: Sequence[int]) -> Clip:
+        """The same clip with these frames and their masks made once, for those who read them several times."""
+        lazy = {name: getattr(self, name) for name in ("frames_THWC", "masks_THW")}
+        made = {name: items.holding(frames) for name, items in lazy.items() if isinstance(items, LazyArray)}
+        return replace(self, **made)  # type: ignore[arg-type]
 
 
 def _head(items: NDArray[Scalar] | LazyArray[Scalar], count: int) -> NDArray[Scalar] | LazyArray[Scalar]:

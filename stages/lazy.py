@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
@@ -50,6 +50,10 @@ class LazyArray(Generic[Scalar]):
         """The first ``count`` items, lazy as well."""
         return replace(self, shape=(min(count, len(self)), *self.shape[1:]))
 
+    def holding(self, numbers: Iterable[int]) -> LazyArray[Scalar]:
+        """The same array, with these items made now and kept: for those who read them several times."""
+        return replace(self, get=_Held(self.get, {number: self.get(number) for number in numbers}))
+
     def _number(self, key: int | np.integer) -> int:
         number = operator.index(key)
         if not -len(self) <= number < len(self):
@@ -61,3 +65,14 @@ class LazyArray(Generic[Scalar]):
         for place, number in enumerate(numbers):
             items[place] = self.get(number)
         return items
+
+
+@dataclass(frozen=True)
+class _Held(Generic[Scalar]):
+    """Some items, and how the others are made."""
+
+    get: Callable[[int], NDArray[Scalar]]
+    items: dict[int, NDArray[Scalar]]
+
+    def __call__(self, number: int) -> NDArray[Scalar]:
+        return self.items[number] if number in self.items else self.get(number)

@@ -134,6 +134,7 @@ class TrainingSet:
         clip, start = source.draw(rng, 0.0 if "blink" in self.drop else self.blink_share)
         frames = range(start, start + source.frames)
         reference = source.reference(rng, clip, start)
+        clip = clip.holding([*frames, reference])
         x_0 = conditions.to_tensor(clip.frames_THWC[list(frames)])
         given = conditions.conditions(
             clip,
@@ -159,7 +160,9 @@ class TrainingSet:
             weight_N1HW=weight,
             given=given,
             sync_mel_BSM=torch.from_numpy(sync_window(clip.mel_SM, start))[None][: index < self.batch],
-            mouth_maps_BF23=conditions.mouth_maps(clip, frames)[None][: index < self.batch],
+            mouth_maps_BF23=conditions.mouth_maps(clip, range(start, start + self.windows.frames))[None]
+            if index < self.batch
+            else torch.zeros(0, self.windows.frames, 2, 3),
             clips=(clip.name,) * len(x_0),
         )
 

@@ -1,10 +1,13 @@
 """Cuts for the judges: they follow the head, not the mouth."""
 
+import cv2
 import numpy as np
 import pytest
+import torch
 
 from stages import corruptions, crops
 from stages.geometry import MOUTH
+from stages.networks.expert import mouths
 
 
 def test_mouth_cut_does_not_follow_the_mouth(make_clip) -> None:
@@ -29,6 +32,20 @@ def test_mouth_cut_is_upright_and_of_one_size(make_clip, scale) -> None:
         assert (placed[MOUTH] < 31).all()
     one, two = (p @ m[:, :2].T + m[:, 2] for p, m in ((q, crops.mouth_matrix(q, 32)) for q in (landmarks, moved)))
     np.testing.assert_allclose(one, two, atol=1e-6)
+
+
+def test_the_experts_cut_is_the_judges_cut(make_clip) -> None:
+    """One by OpenCV, on pixels; the other by torch, on a grid from edge to edge, through which gradients pass."""
+    clip = make_clip(size=64)
+    smooth = np.stack([cv2.GaussianBlur(frame, (0, 0), 3) for frame in clip.frames_THWC[:5]])
+    expected = crops.mouth_crops(smooth, clip.landmarks_TL2[:5], 32)
+    maps = torch.from_numpy(np.stack([crops.mouth_map(points, 64) for points in clip.landmarks_TL2[:5]]))
+    frames = torch.from_numpy(smooth).permute(0, 3, 1, 2)[None].float().requires_grad_()
+    found = mouths(frames, maps[None], 32)
+    np.testing.assert_allclose(found[0].detach().permute(0, 2, 3, 1), expected, atol=1.5)
+    found.sum().backward()
+    assert frames.grad is not None
+    assert float(frames.grad[0, 0, :, :20].abs().sum()) == 0  # above the mouth: the cut does not see it
 
 
 def test_windows_and_sizes(make_clip) -> None:

@@ -156,18 +156,11 @@ def test_building_leaves_the_global_generator_alone():
 
 def test_the_experts_cosines_lie_between_0_and_1():
     expert = LipSyncExpert(width=4, embedding=8, size=32).eval()
-    video = expert.embed_video(torch.rand(3, 5, 3, 64, 64))
+    video = expert.embed_video(torch.rand(3, 5, 3, 32, 32))
     audio = expert.embed_audio(torch.randn(3, 16, 80))
     assert video.shape == audio.shape == (3, 8)
     assert video.min().item() >= 0
     assert audio.min().item() >= 0
-
-
-def test_the_expert_sees_the_lower_half_only():
-    expert, frames = LipSyncExpert(width=4, embedding=8, size=32).eval(), torch.rand(1, 5, 3, 32, 32)
-    changed = frames.clone()
-    changed[..., :16, :] = 0
-    assert torch.equal(expert.embed_video(frames), expert.embed_video(changed))
 
 
 @pytest.fixture(scope="module", params=["vgg16", "vgg19"])

@@ -55,6 +55,13 @@ def test_after_an_edit_snakemake_runs_what_depends_on_it_and_dvc_repro_nothing(s
     assert smoke.repro() == []
 
 
+def test_a_method_of_another_title_gets_its_card_and_the_report_from_dvc_alone(smoke: Project) -> None:
+    smoke.edit("title: without blinking", "title: no blinks")
+    assert sorted(smoke.repro()) == ["card@full", "card@no_blink", "card@no_mask", "in_step", "report"]
+    assert b"no blinks" in smoke.read("data/smoke/cards/no_blink.md")
+    assert smoke.to_do() == {}
+
+
 @pytest.mark.parametrize(
     ("old", "new", "rules"),
     [
