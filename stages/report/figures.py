@@ -240,7 +240,8 @@ def samplers(found: list[study.Group], path: Path) -> None:
                 _quality(axis, group, name)
                 axis.set_title(catalogue.kind(name).heading)
             axes[-1, column].set_xlabel(f"network calls a frame\n({group.title})")
-        above.legend(handles=_legend(found), loc="outside upper left", ncols=4)
+        handles = _legend(found)
+        above.legend(handles=handles, loc="outside upper left", ncols=len(handles) // 2)
         widest = max(found, key=lambda group: len({row.noise for row in group.cells}))
         for axis, name in zip(below.subplots(1, 2), ("f_mse_ratio", "warp_error"), strict=True):
             _smoothness(axis, widest, name)
@@ -276,19 +277,19 @@ def _quality(axis: Axes, group: study.Group, name: str) -> None:
 
 
 def _legend(found: list[study.Group]) -> list[Line2D]:
-    """A colour a sampler, a mark a noise, a star for guidance."""
+    """Handles for columns of two: above a colour a sampler, below a mark a noise, and a star for guidance."""
     cells = [row for group in found for row in group.cells]
-    handles = [
-        Line2D([], [], color=HUES[name], lw=2, label=study.TITLES[name])
-        for name in dict.fromkeys(row.sampling.sampler for row in cells if row.sampling)
-    ]
+    names = dict.fromkeys(row.sampling.sampler for row in cells if row.sampling)
+    above = [Line2D([], [], color=HUES[name], lw=2, label=study.TITLES[name]) for name in names]
+    below = []
     noises = max(([*dict.fromkeys(row.noise for row in group.cells)] for group in found), key=len)
     for number, noise in enumerate(noises):
-        handles.append(Line2D([], [], ls="-" if number == 0 else ":", lw=1.1, marker=MARKS[number % len(MARKS)], ms=4, mew=0.9,
-                              color=drawing.FAINT, mfc=drawing.FAINT if number == 0 else "none", label=noise))  # fmt: skip
+        below.append(Line2D([], [], ls="-" if number == 0 else ":", lw=1.1, marker=MARKS[number % len(MARKS)], ms=4, mew=0.9,
+                            color=drawing.FAINT, mfc=drawing.FAINT if number == 0 else "none", label=noise))  # fmt: skip
     if any("guided" in row.sampler for row in cells):
-        handles.append(Line2D([], [], ls="", marker="*", ms=7, color=drawing.FAINT, label="guided"))
-    return handles
+        below.append(Line2D([], [], ls="", marker="*", ms=7, color=drawing.FAINT, label="guided"))
+    blank = Line2D([], [], ls="", label=" ")
+    return [handle for pair in itertools.zip_longest(above, below, fillvalue=blank) for handle in pair]
 
 
 def _smoothness(axis: Axes, group: study.Group, name: str) -> None:

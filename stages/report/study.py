@@ -65,7 +65,12 @@ class Row:
 
     def cells(self) -> list[str]:
         """The row as text, in the order of :func:`headings`."""
-        effort = [str(self.steps or DASH), self.noise, str(self.calls or DASH), plain(self.gflops, 1)]
+        effort = [
+            str(self.steps or DASH),
+            self.noise,
+            str(self.calls or DASH),
+            DASH if self.gflops is None else f"{self.gflops:.3g}",
+        ]
         return [self.sampler, *effort, *(with_interval(self.method.score(n), kind(n).digits) for n in SCORES)]
 
 

@@ -69,7 +69,8 @@ def study() -> Params:
     methods["full_long"] = row | {"title": "HifiDiff, long", "tables": [], "splits": ["test_long"]}
     train = base["train"] | {"condition_dropout": 0.1}
     own = {"run": "fakestudy", "methods": methods, "trained": ["full"], "train": train}
-    return Params.model_validate(base | own | {"metrics": base["metrics"] | {"drift_s": 1.0}})
+    metrics, index = base["metrics"] | {"drift_s": 1.0}, base["index"] | {"long_min_s": LONG / 25}
+    return Params.model_validate(base | own | {"metrics": metrics, "index": index})
 
 
 def make(data: Path, params: Params, *, record: bool = True) -> None:
