@@ -178,10 +178,9 @@ def limits(results: Results) -> list[str]:
         "Each setting is one training from one seed, and the intervals are over test clips alone: they leave out how much "
         "another training would differ.",
         "The corpus, the network's size and the weights of the loss were chosen while looking at test clips: docs/demo.md.",
-        "The expert of the loss is scored on pairs of any clips, most of which the speaker tells apart; how well it tells "
-        "moments of one clip apart is not measured, and L_sync may teach the lips little.",
-        "The sync judge, like the loss's expert, learnt from this corpus's training clips; it is another network from another "
-        "seed, but it has heard the same voices.",
+        expert(results),
+        "The sync judge learnt from this corpus's training clips: another network from another seed than the loss's expert, but it "
+        "has heard the same voices.",
     ]
     if settings.network.reference == "aligned":
         sentences.append(
@@ -189,6 +188,17 @@ def limits(results: Results) -> list[str]:
             "that setting's distance shows the loss of both."
         )
     return sentences
+
+
+def expert(results: Results) -> str:
+    """How well the loss's expert knows moments of one clip, which only the lips tell apart."""
+    last = results.expert.iloc[-1]
+    whose = "public" if results.params.expert.source == "wav2lip" else "own"
+    return (
+        f"The loss's expert ({whose}) finds a picture's own sound among two of the same validation clip in "
+        f"{last['validation_within_clip_accuracy']:.0%} of the cases (chance: 50%), among two of any clips in "
+        f"{last['validation_pairwise_accuracy']:.0%}. L_sync can teach no more than that."
+    )
 
 
 def left_out(results: Results) -> list[list[str]]:

@@ -49,7 +49,8 @@ DEVIATIONS: tuple[tuple[str, str, str], ...] = (
     (
         "L_sync",
         "“minimising the cosine similarity”, pretrained SyncNet",
-        "−log of the similarity, by an expert trained here on the training clips",
+        "−log of the similarity, by the expert that expert.source names: Wav2Lip’s public one, or, as in the demo, a small one "
+        "trained here on the training clips, which sees upright cuts of the mouth in place of lower half-faces",
     ),
     (
         "mask",
@@ -66,6 +67,11 @@ DEVIATIONS: tuple[tuple[str, str, str], ...] = (
         "blink and pose at inference",
         "not given",
         "taken from the test clip itself: these rows measure control, not prediction",
+    ),
+    (
+        "terms on x̂₀ where noise is predicted",
+        "no weight",
+        "ᾱ at each image’s timestep, without which the last timesteps would be all of L_L2; the demo predicts x₀ and needs none",
     ),
     ("timesteps in training", "not given; DDPM: uniform", "the noisiest of train.latest_of draws; 1 is uniform"),
     ("output", "not given", "network.residual; demo: what the network adds to the reference frame"),

@@ -66,6 +66,7 @@ class Results:
     data: Path
     index: pd.DataFrame
     methods: dict[str, Method]
+    expert: pd.DataFrame  # expert/curves.csv: its accuracy on the validation clips, last row last
 
     def tests(self, split: str) -> list[str]:
         """Names of the test clips of a split, in order."""
@@ -129,7 +130,7 @@ def read(data: Path, settings: Params) -> Results:
             config=_json(models / "config.json") if trained else None,
             key=tracking.key(data, name, "metrics", params=settings),
         )
-    return Results(settings, data, corpus.index(data), methods)
+    return Results(settings, data, corpus.index(data), methods, _csv(data / "expert" / "curves.csv"))
 
 
 def check_recorded(results: Results) -> str:

@@ -222,6 +222,11 @@ def test_a_video_has_every_frame_its_sound_and_its_panels(run: Results, report: 
     assert np.abs(panel - figures.enlarge(run.frames("truth", "kira_s01")[0], videos.PANEL)).mean() < 4
 
 
+def test_the_page_says_how_well_the_expert_knows_moments_of_one_clip(run, report):
+    assert "own sound among two of the same validation clip in 84% of the cases" in pages.expert(run)
+    assert pages.expert(run) in (report / "index.md").read_text()
+
+
 def test_numbers_are_printed_with_their_interval() -> None:
     assert catalogue.with_interval(Score(-0.5, -0.75, 0.25, 3), 2) == "−0.50 [−0.75, 0.25]"
     assert catalogue.with_interval(Score(1.0, None, None, 3), 1) == "1.0"
