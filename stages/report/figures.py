@@ -357,22 +357,22 @@ def long_clip(method: Method) -> str:
 
 
 def by_second(values_T: NDArray[np.float64], fps: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(middle of each whole second, mean of the finite values in it)."""
-    count = int(len(values_T) / fps)
-    edges = np.round(np.arange(count + 1) * fps).astype(int)
+    """(middle of each second, mean of the finite values in it); the last second may be a part of one."""
+    count = int(np.ceil(len(values_T) / fps))
+    edges = np.append(np.round(np.arange(count) * fps).astype(int), len(values_T))
     finite = np.where(np.isfinite(values_T), values_T, np.nan)
     means = np.full(count, np.nan)
     for second, (a, b) in enumerate(itertools.pairwise(edges)):
         if np.isfinite(finite[a:b]).any():
             means[second] = np.nanmean(finite[a:b])
-    return np.arange(count, dtype=np.float64) + 0.5, means
+    return (edges[:-1] + edges[1:]) / (2 * fps), means
 
 
 def _correlations(axis: Axes, method: Method, clip: str, fps: float, window: float, hue: str) -> None:
-    """The mouth's correlation with the one requested, in windows side by side."""
+    """The mouth's correlation with the one requested, in windows side by side and in the last, which the claim compares."""
     wanted, measured = (method.trace(clip, f"mouth_{name}") for name in ("requested", "measured"))
     size = round(window * fps)
-    starts = range(0, len(measured) - size + 1, size)
+    starts = sorted({*range(0, len(measured) - size + 1, size), max(len(measured) - size, 0)})
     parts = [drift.moments(wanted[a : a + size], measured[a : a + size]) for a in starts]
     r = [float(drift.correlation(drift.finite_rows(part).sum(0))) for part in parts]
     axis.plot([(a + size / 2) / fps for a in starts], r, "o-", color=hue, lw=1.1, ms=4)

@@ -193,8 +193,8 @@ def test_seconds_are_means_of_their_frames() -> None:
     values = np.arange(60, dtype=float)
     values[3], values[4] = np.nan, np.inf
     time, means = figures.by_second(values, 25)
-    assert list(time) == [0.5, 1.5]
-    assert means == pytest.approx([(np.arange(25).sum() - 7) / 23, np.arange(25, 50).mean()])
+    assert list(time) == [0.5, 1.5, 2.2]
+    assert means == pytest.approx([(np.arange(25).sum() - 7) / 23, np.arange(25, 50).mean(), np.arange(50, 60).mean()])
 
 
 def test_the_same_inputs_give_the_same_bytes(run: Results, report: Path, tmp_path: Path) -> None:
