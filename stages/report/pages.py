@@ -179,8 +179,8 @@ def limits(results: Results) -> list[str]:
         "another training would differ.",
         "The corpus, the network's size and the weights of the loss were chosen while looking at test clips: docs/demo.md.",
         expert(results),
-        "The sync judge learnt from this corpus's training clips: another network from another seed than the loss's expert, but it "
-        "has heard the same voices.",
+        "The sync judge learnt from this corpus's training clips: another network from another seed than the loss's expert, "
+        "but it has heard the same voices.",
     ]
     if settings.network.reference == "aligned":
         sentences.append(

@@ -17,7 +17,7 @@ from PIL import Image
 
 from stages import catalogue, media, tracking
 from stages.errors import HifiDiffError, InputError
-from stages.report import claims, figures, files, results, tables, videos, weak
+from stages.report import claims, figures, files, pages, results, tables, videos, weak
 from stages.report.__main__ import LARGEST, write
 from stages.report.results import Results, Score
 
