@@ -11,7 +11,14 @@ import yaml
 from stages.errors import InputError
 from stages.report import docs, paper
 
-PAGES = (Path("README.md"), Path("CHANGELOG.md"), Path("docs/reading.md"), Path("docs/output.md"))
+PAGES = (
+    Path("README.md"),
+    Path("CHANGELOG.md"),
+    Path("docs/reading.md"),
+    Path("docs/output.md"),
+    Path("benchmarks/README.md"),
+    Path("reports/gpu/README.md"),
+)
 
 
 def test_the_output_page_is_current() -> None:

@@ -148,12 +148,16 @@ def test_both_of_our_networks_train() -> None:
 def test_the_lines_of_the_training_benchmark() -> None:
     turns = Turns({"hifidiff": [1.0], "unet": [0.8], "diffusers": [2.0], "diffusers_channels_last": [1.4]})
     peak = 2 * unet.FORWARDS * TINY.flops() * 4  # twice as much as 4 images a second need
-    found = {line.key: line for line in unet.results(turns, {"hifidiff": 86.6}, TINY, batch=4, peak=peak)}
+    found = {
+        line.key: line
+        for line in unet.results(turns, {"hifidiff": 86.6}, TINY, batch=4, peak=peak, share=unet.SHARE_OF_LIMIT)
+    }
     assert found["hifidiff_over_peer"].number == pytest.approx(1.4)
     assert "diffusers_channels_last" in found["hifidiff_over_peer"].meaning
     assert found["hifidiff_over_peer"].met
     assert found["unet_over_peer"].number == pytest.approx(1.75)
     assert found["share_of_limit"].number == pytest.approx(0.5)
+    assert found["share_of_limit"].met is False
     assert found["rate_diffusers"].number == 2.0
     assert found["parameters_hifidiff"].number == 86.6
 
@@ -163,7 +167,10 @@ def test_sampling_runs_and_its_lines() -> None:
     case = networks.cases(("hifidiff",), TINY, inputs, CPU)["hifidiff"]
     assert sampling.sampler(case, inputs, CPU, steps=2)().shape == (2, 3, 16, 16)
     turns = Turns({"hifidiff": [5.0], "diffusers": [6.0], "diffusers_own_scheduler": [5.5], "few": [1.04]})
-    found = {line.key: line for line in sampling.results(turns, TINY, batch=10, peak=sampling.STEPS * TINY.flops() * 4)}
+    found = {
+        line.key: line
+        for line in sampling.results(turns, TINY, batch=10, peak=sampling.STEPS * TINY.flops() * 4, share=None)
+    }
     assert found["hifidiff_over_peer"].number == pytest.approx(1.1)
     assert found["few_over_many"].number == pytest.approx(5 / 1.04)
     assert found["few_over_many"].met
