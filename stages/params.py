@@ -305,6 +305,14 @@ class Report(Section):
     ghost_edge: Positive = Field(description="claim: largest gradient along the mask's border, over the true frames'")
 
 
+class Weights(Section):
+    """No stage's output depends on it: the files are known by their hashes."""
+
+    folder: str = Field(
+        min_length=1, description="public weights are looked for here, and fetched into it where they are missing"
+    )
+
+
 class Params(Section):
     """All of ``params.yaml``."""
 
@@ -327,6 +335,7 @@ class Params(Section):
         description="methods with weights of their own, those made from models/<their own name>"
     )
     report: Report
+    weights: Weights
 
     @model_validator(mode="after")
     def _references_hold(self) -> Params:

@@ -29,6 +29,10 @@ def params(config: Mapping[str, Any], path: Path = Path(PARAMS_FILE)) -> Params:
     return checked
 
 
+# Sections that say where files lie that are known by their hashes: no output depends on them.
+PLACES = ("weights",)
+
+
 class Settings:
     """Give a rule the values that it depends on, so that an edit of one reruns this rule and what follows, no more."""
 
@@ -42,6 +46,10 @@ class Settings:
             return {(name := key.format(**dict(wildcards.items()))): _sorted(self._get(name)) for key in sorted(keys)}
 
         return values
+
+    def all(self) -> Callable[[Any], dict[str, Any]]:
+        """For a rule that depends on every section, but for those that say only where files lie."""
+        return self(*(name for name in self._config if name not in PLACES))
 
     def _get(self, key: str) -> Any:
         value: Any = self._config
@@ -78,7 +86,7 @@ def public_expert(params: Params) -> list[str]:
     path = params.expert.path
     if not Path(path).exists():
         raise WorkflowError(
-            f"expert.path is {path}: no such file; make it by 'python -m stages.convert wav2lip-expert FILE --out {path}', "
+            f"expert.path is {path}: no such file; make it by 'python -m stages.convert wav2lip-expert --out {path}', "
             "or set expert.source to trained"
         )
     return [path]

@@ -1,6 +1,7 @@
 """Fréchet distance between Gaussians fitted to features (Heusel et al. 2017), with intervals. N features, D values, C clips.
 
-d² = |μ₁ − μ₂|² + tr Σ₁ + tr Σ₂ − 2 tr (Σ₁ Σ₂)^½, all in float64, covariances with N − 1. The trace of the root is taken
+d² = |μ₁ − μ₂|² + tr Σ₁ + tr Σ₂ − 2 tr (Σ₁ Σ₂)^½, all in float64, covariances with N − 1 (``ddof`` 1) or N (``ddof`` 0, as
+StyleGAN-V's FVD has it). The trace of the root is taken
 without a matrix square root: as the root of the eigenvalues of Lᵀ Σ₂ L with Σ₁ = L Lᵀ where both have full rank, and as
 the nuclear norm of X Yᵀ of the centred features where there are too few of them; so no version of SciPy matters.
 """
@@ -19,12 +20,12 @@ Array = NDArray[np.float64]
 Features = NDArray[np.floating]
 
 
-def moments(features_ND: ArrayLike) -> tuple[Array, Array]:
-    """Mean (D,) and covariance (D, D), divided by N − 1; needs two features or more."""
+def moments(features_ND: ArrayLike, *, ddof: int = 1) -> tuple[Array, Array]:
+    """Mean (D,) and covariance (D, D), divided by N − ddof; needs two features or more."""
     x = np.asarray(features_ND, np.float64)
     mean = x.mean(0)
     centred = x - mean
-    return mean, centred.T @ centred / (len(x) - 1)
+    return mean, centred.T @ centred / (len(x) - ddof)
 
 
 def trace_of_root(a_DD: Array, b_DD: Array) -> float:
@@ -44,13 +45,13 @@ def from_moments(mean_a: Array, cov_a: Array, mean_b: Array, cov_b: Array) -> fl
     return float(shift @ shift + np.trace(cov_a) + np.trace(cov_b) - 2 * trace_of_root(cov_a, cov_b))
 
 
-def distance(a_ND: ArrayLike, b_ND: ArrayLike) -> float:
+def distance(a_ND: ArrayLike, b_ND: ArrayLike, *, ddof: int = 1) -> float:
     """Squared Fréchet distance of two sets of features, at least two in each; rank-deficient sets (N ≤ D) included."""
     a, b = np.asarray(a_ND, np.float64), np.asarray(b_ND, np.float64)
     if min(len(a), len(b)) > a.shape[1]:
-        return from_moments(*moments(a), *moments(b))
+        return from_moments(*moments(a, ddof=ddof), *moments(b, ddof=ddof))
     mean_a, mean_b = a.mean(0), b.mean(0)
-    x, y = (a - mean_a) / np.sqrt(len(a) - 1), (b - mean_b) / np.sqrt(len(b) - 1)
+    x, y = (a - mean_a) / np.sqrt(len(a) - ddof), (b - mean_b) / np.sqrt(len(b) - ddof)
     trace_root = np.linalg.svd(_short(x) @ _short(y).T, compute_uv=False).sum()
     shift = mean_a - mean_b
     return float(shift @ shift + (x**2).sum() + (y**2).sum() - 2 * trace_root)
@@ -62,7 +63,7 @@ def _short(x_ND: Array) -> Array:
 
 
 def with_interval(
-    a: Sequence[Features], b: Sequence[Features], *, confidence: float, extrapolate: bool = False
+    a: Sequence[Features], b: Sequence[Features], *, confidence: float, extrapolate: bool = False, ddof: int = 1
 ) -> Score:
     """Distance of clips' features, ``a[i]`` and ``b[i]`` being clip i's in both sets, with an interval.
 
@@ -78,11 +79,14 @@ def with_interval(
     total = sum(len(x) for x in a)
     if count == 0 or min(total, sum(len(x) for x in b)) < 3:
         return NOTHING
-    whole = distance(np.concatenate(a), np.concatenate(b))
+    whole = distance(np.concatenate(a), np.concatenate(b), ddof=ddof)
     if count < 3:
         return Score(None if extrapolate else whole, None, None, total)
     without = np.array(
-        [distance(np.concatenate(a[:i] + a[i + 1 :]), np.concatenate(b[:i] + b[i + 1 :])) for i in range(count)]
+        [
+            distance(np.concatenate(a[:i] + a[i + 1 :]), np.concatenate(b[:i] + b[i + 1 :]), ddof=ddof)
+            for i in range(count)
+        ]
     )
     value = count * whole - (count - 1) * without.mean() if extrapolate else whole
     error = np.sqrt((count - 1) / count * ((without - without.mean()) ** 2).sum())
@@ -90,7 +94,7 @@ def with_interval(
     return Score(float(value), float(value - reach), float(value + reach), total)
 
 
-def halves(features: Sequence[Features]) -> Score:
+def halves(features: Sequence[Features], *, ddof: int = 1) -> Score:
     """The truth-against-truth floor: distance of the clips' first halves from their second halves.
 
     The same people at other moments. n is the number of features in a half, so that this floor overstates the bias of a
@@ -100,11 +104,17 @@ def halves(features: Sequence[Features]) -> Score:
     if sum(len(a) for a, _ in cut) < 2:
         return NOTHING
     a, b = (np.concatenate(side) for side in zip(*cut, strict=True))
-    return Score(distance(a, b), None, None, len(a))
+    return Score(distance(a, b, ddof=ddof), None, None, len(a))
 
 
 def between_groups(
-    features: Sequence[Features], groups: Sequence[str], *, confidence: float, seed: int, repeats: int = 20
+    features: Sequence[Features],
+    groups: Sequence[str],
+    *,
+    confidence: float,
+    seed: int,
+    repeats: int = 20,
+    ddof: int = 1,
 ) -> Score:
     """Distance of one set's two halves, no group (speaker) in both: what two samples of other people differ by.
 
@@ -121,7 +131,7 @@ def between_groups(
         a, b = (np.concatenate(side) for side in sides)
         if min(len(a), len(b)) < 2:
             return NOTHING
-        values.append(distance(a, b))
+        values.append(distance(a, b, ddof=ddof))
         sizes.append(min(len(a), len(b)))
     low, high = np.quantile(values, [0.5 - confidence / 2, 0.5 + confidence / 2])
     return Score(float(np.mean(values)), float(low), float(high), int(np.mean(sizes)))

@@ -57,7 +57,7 @@ def expert() -> Wav2LipExpert:
 @pytest.fixture(scope="module")
 def public(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A file like the public one: from DataParallel, with the training's other things beside the weights."""
-    path = tmp_path_factory.mktemp("public") / convert.WAV2LIP_FILE
+    path = tmp_path_factory.mktemp("public") / convert.WAV2LIP.file
     state = {f"module.{name}": value for name, value in public_state().items()}
     torch.save({"state_dict": state, "optimizer": {"state": {}}, "global_step": 3, "global_epoch": 1}, path)
     return path
@@ -139,7 +139,7 @@ def test_another_file_is_refused_before_it_is_unpickled(tmp_path: Path, monkeypa
     with pytest.raises(InputError) as caught:
         convert.wav2lip_expert(path, tmp_path / "out.safetensors")
     message = str(caught.value)
-    for part in (str(path), sha256(path), convert.WAV2LIP_SHA256, "pickle", "fetch the public file"):
+    for part in (str(path), sha256(path), convert.WAV2LIP.sha256, "pickle", "fetch the public file"):
         assert part in message
     assert not (tmp_path / "out.safetensors").exists()
     with pytest.raises(InputError, match="can't be read"):

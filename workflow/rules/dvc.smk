@@ -60,7 +60,7 @@ rule dvc_record:
         mem_mb=1000,
         runtime=60,
     params:
-        cfg=settings(*sorted(config)),
+        cfg=settings.all(),
     message:
         "dvc_record"
     shell:

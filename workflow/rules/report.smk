@@ -36,7 +36,7 @@ rule report:
         mem_mb=2000,
         runtime=60,
     params:
-        cfg=settings(*sorted(config)),
+        cfg=settings.all(),
     message:
         "report"
     shell:
