@@ -1,7 +1,6 @@
 """Networks with public weights: the file is looked for or fetched (:mod:`stages.weights`), checked by its hash, read strictly.
 
-Pickles are read by ``torch.load(weights_only=True)``, which builds tensors and plain containers alone. The I3D's file is a program
-(TorchScript): nothing but its hash says that it is the published one.
+The I3D's file is a program (TorchScript): nothing but its hash says that it is the published one.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from stages import weights
 from stages.errors import InputError
@@ -23,29 +22,13 @@ N = TypeVar("N", bound=nn.Module)
 Name = str | PublicFile  # another file than the registry's is for tests alone
 
 
-def state(name: Name, folder: Path) -> dict[str, Tensor]:
-    """The tensors of a public file, by name, such as torchvision's ``vgg16`` and ``vgg19``.
-
-    Raises:
-        InputError: it isn't there and can't be fetched, or it is no state dict.
-    """
-    path = weights.ensure(name, folder)
-    try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # the unpickler raises anything
-        raise InputError(path, f"can't be read by torch {torch.__version__} ({error})", "report it") from None
-    if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
-        raise InputError(path, "no state dict of tensors", "report it")
-    return found
-
-
 def inception(folder: Path, device: str | torch.device = "cpu", *, file: Name = "inception") -> Inception:
-    """Inception v3 for FID and KID, frozen. Raises as :func:`state` does."""
+    """Inception v3 for FID and KID, frozen. Raises as :func:`stages.weights.tensors` does."""
     return _filled(Inception(), file, folder, device)
 
 
 def syncnet(folder: Path, device: str | torch.device = "cpu", *, file: Name = "syncnet") -> SyncNet:
-    """SyncNet v2 for LSE-C and LSE-D, frozen. Raises as :func:`state` does."""
+    """SyncNet v2 for LSE-C and LSE-D, frozen. Raises as :func:`stages.weights.tensors` does."""
     return _filled(SyncNet(), file, folder, device)
 
 
@@ -66,7 +49,7 @@ def i3d(folder: Path, device: str | torch.device = "cpu", *, file: Name = "i3d")
 
 
 def _filled(network: N, name: Name, folder: Path, device: str | torch.device) -> N:
-    found = state(name, folder)
+    found = weights.tensors(name, folder)
     try:
         network.load_state_dict(found, strict=True)
     except RuntimeError as error:

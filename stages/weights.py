@@ -21,13 +21,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPException, HTTPResponse
+from io import BufferedRandom
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING
 from urllib.error import HTTPError, URLError
 
 from stages import params
 from stages.errors import InputError, ParameterError, run
 from stages.progress import Progress
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -167,6 +171,24 @@ def ensure(name: str | PublicFile, folder: Path, *, patience: Patience | None = 
     )
 
 
+def tensors(name: str | PublicFile, folder: Path) -> dict[str, Tensor]:
+    """The tensors of a public file, by their names there, on the CPU; only tensors and plain containers are unpickled.
+
+    Raises:
+        InputError: as :func:`ensure` does; or it is no state dict.
+    """
+    import torch  # late: it takes seconds, which the table does without
+
+    path = ensure(name, folder)
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # the unpickler raises anything
+        raise InputError(path, f"can't be read by torch {torch.__version__} ({error})", "report it") from None
+    if not isinstance(found, dict) or not all(isinstance(value, torch.Tensor) for value in found.values()):
+        raise InputError(path, "no state dict of tensors", "report it")
+    return found
+
+
 def mismatch(path: Path, file: PublicFile) -> str | None:
     """What is wrong with a file; None where size and hash are the published ones."""
     try:
@@ -201,7 +223,7 @@ class _Unreachable(_Cut):
 
 
 @contextmanager
-def _alone(path: Path) -> Iterator[BinaryIO]:
+def _alone(path: Path) -> Iterator[BufferedRandom]:
     """A file to append to, for this process alone; it waits where another has it. An empty one is removed at the end.
 
     The lock is the kernel's and lies on the file itself: nothing else is left behind, and it ends with its process.
@@ -227,7 +249,7 @@ def _alone(path: Path) -> Iterator[BinaryIO]:
         handle.close()
 
 
-def _fetch(file: PublicFile, url: str, part: BinaryIO, patience: Patience) -> None:
+def _fetch(file: PublicFile, url: str, part: BufferedRandom, patience: Patience) -> None:
     """Bring ``part`` to the whole file from one address.
 
     A wrong byte may have come from an earlier address or run: then the whole is fetched once more.
@@ -243,7 +265,7 @@ def _fetch(file: PublicFile, url: str, part: BinaryIO, patience: Patience) -> No
         raise _NoUse(f"sha256 is {found}, not {file.sha256}")
 
 
-def _bring(file: PublicFile, url: str, part: BinaryIO, patience: Patience) -> None:
+def _bring(file: PublicFile, url: str, part: BufferedRandom, patience: Patience) -> None:
     """Append what lacks of the file's length, by as many connections as it takes."""
     if _length(part) > file.size:
         part.truncate(0)
@@ -266,7 +288,7 @@ def _bring(file: PublicFile, url: str, part: BinaryIO, patience: Patience) -> No
         time.sleep(pause)
 
 
-def _connect(file: PublicFile, url: str, part: BinaryIO, patience: Patience, progress: Progress) -> None:
+def _connect(file: PublicFile, url: str, part: BufferedRandom, patience: Patience, progress: Progress) -> None:
     """One connection: ask for the rest and append it."""
     start = _length(part)
     headers = {"User-Agent": "hifidiff", "Accept-Encoding": "identity"}
@@ -292,7 +314,7 @@ def _connect(file: PublicFile, url: str, part: BinaryIO, patience: Patience, pro
         raise _Cut(f"cut off ({type(error).__name__})") from None
 
 
-def _accept(answer: HTTPResponse, file: PublicFile, part: BinaryIO) -> None:
+def _accept(answer: HTTPResponse, file: PublicFile, part: BufferedRandom) -> None:
     """Compare what the server says of its answer with what was asked; a server that knows no ranges starts over.
 
     Raises:
@@ -313,7 +335,9 @@ def _accept(answer: HTTPResponse, file: PublicFile, part: BinaryIO) -> None:
         raise _NoUse(f"its file has {said} bytes, not {file.size}")
 
 
-def _append(answer: HTTPResponse, file: PublicFile, part: BinaryIO, patience: Patience, progress: Progress) -> None:
+def _append(
+    answer: HTTPResponse, file: PublicFile, part: BufferedRandom, patience: Patience, progress: Progress
+) -> None:
     mark, since = time.monotonic(), 0
     while chunk := answer.read1(1 << 20):
         part.write(chunk)
@@ -333,11 +357,11 @@ def _append(answer: HTTPResponse, file: PublicFile, part: BinaryIO, patience: Pa
         raise _Cut("cut off")
 
 
-def _length(part: BinaryIO) -> int:
+def _length(part: BufferedRandom) -> int:
     return os.fstat(part.fileno()).st_size
 
 
-def _digest(part: BinaryIO) -> str:
+def _digest(part: BufferedRandom) -> str:
     part.seek(0)
     return hashlib.file_digest(part, "sha256").hexdigest()
 

@@ -18,8 +18,8 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("stages",)
 
 # Settings are depended on value by value, through `params:`. Messages and progress are in no output. A comment in one of these
-# files should not train all networks again. What the C library does with freed memory changes no byte, nor does the way on which a
-# public file comes, which is known by its hash; a test holds the hashes.
+# files should not train all networks again. What the C library does with freed memory changes no byte, nor does the way a public
+# file comes here: it is known by its hash, and a test holds the hashes.
 WITHOUT_EFFECT = (
     "stages/params.py",
     "stages/errors.py",

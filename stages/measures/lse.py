@@ -47,7 +47,7 @@ def embeddings(
     video, audio = (np.zeros((count, EMBEDDING), np.float32) for _ in range(2))
     if count == 0:
         return video, audio
-    device = network.netfclip[0].weight.device
+    device = next(network.parameters()).device
     cepstrum_KS = torch.from_numpy(mfcc(samples).T.astype(np.float32))
     for start in range(0, count, batch):
         own = range(start, min(start + batch, count))

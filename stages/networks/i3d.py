@@ -61,7 +61,7 @@ class I3D(nn.Module):
 
     def __init__(self, script: torch.jit.ScriptModule) -> None:
         super().__init__()
-        found = [argument.name for argument in script.forward.schema.arguments]
+        found = [argument.name for argument in script.forward.schema.arguments]  # type: ignore[attr-defined]
         if found != SIGNATURE:
             raise ValueError(f"the script is called by {found}, not {SIGNATURE}: another network")
         self.script = script.eval()

@@ -129,7 +129,7 @@ def features(
 
     The same frames in the same batches give the same bits. The network has to be in evaluation mode.
     """
-    device = network.fc.weight.device
+    device = next(network.parameters()).device
     parts = [np.zeros((0, FEATURES), np.float32)]
     # cuDNN would round to ten bits of mantissa (TF32) and try several algorithms, of which each gives other bits.
     with torch.backends.cudnn.flags(benchmark=False, deterministic=True, allow_tf32=False):

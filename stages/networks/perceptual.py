@@ -1,25 +1,18 @@
 """The networks of the perceptual term, eq. (4): LPIPS on VGG-16, or a plain feature distance on VGG-19. N images, in [-1, 1].
 
 The paper names VGG-19 and cites LPIPS, whose network is VGG-16 with learned weights: ``loss.perceptual`` chooses. Neither
-trunk is shipped; each is read from torch's own cache of downloaded weights after its hash was checked.
+trunk is shipped: :mod:`stages.weights` finds or fetches torchvision's files, ``vgg16`` and ``vgg19``.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
-from pathlib import Path
 
 import lpips
 import torch
 import torchvision
 from torch import Tensor, nn
 
-# torchvision's files: the name they have in torch's cache, and their hash.
-TRUNKS = {
-    "vgg16": ("vgg16-397923af.pth", "397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0"),
-    "vgg19": ("vgg19-dcbb9e9d.pth", "dcbb9e9dad569fff7a846263a77324fc34978fea2bfb039c012d710e1776ae44"),
-}
 # The slices of lpips' VGG-16 and the first and last layer of torchvision's `features` that each holds.
 SLICES = {"slice1": (0, 3), "slice2": (4, 8), "slice3": (9, 15), "slice4": (16, 22), "slice5": (23, 29)}
 
@@ -69,26 +62,3 @@ class VggDistance(nn.Module):
             if number in RELUS:
                 distance_N = distance_N + ((x - y) ** 2).mean((1, 2, 3), dtype=torch.float32)
         return distance_N / len(RELUS)
-
-
-def trunk_path(name: str) -> Path:
-    """Where the weights of ``vgg16`` or ``vgg19`` are looked for: torch's own cache of downloaded weights."""
-    return Path(torch.hub.get_dir()) / "checkpoints" / TRUNKS[name][0]
-
-
-def read_trunk(path: Path, sha256: str) -> dict[str, Tensor]:
-    """Read torchvision's weights of a VGG after checking their hash; only tensors are unpickled.
-
-    Raises:
-        FileNotFoundError: with the place to put the file, its address and its hash.
-        ValueError: the file has another hash.
-    """
-    if not path.exists():
-        raise FileNotFoundError(
-            f"{path}: no such file; loss.perceptual needs it: put https://download.pytorch.org/models/{path.name} "
-            f"there (sha256 {sha256}), or choose 'pyramid'"
-        )
-    found = hashlib.sha256(path.read_bytes()).hexdigest()
-    if found != sha256:
-        raise ValueError(f"{path}: sha256 is {found}, not {sha256}; the file is damaged or another: fetch it again")
-    return torch.load(path, map_location="cpu", weights_only=True)

@@ -18,7 +18,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from stages import checkpoint, corpus, experts, memory, params, tables, tracking
+from stages import checkpoint, corpus, experts, memory, params, tables, tracking, weights
 from stages.diffusion.losses import pyramid_distance
 from stages.errors import InputError, ParameterError, run
 from stages.networks import perceptual, seeded
@@ -37,19 +37,19 @@ def choose_device(wanted: str) -> torch.device:
     return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def perceptual_distance(name: str, device: torch.device) -> PerceptualDistance:
-    """The distance of eq. (4) that ``loss.perceptual`` names. The learned ones know no weight of pixels."""
+def perceptual_distance(name: str, device: torch.device, folder: Path) -> PerceptualDistance:
+    """The distance of eq. (4) that ``loss.perceptual`` names. The learned ones know no weight of pixels.
+
+    Raises:
+        InputError: it needs public weights that neither lie in ``folder`` nor can be fetched.
+    """
     if name == "pyramid":
         return pyramid_distance
     trunk, make = {
         "lpips_vgg": ("vgg16", perceptual.lpips_from_trunk),
         "vgg19": ("vgg19", perceptual.VggDistance),
     }[name]
-    try:
-        weights = perceptual.read_trunk(perceptual.trunk_path(trunk), perceptual.TRUNKS[trunk][1])
-    except (FileNotFoundError, ValueError) as error:
-        raise ParameterError(str(error)) from None
-    network = make(weights).to(device, memory_format=torch.channels_last)
+    network = make(weights.tensors(trunk, folder)).to(device, memory_format=torch.channels_last)
     return lambda x, target, weight: network(x, target).flatten()
 
 
@@ -58,7 +58,7 @@ def main() -> None:
     parser.add_argument(
         "--params",
         default=params.PARAMS_FILE,
-        help="sections network, diffusion, loss, train, mask, spectrogram.n_mels and methods.<method>.drop",
+        help="sections network, diffusion, loss, train, mask, weights, spectrogram.n_mels and methods.<method>.drop",
     )
     parser.add_argument("--data", type=Path, required=True, help="folder of the run, such as data/demo")
     parser.add_argument("--method", required=True, help="a method of kind hifidiff that has its own weights")
@@ -91,7 +91,7 @@ def train(settings: params.Params, data: Path, method: str, out: Path, device: t
     objective = Objective(
         diffusion=model.diffusion,
         expert=experts.load(data / "expert" / "expert.safetensors", device),
-        perceptual=perceptual_distance(settings.loss.perceptual, device),
+        perceptual=perceptual_distance(settings.loss.perceptual, device, Path(settings.weights.folder)),
         weights=settings.loss,
         composite="masked_face" not in drop,
         bf16=settings.train.precision == "bf16",

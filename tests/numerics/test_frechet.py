@@ -102,3 +102,14 @@ def test_too_little_is_undefined() -> None:
     score = frechet.with_interval(one, one, confidence=0.95)
     assert score.value == pytest.approx(0, abs=1e-12)
     assert score.low is None
+
+
+@pytest.mark.parametrize("count", [12, 60], ids=["rank-deficient", "full rank"])
+def test_covariances_divided_by_n(count: int) -> None:
+    """StyleGAN-V's convention: the same features give (N − 1) / N times what does not lie in the means."""
+    rng = np.random.default_rng(9)
+    a, b = rng.normal(size=(count, 20)), rng.normal(0.3, 2, (count, 20))
+    means = ((a.mean(0) - b.mean(0)) ** 2).sum()
+    expected = means + (frechet.distance(a, b) - means) * (count - 1) / count
+    assert frechet.distance(a, b, ddof=0) == pytest.approx(expected, rel=1e-6)
+    np.testing.assert_allclose(frechet.moments(a, ddof=0)[1], np.cov(a, rowvar=False, bias=True), rtol=1e-9)

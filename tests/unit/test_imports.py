@@ -27,10 +27,10 @@ COMMANDS = ["convert", "export"]
 # Libraries, lowest first. A module may import its own layer and those above it in this list.
 LAYERS = (
     ("params", "errors", "progress", "lazy", "memory"),
-    ("media", "tables", "tracking", "checkpoint", "catalogue"),
+    ("media", "tables", "tracking", "checkpoint", "catalogue", "weights"),
     ("geometry", "landmarks", "corpus", "crops", "corruptions"),
     ("networks",),
-    ("diffusion", "measures", "conditions", "windows", "pretrained", "experts"),
+    ("diffusion", "measures", "conditions", "windows", "pretrained", "experts", "public"),
     ("baselines",),
 )
 

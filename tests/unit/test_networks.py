@@ -207,12 +207,3 @@ def test_eq_4_by_hand(trunk):
 
     expected = sum(((a - b) ** 2).mean().item() for a, b in zip(before_pooling(x), before_pooling(y), strict=True)) / 5
     assert network(2 * x - 1, 2 * y - 1).item() == pytest.approx(expected, rel=1e-4)
-
-
-def test_missing_or_damaged_vgg16_names_the_file_and_the_fix(tmp_path):
-    path = tmp_path / "vgg16.pth"
-    with pytest.raises(FileNotFoundError, match=r"vgg16\.pth: no such file; .* choose 'pyramid'"):
-        perceptual.read_trunk(path, "0" * 64)
-    path.write_bytes(b"not weights")
-    with pytest.raises(ValueError, match="the file is damaged or another"):
-        perceptual.read_trunk(path, "0" * 64)
