@@ -5,6 +5,7 @@ The I3D's file is a program (TorchScript): nothing but its hash says that it is 
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import TypeVar
 
@@ -40,7 +41,11 @@ def i3d(folder: Path, device: str | torch.device = "cpu", *, file: Name = "i3d")
     """
     path = weights.ensure(file, folder)
     try:
-        return I3D(torch.jit.load(path, map_location=device)).requires_grad_(False)
+        with warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore", FutureWarning
+            )  # TorchScript is deprecated; the file exists in no other form
+            return I3D(torch.jit.load(path, map_location=device)).requires_grad_(False)
     except (RuntimeError, ValueError) as error:
         problem = f"not the I3D of the FVD ({str(error).splitlines()[0]})"
         raise InputError(
