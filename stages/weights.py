@@ -140,7 +140,7 @@ def ensure(name: str | PublicFile, folder: Path, *, patience: Patience | None = 
     file = FILES[name] if isinstance(name, str) else name
     path = folder / file.file
     problems = []
-    for place in (path, torch_cache() / file.file):
+    for place in _places(file, folder):
         problem = mismatch(place, file)
         if problem is None:
             return place
@@ -169,6 +169,16 @@ def ensure(name: str | PublicFile, folder: Path, *, patience: Patience | None = 
         f"put it there yourself: {file.file} from {file.urls[0]}, {file.size:,} bytes, sha256 {file.sha256}; "
         "or let weights.folder name the folder that has it",
     )
+
+
+def find(name: str | PublicFile, folder: Path) -> Path | None:
+    """The path of a public file that is there, in ``folder`` or in torch's cache, whole and checked; nothing is fetched."""
+    file = FILES[name] if isinstance(name, str) else name
+    return next((place for place in _places(file, folder) if mismatch(place, file) is None), None)
+
+
+def _places(file: PublicFile, folder: Path) -> tuple[Path, Path]:
+    return folder / file.file, torch_cache() / file.file
 
 
 def tensors(name: str | PublicFile, folder: Path) -> dict[str, Tensor]:
@@ -370,11 +380,11 @@ def table(folder: Path, files: Sequence[PublicFile] = tuple(FILES.values())) -> 
     """What is there, as lines of text: name, file, state, bytes, terms, use."""
     rows = [("name", "file", "state", "bytes", "terms", "for")]
     for file in files:
-        state = mismatch(folder / file.file, file)
-        if state is None:
-            state = "here, sha256 agrees"
-        elif mismatch(torch_cache() / file.file, file) is None:
-            state = "in torch's cache, sha256 agrees"
+        place = find(file, folder)
+        if place is None:
+            state = mismatch(folder / file.file, file) or ""
+        else:
+            state = f"{'here' if place.parent == folder else 'in the cache of torch'}, sha256 agrees"
         rows.append((file.name, file.file, state, f"{file.size:,}", file.terms, file.use))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

@@ -119,6 +119,11 @@ def _neighbours(length: int, device: torch.device) -> tuple[Tensor, Tensor, Tens
 
 # What a FID is computed on: the first is reported, the second stands beside it.
 INPUTS: dict[str, Callable[[Tensor], Tensor]] = {"pytorch_fid": pytorch_fid, "torch_fidelity": torch_fidelity}
+# To stand beside the number.
+SAYS = {
+    "pytorch_fid": "pytorch-fid: frames in [0, 1], bilinear to 299×299 at pixels' centres, no antialiasing, 2x − 1",
+    "torch_fidelity": "torch-fidelity: frames in [0, 255], TensorFlow 1's bilinear to 299×299, (x − 128) / 128",
+}
 
 
 @torch.inference_mode()

@@ -133,7 +133,8 @@ def test_torchs_cache_is_looked_in_too(server: Server, tmp_path: Path) -> None:
     folder = tmp_path / "folder"
     assert weights.ensure(public(server), folder) == weights.torch_cache() / "x.bin"
     assert not folder.exists()
-    assert "in torch's cache, sha256 agrees" in weights.table(folder, [public(server)])
+    assert weights.find(public(server), folder) == weights.torch_cache() / "x.bin"
+    assert "in the cache of torch, sha256 agrees" in weights.table(folder, [public(server)])
 
 
 def test_cuts_are_gone_on_from(server: Server, tmp_path: Path) -> None:
@@ -216,6 +217,7 @@ def test_a_wrong_file_in_the_folder_is_replaced_once_the_right_one_is_here(serve
         weights.ensure(public(server, "/gone"), tmp_path)
     assert (tmp_path / "x.bin").read_bytes() == wrong(CONTENT)
     assert "sha256 is" in weights.table(tmp_path, [public(server)])
+    assert weights.find(public(server), tmp_path) is None
     weights.ensure(public(server, "/a"), tmp_path)
     assert whole(tmp_path)
     assert "here, sha256 agrees" in weights.table(tmp_path, [public(server)])
