@@ -20,6 +20,7 @@ from stages.expert import take_over
 from stages.networks import seeded
 from stages.networks.expert import LipSyncExpert
 from stages.networks.wav2lip_expert import Wav2LipExpert
+from stages.weights import PublicFile
 from workflow.sources import ROOT
 
 # The layers as published, (channels in, out, kernel, residual): written here apart from the code that builds them.
@@ -154,6 +155,23 @@ def test_the_command_has_no_way_round_the_hash(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "a pickle from elsewhere" in done.stdout
     assert done.stderr.startswith(f"error: {path}: sha256 is ")
+
+
+def test_without_a_file_the_command_takes_that_of_the_folder(
+    public: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[PublicFile, Path]] = []
+
+    def ensure(file: PublicFile, folder: Path) -> Path:
+        asked.append((file, folder))
+        return public
+
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(convert.weights, "ensure", ensure)
+    monkeypatch.setattr(sys, "argv", ["convert", "wav2lip-expert", "--out", str(tmp_path / "x")])
+    with pytest.raises(InputError, match="sha256 is"):  # that of the test, not the published one
+        convert.main()
+    assert asked == [(convert.WAV2LIP, Path("weights"))]
 
 
 @pytest.mark.parametrize("damage", ["key", "shape", "no state"])

@@ -184,6 +184,14 @@ def test_a_server_that_says_416_is_asked_for_the_whole(server: Server, tmp_path:
     assert server.asked == [("/a", None), ("/a", "bytes=70000-"), ("/a", None)]
 
 
+def neither_rest_nor_whole(handler: Handler) -> None:
+    """Cuts the whole, and says of the rest that there is none."""
+    if handler.headers["Range"]:
+        handler.send_error(416)
+    else:
+        handler.answer(cut=70_000)
+
+
 def wrong(content: bytes, place: int = 150_000) -> bytes:
     return content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
 
@@ -235,10 +243,11 @@ def test_a_wrong_file_in_the_folder_is_replaced_once_the_right_one_is_here(serve
         (lambda h: h.send_error(503), "HTTP 503; given up after 3 attempts"),
         (lambda h: h.answer(cut=0), r"cut off; given up after 3 attempts"),
         (lambda h: h.answer(cut=70_000, ranges=False), r"cut off; given up after 3 attempts"),
+        (neither_rest_nor_whole, "HTTP 416, there is no such rest; given up after 3 attempts"),
         (in_turn(lambda h: h.answer(cut=70_000), lambda h: h.answer(where=5)), "asked for the bytes from 70000 on"),
         (in_turn(lambda h: h.answer(cut=70_000), lambda h: h.answer(said=400_000)), "its file has 400000 bytes"),
     ],
-    ids=["shorter", "longer", "more", "page", "404", "403", "503", "cut", "restart", "elsewhere", "206"],
+    ids=["shorter", "longer", "more", "page", "404", "403", "503", "cut", "restart", "416", "elsewhere", "206"],
 )
 def test_an_address_that_is_no_use_and_its_mirror(
     server: Server, tmp_path: Path, way: Callable[[Handler], None], problem: str, capsys: pytest.CaptureFixture[str]
