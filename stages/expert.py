@@ -151,7 +151,7 @@ def take_over(data: Path, out: Path, settings: params.Params) -> None:
         InputError: the file is missing, damaged or another network.
     """
     source = Path(settings.expert.path)
-    again = f"run 'python -m stages.convert wav2lip-expert --out {source}', or set expert.source to trained"
+    again = f"run 'python -m stages.convert wav2lip-expert FILE --out {source}', or set expert.source to trained"
     if not source.exists():
         raise InputError(source, "no such file", again)
     expert = experts.load(source)
