@@ -196,7 +196,8 @@ def main() -> None:
     if own.source == "wav2lip":
         take_over(args.data, args.out, settings)
         return
-    expert = seeded(own.seed, lambda: LipSyncExpert(width=own.width, embedding=own.embedding, size=own.size))
+    layout = own.model_dump(include={"width", "embedding", "size", "sees"})
+    expert = seeded(own.seed, lambda: LipSyncExpert(**layout))
     clips, validation = load(args.data, "train", settings), load(args.data, "validation", settings)
     state = args.data / "resume" / "expert" / "state.pt"
     with checkpoint.lock(state.parent):
@@ -206,9 +207,7 @@ def main() -> None:
         )
         curve = train(expert, clips, validation, own, state, key)
         write_curve(args.out, curve)
-        layout = {"width": own.width, "embedding": own.embedding, "size": own.size}
-        config = {"architecture": "lipsync", **layout}
-        checkpoint.write_weights(args.out, expert.state_dict(), config)
+        checkpoint.write_weights(args.out, expert.state_dict(), {"architecture": "lipsync", **layout})
 
 
 if __name__ == "__main__":

@@ -13,14 +13,14 @@ from torch import Tensor
 
 from stages import checkpoint
 from stages.errors import InputError
-from stages.networks.expert import LipSyncExpert, mouths
+from stages.networks.expert import LipSyncExpert
 from stages.networks.wav2lip_expert import Wav2LipExpert
 
 Expert = LipSyncExpert | Wav2LipExpert
 
 
 def build(config: dict[str, Any]) -> Expert:
-    """An untrained expert: ``architecture`` is ``wav2lip``, or ``lipsync`` with ``width``, ``embedding`` and ``size``.
+    """An untrained expert: ``architecture`` is ``wav2lip``, or ``lipsync`` with ``width``, ``embedding``, ``size`` and ``sees``.
 
     Raises ``KeyError`` or ``TypeError`` for another configuration.
     """
@@ -34,9 +34,9 @@ def build(config: dict[str, Any]) -> Expert:
 
 
 def embed_video(expert: Expert, frames_BFCHW: Tensor, mouth_maps_BF23: Tensor) -> Tensor:
-    """Five whole frames in [0, 1] → (B, E), whatever part of them the expert looks at; the maps say where the mouths are."""
+    """Five whole frames in [0, 1] → (B, E), whatever part of them the expert looks at."""
     if isinstance(expert, LipSyncExpert):
-        frames_BFCHW = mouths(frames_BFCHW, mouth_maps_BF23, expert.size)
+        return expert.embed_video(frames_BFCHW, mouth_maps_BF23)
     return expert.embed_video(frames_BFCHW)
 
 

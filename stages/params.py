@@ -134,7 +134,10 @@ class Expert(Section):
     path: str = Field(description="the converted weights, read where source is wav2lip")
     width: Natural = Field(description="channels of the first layer")
     embedding: Natural
-    size: Natural = Field(multiple_of=16, description="side of the upright cut of the mouth that it sees, pixels")
+    sees: Literal["lower_half", "mouth"] = Field(
+        description="lower halves of frames resized to size, as Wav2Lip's expert; or upright cuts of the mouth, size pixels wide"
+    )
+    size: Natural = Field(multiple_of=16, description="pixels")
     steps: Natural
     batch: Natural = Field(ge=2)
     learning_rate: Positive

@@ -6,6 +6,7 @@ Shapes: B windows, F = 5 frames, C = 3, H, W, S = 16 mel steps, M = 80 mel bins,
 from __future__ import annotations
 
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
 FRAMES, MEL_STEPS = 5, 16
@@ -26,6 +27,17 @@ class ConvBlock(nn.Module):
         return F.relu(h + x if self.residual else h)
 
 
+def lower_halves(frames_BFCHW: Tensor, size: int) -> Tensor:
+    """What an expert looks at: the lower halves of square frames, resized to ``size``, frame after frame on the channels.
+
+    (B, F, 3, H, W) → (B, 3F, size / 2, size). Resized first and with antialiasing, so that a half is whole at any resolution.
+    """
+    x = rearrange(frames_BFCHW, "b f c h w -> b (f c) h w")
+    if x.shape[-1] != size:
+        x = F.interpolate(x, size=(size, size), mode="bilinear", align_corners=False, antialias=True)
+    return x[:, :, size // 2 :]
+
+
 def mouths(frames_BFCHW: Tensor, maps_BF23: Tensor, size: int) -> Tensor:
     """The mouth of each frame by the head's pose, (B, F, 3, size, size); differentiable. See :func:`stages.crops.mouth_map`."""
     frames_NCHW, maps_N23 = frames_BFCHW.flatten(0, 1), maps_BF23.flatten(0, 1)
@@ -35,21 +47,21 @@ def mouths(frames_BFCHW: Tensor, maps_BF23: Tensor, size: int) -> Tensor:
 
 
 class LipSyncExpert(nn.Module):
-    """Two towers, one for the mouth in five frames and one for 0.2 s of sound, whose embeddings agree where both are in time.
+    """Two towers, one for five frames and one for 0.2 s of sound, whose embeddings agree where both are in time.
 
-    It sees upright cuts of the mouth where Wav2Lip's sees lower half-faces: trained for minutes, it would otherwise tell
-    speakers apart, and no moments of one clip. The last layer is a ReLU, so that cosines lie in [0, 1]. Wav2Lip: ``width`` 32,
-    ``embedding`` 512, ``size`` 96, and more blocks; its public weights fit
-    :class:`stages.networks.wav2lip_expert.Wav2LipExpert`.
+    ``sees``: ``lower_half`` of frames resized to ``size``, as Wav2Lip's expert, or ``mouth``, upright cuts ``size`` pixels wide.
+    The last layer is a ReLU, so that cosines lie in [0, 1]. Wav2Lip: ``width`` 32, ``embedding`` 512, ``size`` 96, and more
+    blocks; its public weights fit :class:`stages.networks.wav2lip_expert.Wav2LipExpert`.
     """
 
-    def __init__(self, *, width: int, embedding: int, size: int) -> None:
+    def __init__(self, *, width: int, embedding: int, size: int, sees: str) -> None:
         super().__init__()
-        self.size = size
+        self.size, self.sees = size, sees
+        stride = {"lower_half": (1, 2), "mouth": (2, 2)}[sees]  # to a square
         w = [width, 2 * width, 4 * width, 8 * width]
         self.face = nn.Sequential(
             ConvBlock(3 * FRAMES, w[0], 7, 1, 3),
-            ConvBlock(w[0], w[1], 5, 2, 2),
+            ConvBlock(w[0], w[1], 5, stride, 2),
             ConvBlock(w[1], w[1], 3, 1, 1, residual=True),
             ConvBlock(w[1], w[2], 3, 2, 1),
             ConvBlock(w[2], w[2], 3, 1, 1, residual=True),
@@ -76,13 +88,15 @@ class LipSyncExpert(nn.Module):
             nn.ReLU(),
         )
 
-    def embed_video(self, mouths_BFCHW: Tensor) -> Tensor:
-        """Five RGB cuts in [0, 1], ``size`` pixels wide → (B, E): stacked on channels."""
-        return self.face(mouths_BFCHW.flatten(1, 2))
+    def embed_video(self, frames_BFCHW: Tensor, mouth_maps_BF23: Tensor) -> Tensor:
+        """Five RGB frames in [0, 1] → (B, E); the maps say where the mouths are, for an expert that looks there."""
+        if self.sees == "mouth":
+            return self.face(mouths(frames_BFCHW, mouth_maps_BF23, self.size).flatten(1, 2))
+        return self.face(lower_halves(frames_BFCHW, self.size))
 
     def embed_audio(self, mel_BSM: Tensor) -> Tensor:
         """Sixteen mel steps in [-4, 4] → (B, E)."""
         return self.audio(mel_BSM[:, None] / 4)
 
-    def forward(self, mouths_BFCHW: Tensor, mel_BSM: Tensor) -> tuple[Tensor, Tensor]:
-        return self.embed_video(mouths_BFCHW), self.embed_audio(mel_BSM)
+    def forward(self, frames_BFCHW: Tensor, mouth_maps_BF23: Tensor, mel_BSM: Tensor) -> tuple[Tensor, Tensor]:
+        return self.embed_video(frames_BFCHW, mouth_maps_BF23), self.embed_audio(mel_BSM)

@@ -6,23 +6,11 @@ Shapes: B windows, F = 5 frames, C = 3, H = W, S = 16 mel steps, M = 80 mel bins
 from __future__ import annotations
 
 import torch.nn.functional as F
-from einops import rearrange
 from torch import Tensor, nn
 
-from stages.networks.expert import FRAMES, ConvBlock
+from stages.networks.expert import FRAMES, ConvBlock, lower_halves
 
 SIZE = 96  # pixels; the side that frames are resized to
-
-
-def lower_halves(frames_BFCHW: Tensor, size: int) -> Tensor:
-    """What an expert looks at: the lower halves of square frames, resized to ``size``, frame after frame on the channels.
-
-    (B, F, 3, H, W) → (B, 3F, size / 2, size). Resized first and with antialiasing, so that a half is whole at any resolution.
-    """
-    x = rearrange(frames_BFCHW, "b f c h w -> b (f c) h w")
-    if x.shape[-1] != size:
-        x = F.interpolate(x, size=(size, size), mode="bilinear", align_corners=False, antialias=True)
-    return x[:, :, size // 2 :]
 
 
 class Wav2LipExpert(nn.Module):

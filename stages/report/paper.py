@@ -50,7 +50,7 @@ DEVIATIONS: tuple[tuple[str, str, str], ...] = (
         "L_sync",
         "“minimising the cosine similarity”, pretrained SyncNet",
         "−log of the similarity, by the expert that expert.source names: Wav2Lip’s public one, or, as in the demo, a small one "
-        "trained here on the training clips, which sees upright cuts of the mouth in place of lower half-faces",
+        "trained here on the training clips",
     ),
     (
         "mask",

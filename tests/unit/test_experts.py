@@ -211,8 +211,8 @@ def test_the_stage_takes_the_public_expert_over(public: Path, tmp_path: Path) ->
     out = data / "expert" / "expert.safetensors"
     with pytest.raises(InputError, match=r"no such file; run 'python -m stages\.convert"):
         take_over(data, out, settings)
-    small = seeded(1, lambda: LipSyncExpert(width=4, embedding=8, size=32))
-    layout = {"architecture": "lipsync", "width": 4, "embedding": 8, "size": 32}
+    small = seeded(1, lambda: LipSyncExpert(width=4, embedding=8, size=32, sees="mouth"))
+    layout = {"architecture": "lipsync", "width": 4, "embedding": 8, "size": 32, "sees": "mouth"}
     checkpoint.write_weights(source, small.state_dict(), layout)
     assert isinstance(experts.load(source), LipSyncExpert)
     with pytest.raises(InputError, match="not the public expert"):

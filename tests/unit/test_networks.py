@@ -154,13 +154,25 @@ def test_building_leaves_the_global_generator_alone():
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
 
 
-def test_the_experts_cosines_lie_between_0_and_1():
-    expert = LipSyncExpert(width=4, embedding=8, size=32).eval()
-    video = expert.embed_video(torch.rand(3, 5, 3, 32, 32))
-    audio = expert.embed_audio(torch.randn(3, 16, 80))
+@pytest.mark.parametrize("sees", ["mouth", "lower_half"])
+def test_the_experts_cosines_lie_between_0_and_1(sees):
+    expert = LipSyncExpert(width=4, embedding=8, size=32, sees=sees).eval()
+    video, audio = expert(torch.rand(3, 5, 3, 64, 64), torch.eye(2, 3).repeat(3, 5, 1, 1), torch.randn(3, 16, 80))
     assert video.shape == audio.shape == (3, 8)
     assert video.min().item() >= 0
     assert audio.min().item() >= 0
+
+
+def test_an_expert_sees_what_it_is_said_to_see():
+    frames, maps = torch.rand(1, 5, 3, 32, 32), (0.5 * torch.eye(2, 3)).repeat(1, 5, 1, 1)  # the middle quarter
+    upper, outside = frames.clone(), frames.clone()
+    upper[..., :16, :] = 0
+    outside[..., :4, :] = 0
+    half = LipSyncExpert(width=4, embedding=8, size=32, sees="lower_half").eval()
+    assert torch.equal(half.embed_video(frames, maps), half.embed_video(upper, maps))
+    mouth = LipSyncExpert(width=4, embedding=8, size=32, sees="mouth").eval()
+    assert torch.equal(mouth.embed_video(frames, maps), mouth.embed_video(outside, maps))
+    assert not torch.equal(mouth.embed_video(frames, maps), mouth.embed_video(upper, maps))
 
 
 @pytest.fixture(scope="module", params=["vgg16", "vgg19"])

@@ -33,7 +33,7 @@ steps, folder = int(sys.argv[1]), Path(sys.argv[2])
 settings = t.TRAIN.model_copy(update=dict(steps=steps, batch=2, log_every=1, accumulate=int(sys.argv[3])))
 data = dataclasses.replace(t.training_data([clip_of("ada_s01"), clip_of("bela_s01")]), batch=2, singles=2)
 model = seeded(1, lambda: HifiDiff.from_config(t.CONFIG))
-expert = seeded(2, lambda: LipSyncExpert(width=4, embedding=8, size=32)).eval().requires_grad_(False)
+expert = seeded(2, lambda: LipSyncExpert(width=4, embedding=8, size=32, sees="mouth")).eval().requires_grad_(False)
 objective = Objective(model.diffusion, expert, pyramid_distance, t.SETTINGS.loss, composite=True)
 with processes.joined(torch.device("cpu")) as world:
     fitted = fit(

@@ -71,7 +71,9 @@ def setting(make_clip):
     def make(prediction: str = "x0"):
         config = {**CONFIG, "diffusion": {**CONFIG["diffusion"], "prediction": prediction}}
         model = seeded(1, lambda: HifiDiff.from_config(config))
-        expert = seeded(2, lambda: LipSyncExpert(width=4, embedding=8, size=32)).eval().requires_grad_(False)
+        expert = (
+            seeded(2, lambda: LipSyncExpert(width=4, embedding=8, size=32, sees="mouth")).eval().requires_grad_(False)
+        )
         objective = Objective(model.diffusion, expert, pyramid_distance, SETTINGS.loss, composite=True)
         data = training_data([make_clip()])
         return model.net, objective, data
@@ -337,7 +339,7 @@ def test_dropout_resumes_with_the_same_bits(make_clip, tmp_path):
     def run(state, on_step=ignore):
         model = seeded(1, lambda: HifiDiff.from_config(config))
         weights = SETTINGS.loss.model_copy(update={"sync": 0.0})
-        expert = LipSyncExpert(width=4, embedding=8, size=32)
+        expert = LipSyncExpert(width=4, embedding=8, size=32, sees="mouth")
         objective = Objective(model.diffusion, expert, pyramid_distance, weights, composite=True)
         device = torch.device("cpu")
         return fit(
