@@ -13,11 +13,24 @@ import pandas as pd
 import pytest
 import yaml
 
-from stages import blink, checkpoint, corpus, index, judges, mask, media, params, spectrogram, tables
+from stages import (
+    blink,
+    checkpoint,
+    corpus,
+    encoders,
+    features,
+    index,
+    judges,
+    mask,
+    media,
+    params,
+    reference,
+    spectrogram,
+    tables,
+)
 from stages.download import rendered
 from stages.errors import InputError, ParameterError
 from stages.metrics import __main__ as scoring
-from stages.metrics import features
 from stages.networks.judges import build
 
 JUDGES = ("sync", "frame", "video")
@@ -74,6 +87,7 @@ def run(tmp_path_factory):
     for judge in JUDGES:
         train_judge(root, judge)
     write_samples(root, "truth", lambda frames: frames)
+    call(reference.main, "--data", root, "--out", root / "reference.parquet", *own)
     return root
 
 
@@ -82,7 +96,14 @@ def train_judge(root, judge, out=None):
     call(judges.main, "--data", root, "--judge", judge, "--out", out, "--params", root / "params.yaml")
 
 
-def score(root, method):
+def measure(root, method):
+    own = ("--data", root, "--params", root / "params.yaml")
+    call(features.main, "--method", method, "--out", root / "features" / f"{method}.parquet", *own)
+
+
+def score(root, method, *, again=True):
+    if again:
+        measure(root, method)
     call(scoring.main, "--data", root, "--method", method, "--params", root / "params.yaml")
     return json.loads((root / "metrics" / f"{method}.json").read_text())
 
@@ -225,4 +246,4 @@ def test_a_judge_in_anothers_place_is_refused(run, tmp_path):
     for judge in JUDGES:
         (tmp_path / f"{judge}.safetensors").write_bytes((run / "judges" / "frame.safetensors").read_bytes())
     with pytest.raises(InputError, match="holds the frame judge"):
-        features.Judges(tmp_path, 8)
+        encoders.Judges(tmp_path, 8)
