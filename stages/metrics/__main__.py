@@ -87,21 +87,24 @@ def main() -> None:
     )
     parser.add_argument("--data", type=Path, help="folder of the run, such as data/demo")
     parser.add_argument("--method", help="a method of params.yaml")
-    parser.add_argument("--out", type=Path, help="data/<run>/metrics/<method>.json; or where a folder's scores go")
+    parser.add_argument(
+        "--out", type=Path, help="data/<run>/metrics/<method>.json; or where a folder's scores go (else printed)"
+    )
     parser.add_argument("--videos", type=Path, help="score this folder of videos instead")
     parser.add_argument("--truth", type=Path, help="folder of the true videos, paired by name without suffix")
+    parser.add_argument("--cut", action="store_true", help="score the frames that both videos of a pair have")
     parser.add_argument("--judges", type=Path, help="folder of trained judges, for Fréchet distances of --videos")
     args = parser.parse_args()
     settings = params.load(args.params)
     if args.videos:
-        if not args.truth or not args.out or args.data or args.method:
-            parser.error("--videos needs --truth and --out, and neither --data nor --method")
+        if not args.truth or args.data or args.method:
+            parser.error("--videos needs --truth, and neither --data nor --method")
         from stages.metrics import folder
 
-        folder.score(args.videos, args.truth, args.judges, args.out, settings)
+        folder.score(args.videos, args.truth, args.judges, args.out, settings, cut=args.cut)
         return
-    if not args.data or not args.method or args.truth or args.judges:
-        parser.error("give --data and --method, or --videos, --truth and --out")
+    if not args.data or not args.method or args.truth or args.judges or args.cut:
+        parser.error("give --data and --method, or --videos and --truth")
     if args.method not in settings.methods:
         raise ParameterError(f"--method is {args.method!r}; allowed: {', '.join(settings.methods)}")
     place = args.data / "metrics" / f"{args.method}.json"

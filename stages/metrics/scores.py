@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -102,7 +102,7 @@ def all_scores(
     found: dict[str, dict[str, Score]] = {}
     for split in ("all", *splits):
         chosen = [m for m in measured if split in ("all", m.split)]
-        scores = group_scores(chosen, settings) | (_frechet(chosen, settings) if chosen else {})
+        scores = group_scores(chosen, settings) | (frechet_scores(chosen, settings) if chosen else {})
         for name, score in scores.items():
             found.setdefault(name, {})[split] = score
     return found
@@ -123,9 +123,12 @@ def group_scores(chosen: Sequence[Measured], settings: params.Metrics) -> dict[s
     return found
 
 
-def _frechet(chosen: Sequence[Measured], settings: params.Metrics) -> dict[str, Score]:
+def frechet_scores(
+    chosen: Sequence[Measured], settings: params.Metrics, columns: Mapping[str, str] = FRECHET
+) -> dict[str, Score]:
+    """The Fréchet distances in the encoders' features: plain, at n → ∞, and what the truth differs by from itself."""
     speakers, found = [m.speaker for m in chosen], {}
-    for name, column in FRECHET.items():
+    for name, column in columns.items():
         made, truth = [m.made[column] for m in chosen], [m.truth[column] for m in chosen]
         made, truth = ([x for x in side if len(x)] for side in (made, truth))
         own = [s for s, m in zip(speakers, chosen, strict=True) if len(m.made[column])]
