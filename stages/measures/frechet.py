@@ -105,17 +105,15 @@ def with_intervals(
     return Score(plain, plain - reach, plain + reach, total), Score(limit, limit - reach, limit + reach, total)
 
 
-def halves(features: Sequence[Features], *, ddof: int = 1) -> Score:
-    """The truth-against-truth floor: distance of the clips' first halves from their second halves.
+def halves(features: Sequence[Features], *, speakers: Sequence[str], confidence: float, ddof: int = 1) -> Score:
+    """The truth-against-truth floor: distance of the clips' first halves from their second halves, with its interval.
 
     The same people at other moments. n is the number of features in a half, so that this floor overstates the bias of a
     distance of all features; distances of different n are not comparable beyond that.
     """
     cut = [(x[: len(x) // 2], x[len(x) // 2 : 2 * (len(x) // 2)]) for x in features]
-    if sum(len(a) for a, _ in cut) < 2:
-        return NOTHING
-    a, b = (np.concatenate(side) for side in zip(*cut, strict=True))
-    return Score(distance(a, b, ddof=ddof), None, None, len(a))
+    first, second = [a for a, _ in cut], [b for _, b in cut]
+    return with_intervals(first, second, speakers=speakers, confidence=confidence, ddof=ddof)[0]
 
 
 def between_groups(

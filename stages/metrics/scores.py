@@ -134,7 +134,7 @@ def frechet_scores(
         own = [s for s, m in zip(speakers, chosen, strict=True) if len(m.made[column])]
         plain, limit = frechet.with_intervals(made, truth, speakers=own, confidence=settings.confidence)
         found[name], found[f"{name}_extrapolated"] = plain, limit
-        found[f"{name}_floor"] = frechet.halves(truth)
+        found[f"{name}_floor"] = frechet.halves(truth, speakers=own, confidence=settings.confidence)
         found[f"{name}_speakers"] = frechet.between_groups(
             truth, own, confidence=settings.confidence, seed=settings.seed
         )

@@ -111,10 +111,14 @@ def test_floors() -> None:
     people = rng.normal(size=(6, 4)) * 3
     features = [people[i // 2] + rng.normal(size=(20, 4)) for i in range(12)]
     speakers = [f"s{i // 2}" for i in range(12)]
-    same, others = frechet.halves(features), frechet.between_groups(features, speakers, confidence=0.95, seed=1)
+    same, others = (
+        frechet.halves(features, speakers=speakers, confidence=0.95),
+        frechet.between_groups(features, speakers, confidence=0.95, seed=1),
+    )
     assert same.value is not None
     assert others.value is not None
     assert same.n == 120
+    assert same.low is not None
     assert same.value < 1 < others.value
     assert frechet.between_groups(features[:2], speakers[:2], confidence=0.95, seed=1).value is None
 
