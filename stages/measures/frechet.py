@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.linalg import lapack
 from scipy.special import stdtrit
 
 from stages.measures.intervals import FEWEST_SPEAKERS, NOTHING, Score
@@ -30,14 +31,20 @@ def moments(features_ND: ArrayLike, *, ddof: int = 1) -> tuple[Array, Array]:
 
 
 def trace_of_root(a_DD: Array, b_DD: Array) -> float:
-    """tr (A B)^½ of two covariances: Cholesky and eigenvalues, or a symmetric root of A where it is singular."""
+    """tr (A B)^½ of two covariances: Cholesky and eigenvalues, or a symmetric root of A where it is singular.
+
+    LAPACK's ``sygst`` makes Lᵀ B L in a quarter of what two matrix products cost; its lower triangle is all that is read.
+    """
     try:
         root = np.linalg.cholesky(a_DD)
     except np.linalg.LinAlgError:
         values, vectors = np.linalg.eigh(a_DD)
         root = vectors * np.sqrt(np.maximum(values, 0))
-    product = root.T @ b_DD @ root
-    return float(np.sqrt(np.maximum(np.linalg.eigvalsh((product + product.T) / 2), 0)).sum())
+        product = root.T @ b_DD @ root
+        product = (product + product.T) / 2
+    else:
+        product, _ = lapack.dsygst(b_DD, root, itype=2, lower=1)
+    return float(np.sqrt(np.maximum(np.linalg.eigvalsh(product), 0)).sum())
 
 
 def from_moments(mean_a: Array, cov_a: Array, mean_b: Array, cov_b: Array) -> float:
