@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import landmarks_of
 
 from stages import params, tables
 from stages.errors import InputError
@@ -23,7 +22,7 @@ def row(name: str, seed: int, frames: int | None = None) -> dict[str, Any]:
     """What both tables have of a clip."""
     count = FRAMES[name] if frames is None else frames
     rng = np.random.default_rng(seed)
-    points = landmarks_of(np.random.default_rng(len(name)), FRAMES[name], 64)[:count]
+    points = np.random.default_rng(len(name)).uniform(0, 64, (FRAMES[name], 68, 2))[:count]
     arrays = {
         "frame_features": rng.normal(size=(count, 4)),
         "mask_features": rng.normal(size=(count, 4)),
