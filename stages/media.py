@@ -197,6 +197,14 @@ def pictures(source: Source, *, fps: float, clip: str = "") -> Iterator[Picture]
         _check_whole(container, stream, end, clip)
 
 
+def frame_rate(source: Source, *, clip: str = "") -> float:
+    """Frames a second as the file says, on average; raises ClipError where it can't be opened or has no video."""
+    clip = clip or _name(source)
+    with _opened(source, clip) as container:
+        stream = _first(container.streams.video, clip, "no video stream")
+        return float(stream.average_rate or stream.guessed_rate or 25)
+
+
 def decode(source: Source, *, fps: float, clip: str = "") -> NDArray[np.uint8]:
     """All frames on the time base k / fps, (T, H, W, 3) uint8 RGB; raises like :func:`pictures`."""
     converter = Converter()

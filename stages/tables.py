@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from stages.errors import InputError
 
@@ -102,6 +104,71 @@ INDEX = _schema(
     _field("open_ear", pa.float32(), "EAR of the open eyes"),
 )
 
+REFERENCE = _schema(
+    "reference",
+    _field("clip", pa.string(), "name of the test clip"),
+    _field("split", pa.string(), "test_seen, test_unseen or test_long"),
+    _field("speaker", pa.string(), "who is shown"),
+    _field("sentence", pa.string(), "what is said"),
+    _field("emotion", pa.string(), "empty where unknown"),
+    _field("level", pa.string(), "of the emotion; empty where unknown"),
+    _field("frames", pa.int32(), "frames, T, of the lossless decode that everything here is measured on"),
+    _field("encoders", pa.string(), "digest of the encoders' weights; features of different ones don't compare"),
+    _field("frame_features", pa.list_(pa.float32()), "T x E, row-major, of whole frames"),
+    _field("mask_features", pa.list_(pa.float32()), "T x E, of the hull of the face alone"),
+    _field("video_features", pa.list_(pa.float32()), "N x E, of windows of 8 frames, 4 apart"),
+    _field(
+        "sound_embeddings", pa.list_(pa.float32()), "(T - 4) x E, the sync judge's, of the sound from each frame on"
+    ),
+    _field(
+        "ear", pa.list_(pa.float32()), "T; eye aspect ratio at full resolution, mean of both eyes: what is requested"
+    ),
+    _field("mouth", pa.list_(pa.float32()), "T; opening as it was rendered (0 to 1), else mouth_dlib"),
+    _field(
+        "mouth_dlib", pa.list_(pa.float32()), "T; inner-lip gap over the eyes' distance, by dlib at full resolution"
+    ),
+    _field("landmarks", pa.list_(pa.float32()), "T x 68 x 2 (x, y), pixels, by dlib on the enlarged frames; else NaN"),
+    _field(
+        "identity", pa.list_(pa.float32()), "K x 128, dlib's descriptors of frames 0, 10, 20, ...; NaN without a face"
+    ),
+    _field("grid", pa.list_(pa.float32()), "T; energy of the 2-pixel grid in the mask, squared grey levels"),
+    _field("border", pa.list_(pa.float32()), "T; gradient on the mask's border, grey levels a pixel"),
+    _field("f_mse", pa.list_(pa.float32()), "T - 1; mean squared difference of neighbouring frames in the mask"),
+    _field("ofm", pa.list_(pa.float32()), "T - 1; mean optical flow in the mask, pixels a frame"),
+    _field("warp_error", pa.list_(pa.float32()), "T - 1; mean squared change that the video's own flow leaves"),
+    _field(
+        "leak", pa.list_(pa.float32()), "T; mouth_dlib as it is read from mask, visible pixels and the head's place"
+    ),
+    _field("leak_within", pa.list_(pa.float32()), "T; the same with each clip's means removed"),
+)
+
+FEATURES = _schema(
+    "features",
+    _field("clip", pa.string(), "name of the test clip"),
+    _field("audio_clip", pa.string(), "clip whose audio was given"),
+    _field("frames", pa.int32(), "frames of the video, T"),
+    _field("encoders", pa.string(), "digest of the encoders' weights, the same as in the reference"),
+    _field("frame_features", pa.list_(pa.float32()), "T x E, row-major, of whole frames"),
+    _field("mask_features", pa.list_(pa.float32()), "T x E, of the hull of the face alone"),
+    _field("video_features", pa.list_(pa.float32()), "N x E, of windows of 8 frames, 4 apart"),
+    _field(
+        "mouth_embeddings", pa.list_(pa.float32()), "(T - 4) x E, the sync judge's, of five mouth cuts from each frame"
+    ),
+    _field("landmarks", pa.list_(pa.float32()), "T x 68 x 2 (x, y), pixels, by dlib on the enlarged frames; else NaN"),
+    _field("detected", pa.list_(pa.bool_()), "T; whether dlib finds a face"),
+    _field(
+        "identity", pa.list_(pa.float32()), "K x 128, dlib's descriptors of frames 0, 10, 20, ...; NaN without a face"
+    ),
+    _field("psnr", pa.list_(pa.float32()), "T; dB, inside the mask, to the true frames"),
+    _field("ssim", pa.list_(pa.float32()), "T; inside the mask, to the true frames"),
+    _field("grid", pa.list_(pa.float32()), "T; energy of the 2-pixel grid in the mask, squared grey levels"),
+    _field("border", pa.list_(pa.float32()), "T; gradient on the mask's border, grey levels a pixel"),
+    _field("f_mse", pa.list_(pa.float32()), "T - 1; mean squared difference of neighbouring frames in the mask"),
+    _field("ofm", pa.list_(pa.float32()), "T - 1; mean optical flow in the mask, pixels a frame"),
+    _field("warp_error", pa.list_(pa.float32()), "T - 1; mean squared change that the true video's flow leaves"),
+    _field("picture", pa.binary(), "PNG, of a few clips only: some frames below those of the truth"),
+)
+
 METRICS = _schema(
     "metrics",
     _field("clip", pa.string(), "name of the test clip"),
@@ -138,6 +205,15 @@ METRICS = _schema(
     _field("ofm_ratio", pa.float64(), "that, over the true frames'"),
     _field("warp_error", pa.float64(), "mean squared change that the true video's flow leaves, squared grey levels"),
     _field("warp_error_ratio", pa.float64(), "that, over the true frames'"),
+    _field(
+        "lmd", pa.float64(), "mean distance of dlib's 68 points to those of the true frame, over its eyes' distance"
+    ),
+    _field("lmd_mouth", pa.float64(), "the same of the mouth's 20 points"),
+    _field("lmd_px", pa.float64(), "lmd in pixels of the video"),
+    _field("lmd_mouth_px", pa.float64(), "lmd_mouth in pixels"),
+    _field("csim", pa.float64(), "cosine of dlib's identity descriptors to the true frame's, every tenth frame"),
+    _field("csim_reference", pa.float64(), "the same to the clip's first frame, which the generator is shown"),
+    _field("same_person", pa.float64(), "share of those frames with a descriptor at most 0.6 from the true frame's"),
     _field("psnr_frame", pa.list_(pa.float32()), "T; psnr_mask of each frame, dB"),
     _field("ear_requested", pa.list_(pa.float32()), "T; of the clip itself, mean of both eyes"),
     _field("ear_measured", pa.list_(pa.float32()), "T; by dlib on the enlarged video, NaN where it finds no face"),
@@ -151,6 +227,17 @@ METRICS = _schema(
         pa.list_(pa.float32()),
         "T; inner-lip gap over the eyes' distance, by dlib; NaN where it finds no face",
     ),
+)
+
+BREAKDOWN = _schema(
+    "breakdown",
+    _field("by", pa.string(), "what the clips are grouped by: emotion, level, sentence, speaker or length"),
+    _field("group", pa.string(), "the group, such as a speaker's name"),
+    _field("score", pa.string(), "name of the score"),
+    _field("value", pa.float64(), "of the group's clips"),
+    _field("low", pa.float64(), "of the interval; empty with fewer than two clips"),
+    _field("high", pa.float64(), "of the interval"),
+    _field("n", pa.int32(), "clips that have the score"),
 )
 
 
@@ -176,6 +263,11 @@ def write(
         pq.write_table(
             table, part, row_group_size=row_group_size, compression="zstd" if row_group_size is None else "none"
         )
+
+
+def flat(arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Arrays as list columns hold them: row-major, float32 where they are not Boolean."""
+    return {name: x.ravel() if x.dtype == bool else x.ravel().astype(np.float32) for name, x in arrays.items()}
 
 
 @contextmanager

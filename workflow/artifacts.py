@@ -9,6 +9,7 @@ JUDGES = ("sync", "frame", "video")
 SHARDED = {"download": "raw/{}.tar", "mask": "faces/{}.parquet", "blink": "blink/{}.parquet"} | {
     "spectrogram": "spectrogram/{}.parquet"
 }
+SCORED = (".json", ".parquet", ".breakdown.parquet")
 TRAINED = ("model.safetensors", "config.json", "curves.csv")
 
 
@@ -23,7 +24,10 @@ def artifacts(params: Params) -> dict[str, list[str]]:
         owned[f"train@{method}"] = [f"{data}/models/{method}/{name}" for name in TRAINED]
     for method in params.methods:
         owned[f"sample@{method}"] = [f"{data}/samples/{method}/{shard}.tar" for shard in params.corpus.shards]
-        owned[f"metrics@{method}"] = [f"{data}/metrics/{method}{end}" for end in (".json", ".parquet")]
+        owned[f"features@{method}"] = [f"{data}/features/{method}.parquet"]
+    owned["reference"] = [f"{data}/reference.parquet"]
+    for method in params.methods:
+        owned[f"metrics@{method}"] = [f"{data}/metrics/{method}{end}" for end in SCORED]
     for method in params.trained:
         owned[f"card@{method}"] = [f"{data}/cards/{method}.md"]
     owned["report"] = [f"{params.reports.as_posix()}/{name}" for name in files(params)]

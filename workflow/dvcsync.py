@@ -24,7 +24,8 @@ from workflow.sources import ROOT, code
 
 RECORDS, INCOMPLETE = Path(".snakemake/metadata"), Path(".snakemake/incomplete")
 ADOPTING = "HIFIDIFF_ADOPTING"  # set in the environment while this command calls Snakemake
-STAGES = (*SHARDED, "index", "expert", "judges", "train", "sample", "metrics", "card", "report")
+MEASURED = ("reference", "features", "metrics")
+STAGES = (*SHARDED, "index", "expert", "judges", "train", "sample", *MEASURED, "card", "report")
 RECORDED = "logs/dvc_recorded"
 
 

@@ -14,8 +14,8 @@ Masks = NDArray[np.bool_]
 BLOCK = 8  # pixels; a grid that keeps its phase over a block is a grid and not texture
 
 
-def grid_energy(frames_THWC: NDArray[np.uint8], masks_THW: Masks) -> float:
-    """Mean energy inside the masks of what alternates from pixel to pixel, in squared grey levels.
+def grid_energy(frames_THWC: NDArray[np.uint8], masks_THW: Masks) -> Array:
+    """Mean energy inside each frame's mask of what alternates from pixel to pixel, (T,), in squared grey levels.
 
     Luma is multiplied by the three carriers of the 2-pixel grid, (−1)^x, (−1)^y and (−1)^(x+y), and averaged over 8×8
     pixels: a pattern locked to the grid remains, texture and edges cancel. This is the spectrum at the Nyquist frequencies.
@@ -29,8 +29,8 @@ def grid_energy(frames_THWC: NDArray[np.uint8], masks_THW: Masks) -> float:
     return _mean(energy, masks_THW)
 
 
-def border_gradient(frames_THWC: NDArray[np.uint8], masks_THW: Masks) -> float:
-    """Mean gradient magnitude of luma on the masks' borders (one pixel to either side), grey levels a pixel."""
+def border_gradient(frames_THWC: NDArray[np.uint8], masks_THW: Masks) -> Array:
+    """Mean gradient magnitude of luma on each mask's border (one pixel to either side), (T,), grey levels a pixel."""
     grey = luma(frames_THWC)
     kernel = np.ones((3, 3), np.uint8)
     values = np.empty_like(grey)
@@ -41,5 +41,8 @@ def border_gradient(frames_THWC: NDArray[np.uint8], masks_THW: Masks) -> float:
     return _mean(values, borders)
 
 
-def _mean(values_THW: Array, where_THW: Masks) -> float:
-    return float(values_THW[where_THW].mean()) if where_THW.any() else float("nan")
+def _mean(values_THW: Array, where_THW: Masks) -> Array:
+    """(T,); NaN where a mask is empty."""
+    count = where_THW.sum((1, 2))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(count > 0, (values_THW * where_THW).sum((1, 2)) / count, np.nan)

@@ -39,7 +39,9 @@ WHERE = {
     "blink": "blink/<shard>.parquet",
     "spectrogram": "spectrogram/<shard>.parquet",
     "index": "index.parquet",
-    "scores": "metrics/<method>.parquet",
+    "reference": "reference.parquet",
+    "features": "features/<method>.parquet",
+    "breakdown": "metrics/<method>.breakdown.parquet",
     "metrics": "metrics/<method>.parquet",
 }
 HEAD = """# What the stages write
@@ -67,12 +69,15 @@ FILES = [
     ("`models/<method>/config.json`", "train", "what a reader of the weights needs: network, diffusion, steps"),
     ("`models/<method>/curves.csv`", "train", "step, then a column a loss term: means of `train.log_every` steps"),
     ("`samples/<method>/<shard>.tar`", "sample", "`clips.json`, then an mp4 with sound a test clip (H.264, AAC)"),
+    ("`reference.parquet`", "reference", "what is measured on the test clips themselves, once; a row a test clip"),
+    ("`features/<method>.parquet`", "features", "features, landmarks and frame-wise measures; a row a test clip"),
     (
         "`metrics/<method>.json`",
         "metrics",
         "scores: name → split (all, and each of the method's) → value, low, high, n",
     ),
     ("`metrics/<method>.parquet`", "metrics", "scores and traces; a row a test clip"),
+    ("`metrics/<method>.breakdown.parquet`", "metrics", "scores by emotion, level, sentence, speaker and length"),
     ("`cards/<method>.md`", "card", "the model card; `make export` puts it beside the weights, as `README.md`"),
     (
         "`reports/<run>/index.html`, `index.md`",

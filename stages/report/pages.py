@@ -11,13 +11,13 @@ from markupsafe import Markup, escape
 from PIL import Image
 
 from stages import catalogue, media
-from stages.report import drawing, figures, paper, study, tables, weak
+from stages.report import breakdown, drawing, figures, paper, study, tables, weak
 from stages.report.claims import Claim, verdict
 from stages.report.results import SPLIT_TITLES, Results
 from stages.report.tables import Table
 
 PLOTTED = ["ear_r", "mouth_r", "fd_frame", "fd_mask", "fd_video", "sync_confidence"]
-WORST = {"mouth_r": 2, "ear_r": 1}  # how many of the worst clips by each score
+WORST = {"mouth_r": 2, "ear_r": 1, "psnr_mask": 1}  # how many of the worst clips by each score
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,8 @@ def content(results: Results, claims: list[Claim], videos: list[str]) -> Page:
         "deviations": paper.DEVIATIONS,
         "settings": settings(results),
         "worst": worst_table(results),
+        "parts": [(part.title, part.rows) for part in breakdown.parts(results)],
+        "part_heads": breakdown.headings(),
         "weak": weak.sentences(results),
         "limits": limits(results),
         "apart": paper.APART,
@@ -127,7 +129,7 @@ def described(results: Results, shown: list[str]) -> dict[str, Figure]:
             "worst",
             False,
             "Frames of the clips with the lowest scores, truth above generated",
-            "The full model’s worst clips by mouth and by eyelids; truth above generated.",
+            "The full model’s worst clips by mouth, by eyelids and by PSNR; truth above generated.",
         ),
     ]
     if results.params.has_study:

@@ -42,6 +42,7 @@ class Method:
     entry: params.Method
     document: dict[str, Any]  # metrics/<method>.json
     clips: pd.DataFrame  # metrics/<method>.parquet, indexed by clip
+    breakdown: pd.DataFrame  # metrics/<method>.breakdown.parquet
     curves: pd.DataFrame | None  # models/<method>/curves.csv
     config: dict[str, Any] | None  # models/<method>/config.json
     key: str  # of its metrics run in MLflow
@@ -126,6 +127,7 @@ def read(data: Path, settings: Params) -> Results:
             entry=entry,
             document=_json(data / "metrics" / f"{name}.json"),
             clips=tables.read(data / "metrics" / f"{name}.parquet", tables.METRICS).to_pandas().set_index("clip"),
+            breakdown=tables.read(data / "metrics" / f"{name}.breakdown.parquet", tables.BREAKDOWN).to_pandas(),
             curves=_csv(models / "curves.csv") if trained else None,
             config=_json(models / "config.json") if trained else None,
             key=tracking.key(data, name, "metrics", params=settings),

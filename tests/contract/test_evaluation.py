@@ -13,11 +13,24 @@ import pandas as pd
 import pytest
 import yaml
 
-from stages import blink, checkpoint, corpus, index, judges, mask, media, params, spectrogram, tables
+from stages import (
+    blink,
+    checkpoint,
+    corpus,
+    encoders,
+    features,
+    index,
+    judges,
+    mask,
+    media,
+    params,
+    reference,
+    spectrogram,
+    tables,
+)
 from stages.download import rendered
 from stages.errors import InputError, ParameterError
 from stages.metrics import __main__ as scoring
-from stages.metrics import features
 from stages.networks.judges import build
 
 JUDGES = ("sync", "frame", "video")
@@ -74,6 +87,7 @@ def run(tmp_path_factory):
     for judge in JUDGES:
         train_judge(root, judge)
     write_samples(root, "truth", lambda frames: frames)
+    call(reference.main, "--data", root, "--out", root / "reference.parquet", *own)
     return root
 
 
@@ -82,7 +96,14 @@ def train_judge(root, judge, out=None):
     call(judges.main, "--data", root, "--judge", judge, "--out", out, "--params", root / "params.yaml")
 
 
-def score(root, method):
+def measure(root, method):
+    own = ("--data", root, "--params", root / "params.yaml")
+    call(features.main, "--method", method, "--out", root / "features" / f"{method}.parquet", *own)
+
+
+def score(root, method, *, again=True):
+    if again:
+        measure(root, method)
     call(scoring.main, "--data", root, "--method", method, "--params", root / "params.yaml")
     return json.loads((root / "metrics" / f"{method}.json").read_text())
 
@@ -146,6 +167,8 @@ def test_scores_have_the_agreed_form(run, truth):
             assert set(found) == {"value", "low", "high", "n"}
             if found["low"] is not None:
                 assert found["low"] <= found["high"]
+        whole = splits["all"]
+        assert whole["value"] is None or whole["low"] is not None, f"{name} has no interval"
     named = " ".join(truth["scores"]) + json.dumps(truth["features"])
     assert not any(public in named.replace("FVD-like", "") for public in ("FID", "FVD", "LSE"))
 
@@ -176,6 +199,43 @@ def test_a_row_a_clip(run, truth):
         assert len(row.ear_requested) == len(row.ear_measured) == len(row.mouth_measured) == row.frames
         assert np.mean(row.psnr_frame) == pytest.approx(row.psnr_mask, rel=1e-5)
         assert row.audio_clip == row.clip
+
+
+def test_landmarks_and_identity_are_the_truths_own(truth, run):
+    """What the codec alone costs; the full-resolution corpus is not asked."""
+
+    def value(name):
+        return truth["scores"][name]["all"]["value"]
+
+    assert value("lmd") < 0.03
+    assert value("lmd_mouth") < 0.04
+    assert value("lmd_px") == pytest.approx(value("lmd") * 25, rel=0.5)  # some 25 pixels from eye to eye
+    assert value("csim") > 0.97
+    assert value("same_person") > 0.9
+    parts = tables.read(run / "metrics" / "truth.breakdown.parquet", tables.BREAKDOWN).to_pandas()
+    assert set(parts["by"]) >= {"sentence", "speaker"}
+    kira = parts[(parts["group"] == "kira") & (parts["score"] == "psnr_mask")]
+    assert float(kira["value"].iloc[0]) == pytest.approx(truth["scores"]["psnr_mask"]["test_unseen"]["value"])
+
+
+def test_scores_need_no_second_look_at_the_videos(run, truth):
+    """Another number of resamples: neither the samples nor the judges are read, and the values stay."""
+    hidden = [run / "samples", run / "judges", run / "faces", run / "raw"]
+    for path in hidden:
+        path.rename(path.with_name(f"{path.name}_away"))
+    given = (run / "params.yaml").read_text()
+    (run / "params.yaml").write_text(given.replace("bootstrap: 20", "bootstrap: 40"))
+    try:
+        again = score(run, "truth", again=False)
+    finally:
+        (run / "params.yaml").write_text(given)
+        for path in hidden:
+            path.with_name(f"{path.name}_away").rename(path)
+    assert {n: s["all"]["value"] for n, s in again["scores"].items()} == {
+        n: s["all"]["value"] for n, s in truth["scores"].items()
+    }
+    assert again != truth
+    score(run, "truth", again=False)
 
 
 def test_another_clips_audio_is_judged_by_that_clip(run):
@@ -225,4 +285,4 @@ def test_a_judge_in_anothers_place_is_refused(run, tmp_path):
     for judge in JUDGES:
         (tmp_path / f"{judge}.safetensors").write_bytes((run / "judges" / "frame.safetensors").read_bytes())
     with pytest.raises(InputError, match="holds the frame judge"):
-        features.Judges(tmp_path, 8)
+        encoders.Judges(tmp_path, 8)

@@ -10,7 +10,7 @@ import sys
 import pytest
 import torch
 
-from benchmarks import loader, losses, networks, sampling, timing, unet
+from benchmarks import loader, losses, metrics, networks, sampling, timing, unet
 from benchmarks.networks import Inputs, Layout, MissingPeer
 from benchmarks.timing import Goal, Report, Result, Setting, Spread, Turns, take_turns
 
@@ -214,3 +214,11 @@ def test_the_loaders_cases_and_lines() -> None:
     assert lines["rate_decode"].number == pytest.approx(5000)
     assert lines["decode_over_opencv"].number == pytest.approx(1.25)
     assert lines["rate_batches"].number == pytest.approx(1000)
+
+
+def test_the_solver_is_scipys_number_and_the_passes_run(tmp_path) -> None:
+    found = {name: run() for name, run in metrics.solvers(24).items()}
+    assert found["ours"] == pytest.approx(found["scipy"], rel=1e-9)
+    made, video = metrics.clip(tmp_path, 9)
+    for run in metrics.passes(made, video, metrics.judges(tmp_path), 4).values():
+        run()

@@ -21,8 +21,9 @@ def measured(split: str, frames: int, *, fall: float = 0.0) -> Any:
     mouth = rng.normal(size=frames)
     made = rng.uniform(1, 2, frames - 1)
     return SimpleNamespace(
-        video=SimpleNamespace(split=split, mouth_given=mouth),
-        face=SimpleNamespace(mouth_T=mouth),
+        split=split,
+        mouth_given=mouth,
+        mouth_T=mouth,
         psnr_T=30 - fall * np.linspace(0, 1, frames) + rng.normal(0, 0.1, frames),
         ssim_T=np.full(frames, 0.9),
         f_mse=(made, made),

@@ -18,6 +18,8 @@ STAGES = [
     "judges",
     "train",
     "sample",
+    "reference",
+    "features",
     "metrics",
     "card",
     "report",
@@ -28,9 +30,9 @@ COMMANDS = ["convert", "export"]
 LAYERS = (
     ("params", "errors", "progress", "lazy", "memory"),
     ("media", "tables", "tracking", "checkpoint", "catalogue", "weights"),
-    ("geometry", "landmarks", "corpus", "crops", "corruptions"),
+    ("geometry", "landmarks", "faces", "corpus", "crops", "corruptions"),
     ("networks",),
-    ("diffusion", "measures", "conditions", "windows", "pretrained", "experts", "public"),
+    ("diffusion", "measures", "conditions", "windows", "pretrained", "experts", "public", "encoders"),
     ("baselines",),
 )
 

@@ -17,7 +17,7 @@ from PIL import Image
 
 from stages import catalogue, media, tracking
 from stages.errors import HifiDiffError, InputError
-from stages.report import claims, figures, files, pages, results, tables, videos, weak
+from stages.report import breakdown, claims, figures, files, pages, results, tables, videos, weak
 from stages.report.__main__ import LARGEST, write
 from stages.report.results import Results, Score
 
@@ -150,6 +150,17 @@ def test_what_is_weak_is_said_in_words(run: Results) -> None:
     assert "falls from" not in said
     changed = _changed(run, "full", "blinks_per_s", 0.1)
     assert "blinks/s: 0.10, less than the ground truth’s 0.70." in weak.sentences(changed)
+
+
+def test_parts_of_the_test_are_shown_and_folded(run: Results, report: Path) -> None:
+    speakers, lengths = breakdown.parts(run)
+    assert (speakers.title, lengths.title) == ("speaker", "length of clip")
+    assert speakers.rows[1] == ["kira (2 clips)", "0.800 [0.700, 0.900]", "–", "–", "–", "0.800 [0.700, 0.900]", "–"]
+    assert lengths.rows == [["longest third (1 clip)", "–", "–", "–", "–", "–", "27.00"]]
+    page = (report / "index.html").read_text()
+    assert page.count("<details>") == 3
+    assert "By speaker, 2 groups" in page
+    assert "By speaker, 2 groups" in (report / "index.md").read_text()
 
 
 def test_settings_that_trained_longer_are_noticed(run: Results) -> None:

@@ -142,7 +142,8 @@ def settings_read(path: Path) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "stage", [name for name in artifacts(PARAMS) if "@" not in name] + ["train", "sample", "metrics", "card"]
+    "stage",
+    [name for name in artifacts(PARAMS) if "@" not in name] + ["train", "sample", "features", "metrics", "card"],
 )
 def test_a_rule_depends_on_every_setting_that_its_stage_reads(stage: str, rules: list[Job]) -> None:
     given = {key for job in rules if job.rule == stage for key in job.settings}

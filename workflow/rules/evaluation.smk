@@ -39,22 +39,19 @@ rule sample:
         f" --out-dir {DATA}/samples/{{wildcards.method}} 2>&1 | tee {{log}}"
 
 
-rule metrics:
-    """Score a method's videos: distances, sync, blinks and the others, each with an interval."""
+rule reference:
+    """Measure the test clips themselves, once for all methods."""
     input:
-        code=code("metrics"),
+        code=code("reference"),
         clips=CLIPS,
         raw=OWNED["download"],
         judges=[path for path in OWNED["judges"] if path.endswith(".safetensors")],
-        samples=[f"{DATA}/samples/{{method}}/{shard}.tar" for shard in PARAMS.corpus.shards],
-        tracking=ancient("logs/tracking_ready"),
     output:
-        scores=f"{DATA}/metrics/{{method}}.json",
-        clips=f"{DATA}/metrics/{{method}}.parquet",
+        f"{DATA}/reference.parquet",
     log:
-        "logs/metrics/{method}.log",
+        "logs/reference.log",
     benchmark:
-        "logs/benchmarks/metrics/{method}.tsv"
+        "logs/benchmarks/reference.tsv"
     priority: 20
     threads: PARAMS.metrics.threads
     resources:
@@ -62,11 +59,80 @@ rule metrics:
         runtime=480,
     params:
         cfg=settings(
-            "metrics",
-            "blink",
+            "metrics.upscale",
+            "metrics.batch",
+            "metrics.threads",
             "mask.fps",
             "mask.dilation",
             "network.size",
+        ),
+    message:
+        "reference"
+    shell:
+        f"python -m stages.reference --data {DATA} --out {{output}} 2>&1 | tee {{log}}"
+
+
+rule features:
+    """Measure a method's videos in one pass: the encoders' features, landmarks, and each frame beside the truth."""
+    input:
+        code=code("features"),
+        clips=CLIPS,
+        judges=[path for path in OWNED["judges"] if path.endswith(".safetensors")],
+        samples=[f"{DATA}/samples/{{method}}/{shard}.tar" for shard in PARAMS.corpus.shards],
+    output:
+        f"{DATA}/features/{{method}}.parquet",
+    log:
+        "logs/features/{method}.log",
+    benchmark:
+        "logs/benchmarks/features/{method}.tsv"
+    priority: 20
+    threads: PARAMS.metrics.threads
+    resources:
+        mem_mb=4000,
+        runtime=480,
+    params:
+        cfg=settings(
+            "metrics.upscale",
+            "metrics.batch",
+            "metrics.threads",
+            "mask.fps",
+            "mask.dilation",
+            "network.size",
+            "methods.{method}.splits",
+            "methods.{method}.sample",
+        ),
+    message:
+        "features {wildcards.method}"
+    shell:
+        f"python -m stages.features --data {DATA} --method {{wildcards.method}} --out {{output}} 2>&1 | tee {{log}}"
+
+
+rule metrics:
+    """Make a method's scores of what was measured: distances, sync, blinks and the others, each with an interval."""
+    input:
+        code=code("metrics"),
+        index=OWNED["index"],
+        reference=OWNED["reference"],
+        features=f"{DATA}/features/{{method}}.parquet",
+        tracking=ancient("logs/tracking_ready"),
+    output:
+        scores=f"{DATA}/metrics/{{method}}.json",
+        clips=f"{DATA}/metrics/{{method}}.parquet",
+        breakdown=f"{DATA}/metrics/{{method}}.breakdown.parquet",
+    log:
+        "logs/metrics/{method}.log",
+    benchmark:
+        "logs/benchmarks/metrics/{method}.tsv"
+    priority: 20
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        cfg=settings(
+            "metrics",
+            "blink",
+            "mask.fps",
             "methods.{method}.kind",
             "methods.{method}.audio",
             "methods.{method}.splits",

@@ -1,10 +1,15 @@
-"""What the three judges see in a method's videos. N items, T frames, E embedding."""
+"""What encoders see in a video: the one family that a run trains itself, the judges. N items, T frames, E embedding.
+
+A second family, such as that of public weights, is a second class with the methods of :class:`Encoders`, its own ``family`` and
+columns of its own in the tables ``reference`` and ``features``. Numbers of two families never stand under one name.
+"""
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Protocol, cast
 
 import numpy as np
 import torch
@@ -12,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stages import checkpoint, conditions, crops
-from stages.corpus import Clip, sync_window
+from stages.corpus import sync_window
 from stages.errors import InputError
 from stages.measures.image import hull_crops
 from stages.networks import judges
@@ -29,15 +34,31 @@ class Distances:
     """One clip's features for the Fréchet distances."""
 
     frame_TE: Array
-    mask_TE: Array  # of the hull of the face alone
+    mask_TE: Array  # of the hull of the face alone; (0, E) where there is no mask
     video_NE: Array  # of windows of eight frames
+
+
+class Encoders(Protocol):
+    """A family of encoders."""
+
+    family: str
+    digest: str  # of the weights: features of different weights are not comparable
+
+    def distances(self, frames_THWC: Frames, masks_THW: NDArray[np.bool_]) -> Distances: ...
+
+    def mouths(self, frames_THWC: Frames, landmarks_TL2: NDArray[np.floating]) -> Array: ...
+
+    def sound(self, mel_SM: NDArray[np.float32], frames: int) -> Array: ...
 
 
 class Judges:
     """The trained judges of a run (``data/<run>/judges``), in evaluation mode."""
 
+    family = "corpus encoder"
+
     def __init__(self, folder: Path, batch: int) -> None:
         self.batch = batch
+        self.digest = _digest([folder / f"{judge}.safetensors" for judge in ("sync", "frame", "video")])
         self.sync, _ = _load(folder / "sync.safetensors", SyncJudge)
         self.frame, self.size = _load(folder / "frame.safetensors", FrameEncoder)
         self.video, _ = _load(folder / "video.safetensors", VideoEncoder)
@@ -55,17 +76,21 @@ class Judges:
         )
 
     @torch.no_grad()
-    def mouths(self, frames_THWC: Frames, clip: Clip) -> Array:
-        """Embeddings of five mouth cuts from each frame on, (T − 4, E); the clip's landmarks say where the head is."""
-        x = conditions.to_tensor(crops.mouth_crops(frames_THWC, clip.landmarks_TL2, MOUTH_SIZE))
+    def mouths(self, frames_THWC: Frames, landmarks_TL2: NDArray[np.floating]) -> Array:
+        """Embeddings of five mouth cuts from each frame on, (T − 4, E); the landmarks say where the head is."""
+        if len(frames_THWC) < SYNC_FRAMES:
+            return np.zeros((0, 1))
+        x = conditions.to_tensor(crops.mouth_crops(frames_THWC, landmarks_TL2, MOUTH_SIZE))
         windows = x.unfold(0, SYNC_FRAMES, 1).movedim(-1, 1)
         return _numpy([cast(SyncJudge, self.sync).embed_video(part) for part in windows.split(self.batch)])
 
     @torch.no_grad()
-    def sound(self, clip: Clip) -> Array:
-        """Embeddings of the clip's sound at the same places, (T − 4, E)."""
-        count = len(clip.frames_THWC) - SYNC_FRAMES + 1
-        mel = torch.from_numpy(np.stack([sync_window(clip.mel_SM, start) for start in range(count)]))
+    def sound(self, mel_SM: NDArray[np.float32], frames: int) -> Array:
+        """Embeddings of the sound at the same places of a clip of so many frames, (T − 4, E)."""
+        count = frames - SYNC_FRAMES + 1
+        if count < 1:
+            return np.zeros((0, 1))
+        mel = torch.from_numpy(np.stack([sync_window(mel_SM, start) for start in range(count)]))
         return _numpy([cast(SyncJudge, self.sync).embed_audio(part) for part in mel.split(self.batch)])
 
     @torch.no_grad()
@@ -82,6 +107,14 @@ def _load(path: Path, kind: type[torch.nn.Module]) -> tuple[torch.nn.Module, int
         raise InputError(path, f"holds the {config.get('judge')} judge", "delete it and run 'snakemake --cores all'")
     network.load_state_dict(weights)
     return network.eval(), int(config["size"])
+
+
+def _digest(paths: list[Path]) -> str:
+    """16 hexadecimal digits of the files' content; a missing one is reported where it is read."""
+    found = hashlib.sha256()
+    for path in paths:
+        found.update(path.read_bytes() if path.is_file() else b"")
+    return found.hexdigest()[:16]
 
 
 def _numpy(parts: list[Tensor]) -> Array:

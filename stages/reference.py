@@ -1,0 +1,121 @@
+"""Measure the test clips themselves, once: what every method's videos are compared with.
+
+    python -m stages.reference --data data/demo --out data/demo/reference.parquet
+
+One pass over the lossless decode of the test clips, at the videos' size: the encoders' features, landmarks, the requested and
+rendered traces, and how far the mouth's opening can be read from what a generator is shown. The stage ``metrics`` makes scores of
+this file and of ``features/<method>.parquet``, so that a new score needs no new pass.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import torch
+from numpy.typing import NDArray
+
+from stages import corpus, faces, media, params, tables
+from stages.corpus import Clip
+from stages.encoders import Judges
+from stages.errors import InputError, run
+from stages.geometry import mouth_opening
+from stages.measures import leak, pairs
+from stages.params import Params
+from stages.progress import Progress
+
+SPLITS = ("test_seen", "test_unseen", "test_long")
+RAW_TRUTH = "truth.parquet"
+LEAK_STEP, LEAK_SIZE = 2, 32  # every second frame of the training clips; pixels
+
+
+def mouth_truth(raw: Path, clip: Clip, fps: float) -> NDArray[np.float32]:
+    """The clip's mouth opening on the time base k/fps, (T,): as it was rendered (0 … 1), else as dlib measures it."""
+    if RAW_TRUTH in media.tar_names(raw):
+        table = pq.read_table(
+            io.BytesIO(media.read_tar_member(raw, RAW_TRUTH)), columns=["clip", "time_s", "mouth_open"]
+        )
+        for row in table.to_pylist():
+            if row["clip"] == clip.name:
+                times = np.arange(len(clip.frames_THWC)) / fps
+                return np.interp(times, row["time_s"], row["mouth_open"]).astype(np.float32)
+    return mouth_opening(clip.landmarks_TL2).astype(np.float32)
+
+
+def leaks(train: Sequence[Clip], tests: Sequence[Clip]) -> dict[str, list[NDArray[np.float64]]]:
+    """The mouth's opening in each test clip, read from mask, visible pixels and head's place; fitted on the training clips."""
+
+    def shown(clip: Clip, step: int = 1) -> NDArray[np.float64]:
+        seen = leak.visible(clip.frames_THWC[::step], clip.masks_THW[::step], LEAK_SIZE)
+        return np.concatenate([seen, leak.place(clip.landmarks_TL2)[::step]], 1)
+
+    x, y = [shown(c, LEAK_STEP) for c in train], [mouth_opening(c.landmarks_TL2)[::LEAK_STEP] for c in train]
+    held = [shown(clip) for clip in tests]
+    centred = [leak.centred(values) for values in (x, y, held)]
+    return {"leak": leak.predict(x, y, held), "leak_within": leak.predict(*centred)}
+
+
+def row(clip: Clip, judges: Judges, upscale: int) -> dict[str, object]:
+    """What is measured on one clip."""
+    frames, masks = np.asarray(clip.frames_THWC), np.asarray(clip.masks_THW)
+    face, seen = faces.measure(frames, upscale), judges.distances(frames, masks)
+    arrays = {
+        "frame_features": seen.frame_TE,
+        "mask_features": seen.mask_TE,
+        "video_features": seen.video_NE,
+        "sound_embeddings": judges.sound(clip.mel_SM, len(frames)),
+        "ear": clip.ear_T2.mean(1),
+        "mouth_dlib": mouth_opening(clip.landmarks_TL2),
+        "landmarks": face.landmarks_TL2,
+        "identity": face.identity_KD,
+        **pairs.alone(frames, frames, masks),
+    }
+    return {"clip": clip.name, "frames": len(frames), "encoders": judges.digest, **tables.flat(arrays)}
+
+
+def measure(data: Path, settings: Params, out: Path) -> None:
+    """Write the table ``reference`` of all test clips, in order of clip.
+
+    Raises:
+        InputError: there is no test clip, or a file is missing or damaged.
+    """
+    tests = corpus.index(data, SPLITS)
+    if tests.empty:
+        raise InputError(data / "index.parquet", f"no clip of {', '.join(SPLITS)}", "see index.* in params.yaml")
+    size, dilation = settings.network.size, settings.mask.dilation
+    clips = corpus.load_split(data, SPLITS, size=size, dilation=dilation, stream=True)
+    train = corpus.load_split(data, ("train",), size=size, dilation=dilation, stream=True)
+    read = leaks(train, clips)
+    judges = Judges(data / "judges", settings.metrics.batch)
+    progress = Progress("reference", len(clips), "clips")
+    with tables.writer(out, tables.REFERENCE) as write:
+        for number, (clip, entry) in enumerate(zip(clips, tests.to_dict("records"), strict=True)):
+            facts = {name: str(entry[name]) for name in ("split", "speaker", "sentence", "emotion", "level")}
+            mouth = mouth_truth(data / "raw" / f"{entry['shard']}.tar", clip, settings.mask.fps)
+            own: dict[str, NDArray[Any]] = {"mouth": mouth, **{name: values[number] for name, values in read.items()}}
+            write({**row(clip, judges, settings.metrics.upscale), **facts, **tables.flat(own)})
+            progress.update(note=clip.name)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--params",
+        default=params.PARAMS_FILE,
+        help="metrics.upscale, metrics.batch, metrics.threads, mask.fps, mask.dilation and network.size",
+    )
+    parser.add_argument("--data", type=Path, required=True, help="folder of the run, such as data/demo")
+    parser.add_argument("--out", type=Path, required=True, help="Parquet file to write, data/<run>/reference.parquet")
+    args = parser.parse_args()
+    settings = params.load(args.params)
+    torch.set_num_threads(settings.metrics.threads)
+    measure(args.data, settings, args.out)
+
+
+if __name__ == "__main__":
+    run(main)
