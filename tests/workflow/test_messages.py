@@ -46,7 +46,7 @@ def test_a_setting_on_the_command_line(fresh: Project) -> None:
 
 
 def test_use_refuses_to_lose_edits(fresh: Project) -> None:
-    assert "allowed: demo, smoke" in fresh.run("python", "-m", "workflow.use", "nothing", fails=True)
+    assert "allowed: demo-study, demo, rendered-128, smoke" in fresh.run("python", "-m", "workflow.use", "nothing", fails=True)
     fresh.run("python", "-m", "workflow.use", "demo")
     assert fresh.read("params.yaml") == fresh.read("presets/demo.yaml")
     fresh.edit("bootstrap: 500", "bootstrap: 501")
@@ -68,6 +68,10 @@ def test_one_bad_clip_is_reported_and_the_others_go_on(fresh: Project) -> None:
     fresh.edit("shards: [ada, bela, kira]", "shards: [ada]")
     fresh.edit("unseen_speakers: [kira]", "unseen_speakers: []")
     fresh.edit("test_sentences: [s03]", "test_sentences: [ada_s03]")
+    fresh.edit("long_s: 6", "long_s: 0")
+    fresh.edit("long_speakers: [kira]", "long_speakers: []")
+    fresh.edit("long_min_s: 5", "long_min_s: 0")
+    fresh.edit("splits: [test_long]", "splits: [test_seen]")
     fresh.snakemake("data/smoke/index.parquet")
     import pyarrow.parquet as pq
 
