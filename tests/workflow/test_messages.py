@@ -46,7 +46,9 @@ def test_a_setting_on_the_command_line(fresh: Project) -> None:
 
 
 def test_use_refuses_to_lose_edits(fresh: Project) -> None:
-    assert "allowed: demo-study, demo, rendered-128, smoke" in fresh.run("python", "-m", "workflow.use", "nothing", fails=True)
+    assert "allowed: demo-study, demo, rendered-128, smoke" in fresh.run(
+        "python", "-m", "workflow.use", "nothing", fails=True
+    )
     fresh.run("python", "-m", "workflow.use", "demo")
     assert fresh.read("params.yaml") == fresh.read("presets/demo.yaml")
     fresh.edit("bootstrap: 500", "bootstrap: 501")
