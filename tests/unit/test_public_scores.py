@@ -18,15 +18,13 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from test_public import TinyI3D
 from torch import Tensor, nn
-from torchvision.models import vgg16
 
-from stages import catalogue, checkpoint, corpus, features, media, params, public, reference, tables
+from stages import catalogue, checkpoint, corpus, faces, features, media, params, public, reference, tables
 from stages.errors import InputError, ParameterError
 from stages.measures import frechet, kernel, lse
 from stages.measures import perceptual as lpips_measure
 from stages.metrics import __main__ as scoring
-from stages.metrics import folder
-from stages.networks import i3d, inception, perceptual, seeded
+from stages.networks import i3d, inception, seeded
 from stages.networks.judges import FrameEncoder, SyncJudge, VideoEncoder
 from stages.params import Params
 from stages.report import breakdown, pages, results
@@ -57,16 +55,22 @@ class TinySyncNet(nn.Module):
         return self.audio(mfcc_B1KS.flatten(1) / 30)
 
 
-def lpips_network() -> nn.Module:
-    trunk = seeded(1, lambda: vgg16(weights=None).features).state_dict()
-    return perceptual.lpips_from_trunk({f"features.{name}": value for name, value in trunk.items()})
+class TinyLpips(nn.Module):
+    """Two layers of features."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scaling_layer, self.lins = nn.Identity(), nn.ModuleList([nn.Conv2d(3, 1, 1, bias=False) for _ in range(2)])
+
+    def net(self, x: Tensor) -> list[Tensor]:
+        return [x, F.avg_pool2d(x, 4)]
 
 
 NETWORKS = {
     "inception": seeded(1, TinyInception).eval(),
     "i3d": i3d.I3D(torch.jit.script(TinyI3D())),
     "syncnet": seeded(2, TinySyncNet).eval(),
-    "vgg16": lpips_network(),
+    "vgg16": seeded(3, TinyLpips).eval(),
 }
 
 
@@ -99,6 +103,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The made-up run, measured by all networks."""
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("DVC_ROOT", raising=False)
+        patch.setattr(faces, "measure", lambda frames, upscale: _face(len(frames)))
         data = tmp_path_factory.mktemp("run") / "data" / "fake"
         given = settings(ALL)
         fake_run.make(data, given)
@@ -239,7 +244,7 @@ def folders(data: Path, root: Path, audio: NDArray[np.int16] | None) -> tuple[Pa
 
 
 def score_folder(made: Path, true: Path, names: list[str], monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    monkeypatch.setattr(folder.faces, "measure", lambda frames, upscale: _face(len(frames)))
+    monkeypatch.setattr(faces, "measure", lambda frames, upscale: _face(len(frames)))
     out = made.parent / "scores.json"
     arguments = ["--videos", made, "--truth", true, "--out", out, "--params", "presets/demo.yaml", "--public", *names]
     monkeypatch.setattr(sys, "argv", ["metrics", *map(str, arguments)])
@@ -247,10 +252,10 @@ def score_folder(made: Path, true: Path, names: list[str], monkeypatch: pytest.M
     return json.loads(out.read_text())
 
 
-def _face(count: int) -> folder.faces.Faces:
+def _face(count: int) -> faces.Faces:
     """dlib knows no cartoons: a face that is the same in all frames."""
     points = np.random.default_rng(0).uniform(0, 64, (68, 2))[None].repeat(count, 0)
-    return folder.faces.Faces(points, np.ones(count, bool), np.ones((-(-count // 10), 128)))
+    return faces.Faces(points, np.ones(count, bool), np.ones((-(-count // 10), 128)))
 
 
 def test_a_folder_of_videos_is_scored_by_them(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
