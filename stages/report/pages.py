@@ -62,6 +62,7 @@ def content(results: Results, claims: list[Claim], videos: list[str]) -> Page:
         "weak": weak.sentences(results),
         "limits": limits(results),
         "apart": paper.apart(results.params),
+        "columns_words": columns_words(results),
         "paper_columns": paper.COLUMNS,
         "split_titles": SPLIT_TITLES,
         "score_columns": tables.score_columns(results),
@@ -191,6 +192,22 @@ def limits(results: Results) -> list[str]:
             "that setting's distance shows the loss of both."
         )
     return sentences
+
+
+def columns_words(results: Results) -> str:
+    """What to know of the columns and last rows of Tables 1 and 2."""
+    own = catalogue.families(tables.columns(results)).get(catalogue.CORPUS, {})
+    words = "In the paper’s form. "
+    if own:
+        words += (
+            f"{' and '.join(own.values())} carry other names than the paper’s columns, because they are other quantities: the "
+            "features are those of encoders trained on this corpus. "
+        )
+    return words + (
+        "The last rows are truth against truth: the first half of each clip against its second, and one half of the speakers "
+        "against the other. They have fewer frames, which makes a distance larger: floors to see a value beside, not to "
+        "subtract."
+    )
 
 
 def plotted(results: Results) -> list[str]:

@@ -12,7 +12,7 @@ from stages.report.claims import Claim
 from stages.report.results import SPLIT_TITLES, Method, Results, Score
 
 COLUMNS = ("fd_video", "fd_frame", "blinks_per_s", "blink_duration_s", "sync_confidence")  # in the order of the paper's
-OURS, PAPERS = "this run", "paper (not comparable)"
+OURS, FLOORS, PAPERS = "this run", "this run, truth against truth", "paper (not comparable)"
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,7 @@ class Table:
     scores: tuple[str, ...]  # names of the columns' scores
     rows: list[tuple[str, list[Score | None]]]
     keys: list[str]  # the MLflow key of each row
+    floors: list[tuple[str, list[Score | None]]]  # what the truth differs by from itself
     paper_rows: tuple[tuple[str, ...], ...]
     apart: str  # why the two are not to be compared
 
@@ -31,12 +32,14 @@ class Table:
     def headings(self) -> list[str]:
         return [catalogue.kind(name).heading for name in self.scores]
 
-    def cells(self) -> list[list[str]]:
-        """This run's rows as text."""
+    def cells(self, *, counted: bool = True) -> list[list[str]]:
+        """This run's rows and the floors below them as text, each score with its interval and, where ``counted``, its n."""
         digits = [catalogue.kind(name).digits for name in self.scores]
-        return [
-            [title, *(catalogue.with_interval(s, d) for s, d in zip(scores, digits))] for title, scores in self.rows
-        ]
+
+        def cell(score: Score | None, places: int) -> str:
+            return catalogue.with_interval(score, places) + (f", n = {score.n}" if score and counted else "")
+
+        return [[title, *map(cell, scores, digits)] for title, scores in (*self.rows, *self.floors)]
 
 
 def columns(results: Results) -> tuple[str, ...]:
@@ -53,8 +56,20 @@ def in_papers_form(results: Results) -> list[Table]:
     for name, caption in captions.items():
         shown = [m for m in results.methods.values() if name in m.entry.tables]
         rows = [(m.entry.title, [m.score(score) for score in names]) for m in shown]
-        tables.append(Table(name, caption, names, rows, [m.key for m in shown], rows_of_paper[name], apart))
+        tables.append(
+            Table(
+                name, caption, names, rows, [m.key for m in shown], floors(results, names), rows_of_paper[name], apart
+            )
+        )
     return tables
+
+
+def floors(results: Results, names: tuple[str, ...]) -> list[tuple[str, list[Score | None]]]:
+    """Rows of truth against truth for the distances among some scores: other moments of the same people, and other people."""
+    titles = {"_floor": "truth, other moments", "_speakers": "truth, other speakers"}
+    truth = results.methods["truth"]
+    rows = [(title, [truth.score(name + suffix) for name in names]) for suffix, title in titles.items()]
+    return [row for row in rows if any(row[1])]
 
 
 def to_csv(table: Table) -> str:
@@ -63,9 +78,11 @@ def to_csv(table: Table) -> str:
     names = [f"{name}{part}" for name in table.scores for part in ("", "_low", "_high", "_n")]
     own = "; ".join(f"{name}: {kind}" for by in catalogue.families(table.scores).values() for name, kind in by.items())
     lines = [["source", "method", *names, *paper.COLUMNS, "features", "mlflow_key"]]
-    for (title, scores), key in zip(table.rows, table.keys, strict=True):
+    sources = [OURS] * len(table.rows) + [FLOORS] * len(table.floors)
+    keys = [*table.keys, *[""] * len(table.floors)]
+    for source, (title, scores), key in zip(sources, (*table.rows, *table.floors), keys, strict=True):
         cells = [exact(x) for s in scores for x in ((s.value, s.low, s.high, s.n) if s else (None,) * 4)]
-        lines.append([OURS, title, *cells, *[""] * len(paper.COLUMNS), own, key])
+        lines.append([source, title, *cells, *[""] * len(paper.COLUMNS), own, key])
     for title, *values in table.paper_rows:
         lines.append(
             [PAPERS, title, *[""] * len(names), *("" if v == "–" else v for v in values), "I3D, Inception, SyncNet", ""]
@@ -89,7 +106,7 @@ def to_latex(table: Table) -> str:
         columns = "l" + "c" * (len(head) - 1)
         return f"\\begin{{tabular}}{{{columns}}}\n\\toprule\n{first}\n\\midrule\n{body}\n\\bottomrule\n\\end{{tabular}}"
 
-    ours = tabular(["Method", *table.headings], table.cells())
+    ours = tabular(["Method", *table.headings], table.cells(counted=False))
     theirs = tabular(["Paper", *paper.COLUMNS], [list(row) for row in table.paper_rows])
     return (
         "\\begin{table}\n\\centering\n\\footnotesize\n"

@@ -96,6 +96,9 @@ def test_tables_hold_the_scores_to_the_last_digit(run: Results, report: Path) ->
     theirs = [row for row in rows if row["source"] == tables.PAPERS]
     assert [row["FID ↓"] for row in theirs] == ["", "11.39", "11.51", "18.06"]
     assert all(row["fd_frame"] == "" for row in theirs)
+    floor = next(row for row in rows if row["source"] == tables.FLOORS)
+    assert (floor["method"], float(floor["fd_frame"]), floor["fd_video"]) == ("truth, other moments", 2.0, "")
+    assert "| truth, other moments | – | 2.00 [1.87, 2.13], n = 4 |" in (report / "index.md").read_text()
     latex = (report / "table1.tex").read_text()
     assert latex.count(r"\begin{tabular}") == latex.count(r"\end{tabular}") == 2
     assert not re.search(r"(?<!\\)[%#_]", latex)
