@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 from PIL import Image
 
-from stages import catalogue, media
+from stages import catalogue, cremad, media
 from stages.report import breakdown, drawing, figures, paper, study, tables, weak
 from stages.report.claims import Claim, verdict
 from stages.report.results import SPLIT_TITLES, Results
@@ -52,16 +52,18 @@ def content(results: Results, claims: list[Claim], videos: list[str]) -> Page:
         "study_heads": study.headings(),
         "study_words": [study.COST, study.WORDS],
         "left_out": left_out(results),
+        "clips": len(results.index),
+        "terms": cremad.TERMS if results.params.corpus.source == "cremad" else (),
         "splits": splits(results),
         "sees": sees(results),
-        "deviations": paper.DEVIATIONS,
+        "deviations": paper.deviations(results.params.corpus.source),
         "settings": settings(results),
         "worst": worst_table(results),
         "parts": [(part.title, part.rows) for part in breakdown.parts(results)],
         "part_heads": breakdown.headings(),
         "weak": weak.sentences(results),
         "limits": limits(results),
-        "apart": paper.APART,
+        "apart": paper.apart(results.params.corpus.source),
         "paper_columns": paper.COLUMNS,
         "split_titles": SPLIT_TITLES,
         "score_columns": tables.score_columns(results),
@@ -163,6 +165,9 @@ def _claim_row(claim: Claim) -> list[str]:
     return [claim.claim, claim.rule, f"`{claim.command}`", claim.expected, claim.measured, holds]
 
 
+_CHOSEN = "The corpus, the network's size and the weights of the loss were chosen while looking at test clips: docs/demo.md."
+
+
 def limits(results: Results) -> list[str]:
     """What a reader should know before the numbers, whatever they say."""
     settings = results.params
@@ -179,7 +184,7 @@ def limits(results: Results) -> list[str]:
         "Eyelids and pose at inference come from the test clip itself: their scores measure control, not prediction.",
         "Each setting is one training from one seed, and the intervals are over test clips alone: they leave out how much "
         "another training would differ.",
-        "The corpus, the network's size and the weights of the loss were chosen while looking at test clips: docs/demo.md.",
+        *([] if settings.corpus.source == "cremad" else [_CHOSEN]),
         expert(results),
         "The sync judge learnt from this corpus's training clips: another network from another seed than the loss's expert, "
         "but it has heard the same voices.",
@@ -271,7 +276,9 @@ def headline(results: Results, claims: list[Claim]) -> str:
     ]
     for name in ("ear_r", "mouth_r"):
         parts = [
-            f"{catalogue.with_interval(full.score(name, s), 2)} {SPLIT_TITLES[s]}" for s in ("test_seen", "test_unseen")
+            f"{catalogue.with_interval(full.score(name, s), 2)} {SPLIT_TITLES[s]}"
+            for s in ("test_seen", "test_unseen")
+            if s in full.entry.splits
         ]
         lines.append(f"  {catalogue.kind(name).title}: " + ", ".join(parts))
     return "\n".join(lines) + "\n"

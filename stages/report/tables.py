@@ -31,6 +31,7 @@ class Table:
     rows: list[tuple[str, list[Score | None]]]
     keys: list[str]  # the MLflow key of each row
     paper_rows: tuple[tuple[str, ...], ...]
+    apart: str  # why the two are not to be compared
 
     def cells(self) -> list[list[str]]:
         """This run's rows as text."""
@@ -49,7 +50,8 @@ def in_papers_form(results: Results) -> list[Table]:
     for name, caption in captions.items():
         shown = [m for m in results.methods.values() if name in m.entry.tables]
         rows = [(m.entry.title, [m.score(score) for score in SHOWN]) for m in shown]
-        tables.append(Table(name, caption, headings, rows, [m.key for m in shown], rows_of_paper[name]))
+        apart = paper.apart(results.params.corpus.source)
+        tables.append(Table(name, caption, headings, rows, [m.key for m in shown], rows_of_paper[name], apart))
     return tables
 
 
@@ -69,7 +71,7 @@ def to_markdown(table: Table) -> str:
     """Two tables one below the other, ours first."""
     ours = markdown(["method", *table.headings], table.cells())
     theirs = markdown(["paper’s table", *paper.COLUMNS], [list(row) for row in table.paper_rows])
-    return f"{ours}\n*{paper.APART}*\n\n{theirs}"
+    return f"{ours}\n*{table.apart}*\n\n{theirs}"
 
 
 def to_latex(table: Table) -> str:
@@ -86,7 +88,7 @@ def to_latex(table: Table) -> str:
     return (
         "\\begin{table}\n\\centering\n\\footnotesize\n"
         f"\\caption{{{_tex(table.caption)}, this run; intervals in brackets.}}\n{ours}\n\n"
-        f"\\medskip\n\\emph{{{_tex(paper.APART)}}}\n\n{theirs}\n\\end{{table}}\n"
+        f"\\medskip\n\\emph{{{_tex(table.apart)}}}\n\n{theirs}\n\\end{{table}}\n"
     )
 
 
