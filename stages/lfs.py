@@ -54,6 +54,7 @@ def addresses(
 def _address(entry: dict[str, Any]) -> Address | NoUse:
     if error := entry.get("error"):
         kind = NoUse if error["code"] in FOR_GOOD else Later
-        return kind(f"LFS error {error['code']} {error.get('message', '')}".rstrip())
+        words = " ".join(str(error.get("message", "")).split())[:200]
+        return kind(f"LFS error {error['code']} {words}".rstrip())
     download = entry["actions"]["download"]
     return Address(str(download["href"]), {str(name): str(value) for name, value in download.get("header", {}).items()})
