@@ -77,6 +77,11 @@ class _Unreachable(_Cut):
 class Course:
     """How a fetch goes on. One that watches or holds back overrides these; one that raises stops it, and the part stays."""
 
+    @property
+    def reached(self) -> bool:
+        """Whether the server has answered before: then one that can't be reached is asked again, else given up at once."""
+        return False
+
     def connect(self) -> None:
         """Called before each connection."""
 
@@ -173,10 +178,12 @@ def post(
             course.connect()
             with _answer(url, headers, patience, body) as answer:
                 found = answer.read(most + 1)
+                if answer.length and len(found) <= most:
+                    raise _Cut("cut off")
             break
         except _Cut as error:
             failed += 1
-            if isinstance(error, _Unreachable):
+            if isinstance(error, _Unreachable) and not course.reached:
                 raise Later(str(error)) from None
             pause = _pause(error, failed, patience)
             print(f"{shown(url)}: {error}; again in {pause:g} s", file=sys.stderr, flush=True)
@@ -215,8 +222,8 @@ def _grow(
             _connect(file, url, part, patience, course, headers)
             continue
         except _Cut as error:
-            if isinstance(error, _Unreachable) and _length(part) == first:  # asking again would only lose time
-                raise Later(str(error)) from None
+            if isinstance(error, _Unreachable) and _length(part) == first and not course.reached:
+                raise Later(str(error)) from None  # asking again would only lose time
             if _length(part) < start + file.size / 100:
                 failed += 1
             pause, busy = _pause(error, failed, patience), error.busy

@@ -1,6 +1,7 @@
 """Git LFS's batch protocol, as far as a download needs it: ask a repository where its objects are.
 
-``POST <repository>.git/info/lfs/objects/batch`` with the objects' hashes and sizes; the answer has an address, or an error, for each.
+``POST <repository>.git/info/lfs/objects/batch`` with the objects' hashes and sizes; the answer has an address for each, or an
+error.
 """
 
 from __future__ import annotations

@@ -279,7 +279,9 @@ class Cremad(Section):
     )
     connections: Natural = Field(le=16, description="at a time, over all jobs of a run")
     stall_s: Positive = Field(description="a connection without a kilobyte a second for so long is given up, seconds")
-    attempts: Natural = Field(description="connections that bring next to nothing before a source is given up for a file")
+    attempts: Natural = Field(
+        description="connections that bring next to nothing before a source is given up for a file"
+    )
     pause_s: Positive = Field(description="after the first of them, seconds; doubled each time, or as the server asks")
 
 

@@ -36,7 +36,9 @@ from stages.params import Cremad
 from stages.progress import Progress
 from stages.tables import whole_file
 
-MANIFEST = Path(__file__).with_name("cremad.csv.gz")  # the objects' hashes and sizes, from the LFS pointers of cremad.COMMIT
+MANIFEST = Path(__file__).with_name(
+    "cremad.csv.gz"
+)  # the objects' hashes and sizes, from the LFS pointers of cremad.COMMIT
 NAME = re.compile(
     rf"(?:VideoFlash/(?=.*\.flv$)|AudioWAV/(?=.*\.wav$))(?P<clip>(?P<speaker>1\d\d\d)_(?P<sentence>{'|'.join(cremad.SENTENCES)})"
     rf"_(?P<emotion>{'|'.join(cremad.EMOTIONS)})_(?P<level>{'|'.join(cremad.LEVELS)}))\.(?:flv|wav)",
@@ -78,7 +80,9 @@ def manifest(path: Path = MANIFEST) -> dict[str, Object]:
         with gzip.open(path, "rt", encoding="ascii", newline="") as file:
             for number, row in enumerate(csv.DictReader(file, strict=True), 2):
                 name, sha256, size = (row.get(column) or "" for column in ("path", "sha256", "size"))
-                good = NAME.fullmatch(name) and re.fullmatch("[0-9a-f]{64}", sha256) and re.fullmatch("[1-9][0-9]*", size)
+                good = (
+                    NAME.fullmatch(name) and re.fullmatch("[0-9a-f]{64}", sha256) and re.fullmatch("[1-9][0-9]*", size)
+                )
                 if not good or name in found:
                     problem = "stands twice" if name in found else "is no path, sha256 and size of CREMA-D's"
                     raise InputError(path, f"line {number}, {','.join(map(str, row.values()))!r}, {problem}", fix)
@@ -219,12 +223,12 @@ def fetch_all(
             tally = Tally(folder, everything, note)
             for address in settings.sources:
                 source, remaining = Source(address, settings, tally), []
-                for item, problem in source.bring(left):
-                    if problem is None:
+                for item, refused in source.bring(left):
+                    if refused is None:
                         continue
                     remaining.append(item)
-                    reasons[item.file].append(f"{urlsplit(address).netloc}: {problem}")
-                    if isinstance(problem, Later):
+                    reasons[item.file].append(f"{urlsplit(address).netloc}: {refused}")
+                    if isinstance(refused, Later):
                         later.add(item.file)
                 left = remaining
     except OSError as error:
@@ -279,7 +283,7 @@ class Source:
     def __init__(self, address: str, settings: Cremad, tally: Tally) -> None:
         self.address, self.settings, self.tally = address, settings, tally
         self.patience = Patience(settings.stall_s, settings.attempts, settings.pause_s)
-        self.stop = threading.Event()
+        self.stop, self.reached = threading.Event(), False
         self._lock, self._quiet_until, self._failures = threading.Lock(), 0.0, 0
 
     def bring(self, items: Sequence[Object]) -> Iterator[tuple[Object, NoUse | None]]:
@@ -298,7 +302,9 @@ class Source:
         """Where the objects are: by the pattern, or as the repository's LFS server says."""
         if "{path}" in self.address:
             return [Address(self.address.replace("{path}", quote(item.file))) for item in items]
-        return lfs.addresses(self.address, items, self.patience, Held(self))
+        found = lfs.addresses(self.address, items, self.patience, Held(self))
+        self.reached = True
+        return found
 
     def _side_by_side(self, items: Sequence[Object], found: Sequence[Address | NoUse]) -> list[NoUse | None]:
         with ThreadPoolExecutor(self.settings.connections) as pool:
@@ -330,7 +336,7 @@ class Source:
                 self._failures += isinstance(problem, Later)
             return problem
         with self._lock:
-            self._failures = 0
+            self._failures, self.reached = 0, True
         return None
 
     def hold(self, seconds: float) -> None:
@@ -352,6 +358,10 @@ class Held(Course):
 
     def __init__(self, source: Source, item: Object | None = None) -> None:
         self.source, self.item = source, item
+
+    @property
+    def reached(self) -> bool:
+        return self.source.reached
 
     def connect(self) -> None:
         self.source.rest()

@@ -165,7 +165,9 @@ def _claim_row(claim: Claim) -> list[str]:
     return [claim.claim, claim.rule, f"`{claim.command}`", claim.expected, claim.measured, holds]
 
 
-_CHOSEN = "The corpus, the network's size and the weights of the loss were chosen while looking at test clips: docs/demo.md."
+_CHOSEN = (
+    "The corpus, the network's size and the weights of the loss were chosen while looking at test clips: docs/demo.md."
+)
 
 
 def limits(results: Results) -> list[str]:

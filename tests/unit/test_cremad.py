@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
+from urllib.error import URLError
 
 import av
 import numpy as np
@@ -61,6 +62,10 @@ LISTED = listed(VIDEOS)
 FIRST = LISTED[f"VideoFlash/{CLIPS[0]}.flv"]
 
 
+def giving(content: bytes) -> Way:
+    return lambda handler: handler.answer(content)
+
+
 def repository(
     server: Server,
     name: str,
@@ -90,8 +95,7 @@ def repository(
 
     server.ways[f"/{name}.git/info/lfs/objects/batch"] = batch
     for oid, (path, content) in objects.items():
-        plain: Way = lambda handler, content=content: handler.answer(content)  # type: ignore[misc]
-        server.ways[f"/{name}/{oid}?key=secret"] = (ways or {}).get(path, plain)
+        server.ways[f"/{name}/{oid}?key=secret"] = (ways or {}).get(path, giving(content))
     return f"{server.url}/{name}"
 
 
@@ -167,6 +171,10 @@ def stall(handler: Handler) -> None:
     stalled.wait(1.0)
 
 
+def gone(handler: Handler) -> None:
+    handler.send_error(404)
+
+
 def busy(code: int, **headers: str) -> Way:
     def way(handler: Handler) -> None:
         handler.send_response(code)
@@ -177,7 +185,7 @@ def busy(code: int, **headers: str) -> Way:
     return way
 
 
-good: Way = lambda handler: handler.answer(CONTENT)  # noqa: E731
+good = giving(CONTENT)
 
 
 @pytest.mark.parametrize(
@@ -209,7 +217,7 @@ PASSING_WAYS: dict[str, tuple[Way, str]] = {
     "403": (lambda h: h.send_error(403), "HTTP 403 Forbidden"),
     "500": (lambda h: h.send_error(500), "HTTP 500; given up after 3 attempts"),
     "429": (busy(429), "HTTP 429; given up after 3 attempts"),
-    "asks for too much": (busy(429, Retry_After="3600"), "asks to come again in 3600 s"),
+    "asks for too much": (busy(429, Retry_After="3600"), "HTTP 429; asks to come again in 3600 s"),
     "page": (lambda h: h.answer(CONTENT, kind="text/html"), "answers with a web page"),
     "cut": (lambda h: h.answer(CONTENT, cut=0), "cut off; given up after 3 attempts"),
 }
@@ -220,9 +228,7 @@ def test_the_next_source_gives_what_one_does_not(
     server: Server, tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     way, problem = (BAD_WAYS | PASSING_WAYS)[kind]
-    given = settings(
-        tmp_path, repository(server, "mirror", VIDEOS, {FIRST.file: way}), repository(server, "b", VIDEOS)
-    )
+    given = settings(tmp_path, repository(server, "mirror", VIDEOS, {FIRST.file: way}), repository(server, "b", VIDEOS))
     assert bring(given) == {}
     assert whole(tmp_path)
     assert [path for path, _ in server.asked if path.startswith("/b/")] == [address("b")], "the others came before"
@@ -308,7 +314,7 @@ def test_a_batch_of_more_than_a_hundred(server: Server, tmp_path: Path) -> None:
 
 def test_addresses_by_a_pattern(server: Server, tmp_path: Path) -> None:
     for path, content in VIDEOS.items():
-        server.ways[f"/media/{path}"] = lambda handler, content=content: handler.answer(content)
+        server.ways[f"/media/{path}"] = giving(content)
     assert bring(settings(tmp_path, f"{server.url}/media/{{path}}")) == {}
     assert whole(tmp_path)
 
@@ -392,6 +398,27 @@ def test_connections_are_never_more_than_allowed_also_of_two_jobs(server: Server
     assert most == 3
 
 
+def test_a_server_that_answered_before_and_cant_be_reached_is_asked_again(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given, opener, times = settings(tmp_path, repository(server, "a", VIDEOS), connections=1), fetch._OPENER.open, []
+
+    def flaky(request: Any, **how: Any) -> Any:
+        times.append(request.full_url)
+        if len(times) in (2, 3):
+            raise URLError(ConnectionRefusedError(111, "Connection refused"))
+        return opener(request, **how)
+
+    monkeypatch.setattr(fetch._OPENER, "open", flaky)
+    assert bring(given) == {}
+    assert whole(tmp_path)
+    assert len(times) == 1 + 2 + 4
+    times[:] = ["counts from the second on"]
+    with pytest.raises(InputError, match=r"no connection .*Connection refused"):
+        bring(settings(tmp_path / "other", given.sources[0]))
+    assert len(times) == 2
+
+
 def test_a_source_that_fails_again_and_again_is_asked_no_more(server: Server, tmp_path: Path) -> None:
     contents = {f"VideoFlash/1001_{sentence}_NEU_XX.flv": noise(sentence, 50) for sentence in facts.SENTENCES}
     source = repository(server, "a", contents, dict.fromkeys(contents, busy(500)))
@@ -439,7 +466,9 @@ def test_a_full_or_closed_disk_is_told(server: Server, tmp_path: Path, monkeypat
     out = tmp_path / "raw" / "1001.tar"
     with monkeypatch.context() as patch:
         patch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**6, 10**6 - 399_999, 399_999))
-        with pytest.raises(InputError, match=r"need 0\.00 GB more, and 0\.00 GB are free; free some, or let cremad\.folder"):
+        with pytest.raises(
+            InputError, match=r"need 0\.00 GB more, and 0\.00 GB are free; free some, or let cremad\.folder"
+        ):
             cremad.check_space(tmp_path / "cremad", {"1001": list(LISTED.values())}, out)
         (tmp_path / "raw").mkdir()
         out.touch()
@@ -491,7 +520,7 @@ def test_the_manifest_is_upstreams() -> None:
     counts = {speaker: len(cremad.videos(found, speaker)) for speaker in facts.SPEAKERS}
     assert sum(counts.values()) == 7442
     assert {counts[speaker] for speaker in HELD_OUT} == {82}
-    assert sum(item.size for path, item in found.items() if path.endswith(".flv")) == 2_443_020_205
+    assert sum(item.size for path, item in found.items() if path.endswith(".flv")) == 2_443_021_141
     assert cremad.MANIFEST.stat().st_size < 1_000_000
 
 
@@ -539,7 +568,7 @@ def test_a_line_of_the_manifest_that_is_wrong_or_leads_out_is_refused(tmp_path: 
 def test_a_manifest_that_is_right_twice_or_damaged(tmp_path: Path) -> None:
     path = written(tmp_path / "m.csv.gz", LINE)
     assert cremad.manifest(path) == {FIRST.file: FIRST}
-    with pytest.raises(InputError, match="line 3, .* stands twice"):
+    with pytest.raises(InputError, match=r"line 3, .* stands twice"):
         cremad.manifest(written(path, LINE, LINE))
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(InputError, match="can't be read"):
@@ -629,7 +658,6 @@ def test_known_defects_and_clips_that_no_source_has_are_left_out_with_their_reas
 ) -> None:
     names = ("1076_DFA_ANG_XX", "1076_IEO_ANG_LO", "1076_MTI_NEU_XX", "1076_MTI_SAD_XX")
     contents = {f"VideoFlash/{name}.flv": noise(name) for name in names}
-    gone: Way = lambda handler: handler.send_error(404)  # noqa: E731
     given = settings(tmp_path / "c", repository(server, "a", contents, {"VideoFlash/1076_IEO_ANG_LO.flv": gone}))
     out = tmp_path / "1076.tar"
     cremad.take(given, ["1076"], "1076", out, listed=listed(contents))
@@ -646,11 +674,10 @@ def test_known_defects_and_clips_that_no_source_has_are_left_out_with_their_reas
 
 
 def test_nothing_is_written_where_a_speaker_has_no_clip_at_all(server: Server, tmp_path: Path) -> None:
-    gone: Way = lambda handler: handler.send_error(404)  # noqa: E731
     given = settings(tmp_path / "c", repository(server, "a", VIDEOS, dict.fromkeys(VIDEOS, gone)))
     with pytest.raises(InputError, match=r"no source has a clip of 1001 \(.*HTTP 404.*correct cremad\.sources"):
         cremad.take(given, ["1001"], "1001", tmp_path / "1001.tar", listed=LISTED)
-    with pytest.raises(InputError, match="no clip of the speaker '1002'; correct corpus.shards"):
+    with pytest.raises(InputError, match=r"no clip of the speaker '1002'; correct corpus\.shards"):
         cremad.take(given, ["1002"], "1002", tmp_path / "1002.tar", listed=LISTED)
     assert list(tmp_path.glob("*.tar")) == []
 

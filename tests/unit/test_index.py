@@ -31,8 +31,8 @@ def rows(speakers=("ada", "bela", "kira"), sentences=10, bad=()):
 
 def settings(**changes):
     given = {
-        "unseen_speakers": ["kira"], "test_sentences": ["s09", "s10"], "test_fraction": 0.0, "validation_fraction": 0.1, "max_test_clips": 3,
-        "min_frames": 25, "long_min_s": 0, "seed": 7,
+        "unseen_speakers": ["kira"], "test_sentences": ["s09", "s10"], "test_fraction": 0.0, "validation_fraction": 0.1,
+        "max_test_clips": 3, "min_frames": 25, "long_min_s": 0, "seed": 7,
     }  # fmt: skip
     return params.Index(**(given | changes))
 
