@@ -10,6 +10,7 @@ import email.utils
 import fcntl
 import hashlib
 import os
+import re
 import ssl
 import sys
 import time
@@ -27,6 +28,7 @@ from urllib.parse import urlsplit
 AGENT = "hifidiff"
 LONGEST_PAUSE_S = 60.0  # of our own; a server that names its own is obeyed up to the next
 LONGEST_ASKED_S = 600.0
+GONE = (404, 410)  # the answers that will be the same tomorrow
 
 
 class Known(Protocol):
@@ -150,8 +152,8 @@ def bring(
     Raises:
         NoUse: the address doesn't give the file; Later where it may at another time.
     """
-    if urlsplit(url).scheme not in ("http", "https"):
-        raise NoUse("no address of the web")
+    if not re.match(r"https?://[^/]", url):
+        raise Later("no address of the web")
     course, headers = course or Course(), headers or {}
     start = _length(part)
     _grow(file, url, part, patience, course, headers)
@@ -256,8 +258,8 @@ def _answer(
     url: str, headers: Mapping[str, str], patience: Patience, body: bytes | None = None
 ) -> Iterator[HTTPResponse]:
     """The answer to one request. What goes wrong, also while it is read, is raised as _Cut, NoUse or Later."""
-    request = urllib.request.Request(url, body, {"User-Agent": AGENT, **headers})
     try:
+        request = urllib.request.Request(url, body, {"User-Agent": AGENT, **headers})
         with _OPENER.open(request, timeout=patience.stall_s) as answer:
             yield answer
     except HTTPError as error:
@@ -267,7 +269,7 @@ def _answer(
             if error.code in (408, 425, 429) or error.code >= 500:
                 asked = _asked(error.headers.get("Retry-After", ""))
                 raise _Cut(f"HTTP {error.code}", busy=error.code in (429, 503), asked_s=asked) from None
-            kind = Later if error.code in (401, 403, 407) else NoUse
+            kind = NoUse if error.code in GONE else Later
             raise kind(f"HTTP {error.code} {error.reason}") from None
     except URLError as error:
         raise _Unreachable(f"no connection ({error.reason})") from None
@@ -275,15 +277,17 @@ def _answer(
         raise _Cut(f"nothing came for {patience.stall_s:g} s") from None
     except (HTTPException, ConnectionError, ssl.SSLError) as error:
         raise _Cut(f"cut off ({type(error).__name__})") from None
+    except ValueError as error:
+        raise Later(f"its address or header can't be used ({error})") from None
 
 
 def _asked(said: str) -> float:
     """Seconds of a header Retry-After, which gives them or a date; 0 where it says nothing."""
-    if said.strip().isdigit():
+    if said.strip().isdecimal():
         return float(said)
     try:
         return max(email.utils.parsedate_to_datetime(said).timestamp() - time.time(), 0.0)
-    except ValueError:
+    except (ValueError, OverflowError):
         return 0.0
 
 

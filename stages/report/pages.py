@@ -84,16 +84,17 @@ def content(results: Results, claims: list[Claim], videos: list[str]) -> Page:
 def described(results: Results, shown: list[str]) -> dict[str, Figure]:
     """The figures with their words."""
     size, confidence = results.params.network.size, results.params.metrics.confidence
-    seen = shown[1 % len(shown)]
+    second, unseen = shown[1 % len(shown)], results.tests("test_unseen")
+    whose = {clip: "an unseen speaker" if clip in unseen else "a seen speaker" for clip in shown}
     chosen = "The clip was chosen by order, not by merit; one column shows its deepest blink."
     entries = [
         Figure(
             "frames",
             False,
             f"Rows of frames of clip {shown[0]}: truth, then each setting",
-            f"The same frames of {shown[0]}, an unseen speaker; generated at {size}×{size} pixels, enlarged. {chosen}",
+            f"The same frames of {shown[0]}, {whose[shown[0]]}; generated at {size}×{size} pixels, enlarged. {chosen}",
         ),
-        Figure("frames_seen", False, f"Rows of frames of clip {seen}", f"The same for {seen}, a seen speaker."),
+        Figure("frames_seen", False, f"Rows of frames of clip {second}", f"The same for {second}, {whose[second]}."),
         Figure(
             "traces",
             True,

@@ -14,6 +14,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from email.utils import formatdate
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -340,10 +341,23 @@ def test_a_key_is_sent_to_its_own_host_alone(server: Server, tmp_path: Path) -> 
     assert keys == ["Basic abc", None]
 
 
-def test_an_address_that_is_none_of_the_web(tmp_path: Path) -> None:
+def test_an_address_or_header_that_cant_be_used(server: Server, tmp_path: Path) -> None:
     (tmp_path / "secret").write_bytes(CONTENT)
-    with fetch.alone(tmp_path / "part") as part, pytest.raises(fetch.NoUse, match="no address of the web"):
-        fetch.bring(FIRST, (tmp_path / "secret").as_uri(), part, fetch.Patience())
+    urls = [(tmp_path / "secret").as_uri(), "a/relative", "http:///a", "http://[a/b", f"{server.url}/a"]
+    with fetch.alone(tmp_path / "part") as part:
+        for url in urls:
+            with pytest.raises(fetch.Later, match=r"no address of the web|can't be used"):
+                fetch.bring(FIRST, url, part, fetch.Patience(), headers={"A": "b\nc"})
+    assert server.asked == []
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"),
+    [("7", 7), (" 7 ", 7), ("", 0), ("soon", 0), ("²", 0), ("-3", 0), (formatdate(0), 0), (formatdate(2e9), 2e9)],
+)
+def test_what_a_server_says_of_when_to_come_again(said: str, seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "time", lambda: 0.0)
+    assert fetch._asked(said) == seconds
 
 
 def test_a_busy_server_is_left_in_peace_by_all_connections(server: Server, tmp_path: Path) -> None:
