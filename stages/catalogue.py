@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -34,14 +35,34 @@ class Kind:
 
 
 KINDS: dict[str, Kind] = {
-    "fd_video": Kind("video distance", "↓", 2, "Fréchet distance of short windows in the corpus’s video encoder (FVD’s form)"),
-    "fd_frame": Kind("frame distance", "↓", 2, "Fréchet distance of frames in the corpus’s frame encoder (FID’s form)"),
-    "fd_mask": Kind("in-mask distance", "↓", 2, "the same, of the hull of the face alone"),
-    "sync_confidence": Kind("sync confidence", "↑", 2, "of the corpus’s sync judge: median minus least distance (LSE-C’s form)"),
-    "sync_distance": Kind("sync distance", "↓", 2, "least distance over shifts, by the same judge (LSE-D’s form)"),
-    "sync_in_time": Kind("in time", "↑", 2, "share of clips whose best shift is at most one frame"),
-    "sync_confidence_other": Kind("sync confidence, another’s audio", "", 2, "of the same videos with audio that was not given"),
-    "sync_confidence_own": Kind("sync confidence, own audio", "", 2, "with the clip’s own audio, where another’s was given"),
+    "fvd": Kind("FVD", "↓", 1, "Fréchet distance of I3D’s logits, Laughing-Matters’ convention: clips of 16 frames, one every "
+                "16; whole frames, resized to 224×224 and taken to [−1, 1] by the detector; covariance ÷ (N − 1)"),
+    "fvd_stylegan_v": Kind("FVD, StyleGAN-V", "↓", 1, "the same by StyleGAN-V’s convention: one clip a video, its first 16 "
+                           "frames; covariance ÷ N"),
+    "fid": Kind("FID", "↓", 2, "Fréchet distance of Inception’s pool3 features, pytorch-fid’s convention: frames in [0, 1], "
+                "bilinear to 299×299 at pixels’ centres, no antialiasing, 2x − 1"),
+    "fid_torch_fidelity": Kind("FID, torch-fidelity", "↓", 2, "the same by torch-fidelity’s convention: frames in [0, 255], "
+                               "TensorFlow 1’s bilinear to 299×299, (x − 128) / 128"),
+    "kid": Kind("KID", "↓", 4, "unbiased kernel distance of the FID’s features, kernel (x·y / 2048 + 1)³, of all frames at once"),
+    "kid_torch_fidelity": Kind("KID, torch-fidelity", "↓", 4, "the same of torch-fidelity’s features"),
+    "lse_c": Kind("LSE-C", "↑", 2, "SyncNet v2’s confidence, whole frames, Wav2Lip’s route: median minus least distance over 31 "
+                  "shifts"),
+    "lse_d": Kind("LSE-D", "↓", 2, "least of those distances"),
+    "lpips": Kind("LPIPS", "↓", 4, "learned perceptual distance (VGG-16, v0.1) to the true frames, whole frames"),
+    "lpips_mask": Kind("LPIPS in mask", "↓", 4, "the same inside the face mask"),
+    "fd_video": Kind("FD, corpus encoder (video)", "↓", 2, "Fréchet distance of windows of 8 frames in the corpus’s video "
+                     "encoder (FVD’s form)"),
+    "fd_frame": Kind("FD, corpus encoder (frame)", "↓", 2, "Fréchet distance of frames in the corpus’s frame encoder (FID’s "
+                     "form)"),
+    "fd_mask": Kind("FD, corpus encoder (in mask)", "↓", 2, "the same, of the hull of the face alone"),
+    "sync_confidence": Kind("sync confidence, corpus judge", "↑", 2, "median minus least distance over shifts, by the corpus’s "
+                            "sync judge (LSE-C’s form)"),
+    "sync_distance": Kind("sync distance, corpus judge", "↓", 2, "least distance over shifts, by the same judge (LSE-D’s form)"),
+    "sync_in_time": Kind("in time, corpus judge", "↑", 2, "share of clips whose best shift is at most one frame"),
+    "sync_confidence_other": Kind("sync confidence, corpus judge, another’s audio", "", 2, "of the same videos with audio that "
+                                  "was not given"),
+    "sync_confidence_own": Kind("sync confidence, corpus judge, own audio", "", 2, "with the clip’s own audio, where another’s "
+                                "was given"),
     "ear_r": Kind("eyelid r", "↑", 3, "correlation of the requested and the measured eye aspect ratio"),
     "ear_mae": Kind("eyelid error", "↓", 3, "mean absolute error of the eye aspect ratio"),
     "mouth_r": Kind("mouth r", "↑", 3, "correlation of the mouth opening with that of the clip whose audio was given"),
@@ -86,6 +107,39 @@ SUFFIXES = {
     ),
     "_speakers": ("between speakers", "truth against truth, one half of the speakers against the other"),
 }
+
+
+CORPUS, PUBLIC = "corpus encoder", "public weights"  # families of networks behind scores; never under one name
+BY_CORPUS = ("fd_frame", "fd_mask", "fd_video", "sync_confidence", "sync_distance", "sync_in_time",
+             "sync_confidence_other", "sync_confidence_own")  # fmt: skip
+BY_PUBLIC = (
+    "fvd",
+    "fvd_stylegan_v",
+    "fid",
+    "fid_torch_fidelity",
+    "kid",
+    "kid_torch_fidelity",
+    "lse_c",
+    "lse_d",
+    "lpips",
+    "lpips_mask",
+)
+
+
+def families(names: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Which of these scores come from each family of networks, with their titles."""
+    given = set(names)
+    by = {CORPUS: BY_CORPUS, PUBLIC: BY_PUBLIC}
+    found = {family: {name: KINDS[name].title for name in own if name in given} for family, own in by.items()}
+    return {family: scores for family, scores in found.items() if scores}
+
+
+def instead(name: str, measured: Collection[str]) -> str:
+    """The public score that a corpus encoder's stands in for, where it was measured; else the name itself."""
+    public = {"fd_frame": "fid", "fd_video": "fvd", "sync_confidence": "lse_c", "sync_distance": "lse_d"}.get(
+        name, name
+    )
+    return public if public in measured else name
 
 
 def kind(name: str) -> Kind:

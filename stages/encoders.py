@@ -1,7 +1,7 @@
-"""What encoders see in a video: the one family that a run trains itself, the judges. N items, T frames, E embedding.
+"""What the encoders that a run trains itself, the judges, see in a video. N items, T frames, E embedding.
 
-A second family, such as that of public weights, is a second class with the methods of :class:`Encoders`, its own ``family`` and
-columns of its own in the tables ``reference`` and ``features``. Numbers of two families never stand under one name.
+Networks with public weights are another family, with columns of their own: :class:`stages.public.Public`. Numbers of two families
+never stand under one name.
 """
 
 from __future__ import annotations
@@ -9,19 +9,23 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stages import checkpoint, conditions, crops
+from stages import checkpoint, conditions, crops, devices
 from stages.corpus import sync_window
 from stages.errors import InputError
 from stages.measures.image import hull_crops
 from stages.networks import judges
 from stages.networks.judges import MOUTH_SIZE, SYNC_FRAMES, VIDEO_FRAMES, FrameEncoder, SyncJudge, VideoEncoder
+
+if TYPE_CHECKING:
+    from stages.params import Params
+    from stages.public import Public
 
 Array = NDArray[np.float64]
 Frames = NDArray[np.uint8]
@@ -38,23 +42,10 @@ class Distances:
     video_NE: Array  # of windows of eight frames
 
 
-class Encoders(Protocol):
-    """A family of encoders."""
-
-    family: str
-    digest: str  # of the weights: features of different weights are not comparable
-
-    def distances(self, frames_THWC: Frames, masks_THW: NDArray[np.bool_]) -> Distances: ...
-
-    def mouths(self, frames_THWC: Frames, landmarks_TL2: NDArray[np.floating]) -> Array: ...
-
-    def sound(self, mel_SM: NDArray[np.float32], frames: int) -> Array: ...
-
-
 class Judges:
     """The trained judges of a run (``data/<run>/judges``), in evaluation mode."""
 
-    family = "corpus encoder"
+    digest: str  # of the weights: features of different weights are not comparable
 
     def __init__(self, folder: Path, batch: int) -> None:
         self.batch = batch
@@ -98,6 +89,21 @@ class Judges:
         if not len(x):
             return np.zeros((0, len(encoder.mean)))
         return _numpy([encoder.features(part) for part in x.split(self.batch)])
+
+
+def public_networks(settings: Params) -> Public | None:
+    """The networks that ``metrics.public`` names; None where it names none, and then nothing of them is imported.
+
+    Raises:
+        InputError: a file of weights isn't there and can't be fetched.
+        ParameterError: ``metrics.device`` is cuda, and there is none.
+    """
+    if not settings.metrics.public:
+        return None
+    from stages.public import Public
+
+    device = devices.choose(settings.metrics.device, "metrics.device")
+    return Public(settings.metrics.public, Path(settings.weights.folder), device)
 
 
 def _load(path: Path, kind: type[torch.nn.Module]) -> tuple[torch.nn.Module, int]:

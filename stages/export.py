@@ -13,7 +13,7 @@ import shutil
 from pathlib import Path
 
 from stages import params, tables
-from stages.errors import InputError, ParameterError, run
+from stages.errors import InputError, run
 from stages.pretrained import CONFIG, WEIGHTS, HifiDiff
 
 CARD = "README.md"
@@ -48,8 +48,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder to write; files of the same names are replaced")
     args = parser.parse_args()
     settings = params.load(args.params)
-    if args.method not in settings.trained:
-        raise ParameterError(f"--method is {args.method!r}; allowed: {', '.join(settings.trained)}")
+    params.check_method(args.method, settings.trained)
     print("\n".join(map(str, export(args.data or settings.data, args.method, args.out))))
 
 

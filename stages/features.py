@@ -12,6 +12,7 @@ import argparse
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -20,11 +21,14 @@ from numpy.typing import NDArray
 
 from stages import corpus, faces, media, params, tables
 from stages.corpus import Clip
-from stages.encoders import Judges
-from stages.errors import ClipError, InputError, ParameterError, run
+from stages.encoders import Judges, public_networks
+from stages.errors import ClipError, InputError, run
 from stages.measures import pairs
 from stages.params import Params
 from stages.progress import Progress
+
+if TYPE_CHECKING:
+    from stages.public import Public
 
 PICTURES, MOMENTS = 4, 6  # clips of which some frames are kept for MLflow; frames of each
 
@@ -77,7 +81,7 @@ def _frames(path: Path, clip: str, fps: float, shape: tuple[int, ...]) -> NDArra
     return frames
 
 
-def row(video: Video, judges: Judges, upscale: int) -> dict[str, object]:
+def row(video: Video, judges: Judges, upscale: int, public: Public | None = None) -> dict[str, object]:
     """What is measured on one video."""
     true, masks = np.asarray(video.clip.frames_THWC), np.asarray(video.clip.masks_THW)
     face, seen = faces.measure(video.frames_THWC, upscale), judges.distances(video.frames_THWC, masks)
@@ -92,6 +96,8 @@ def row(video: Video, judges: Judges, upscale: int) -> dict[str, object]:
         **pairs.beside(video.frames_THWC, true, masks),
         **pairs.alone(video.frames_THWC, true, masks),
     }
+    if public:
+        arrays |= public.alone(video.frames_THWC) | public.beside(video.frames_THWC, true, masks)
     names = {"clip": video.clip.name, "audio_clip": video.audio_clip}
     return {**names, "frames": len(true), "encoders": judges.digest, **tables.flat(arrays)}
 
@@ -108,23 +114,23 @@ def main() -> None:
     parser.add_argument(
         "--params",
         default=params.PARAMS_FILE,
-        help="metrics.upscale, metrics.batch, metrics.threads, mask.fps, mask.dilation, network.size and methods.<method>",
+        help="metrics.upscale, .batch, .public, .threads, .device, weights.folder, mask.fps, mask.dilation, network.size and "
+        "methods.<method>",
     )
     parser.add_argument("--data", type=Path, required=True, help="folder of the run, such as data/demo")
     parser.add_argument("--method", required=True, help="a method of params.yaml")
     parser.add_argument("--out", type=Path, required=True, help="Parquet file, data/<run>/features/<method>.parquet")
     args = parser.parse_args()
     settings = params.load(args.params)
-    if args.method not in settings.methods:
-        raise ParameterError(f"--method is {args.method!r}; allowed: {', '.join(settings.methods)}")
+    params.check_method(args.method, settings.methods)
     torch.set_num_threads(settings.metrics.threads)
-    judges = Judges(args.data / "judges", settings.metrics.batch)
+    judges, public = Judges(args.data / "judges", settings.metrics.batch), public_networks(settings)
     count, videos = read(args.data, args.method, settings)
     progress = Progress(f"features {args.method}", count, "clips")
     with tables.writer(args.out, tables.FEATURES) as write:
         for number, video in enumerate(videos):
             kept = number % max(count // PICTURES, 1) == 0 and number // max(count // PICTURES, 1) < PICTURES
-            write({**row(video, judges, settings.metrics.upscale), "picture": picture(video) if kept else None})
+            write({**row(video, judges, settings.metrics.upscale, public), "picture": picture(video) if kept else None})
             progress.update(note=video.clip.name)
 
 

@@ -248,6 +248,11 @@ def decode_audio(source: Source, sample_rate: int, *, clip: str = "") -> NDArray
     return samples.astype(np.float32, copy=False)
 
 
+def to_int16(audio_N: NDArray[np.floating]) -> NDArray[np.int16]:
+    """Samples in [-1, 1] as 16-bit ones, rounded and clipped."""
+    return np.clip(np.round(audio_N * 32768), -32768, 32767).astype("<i2")
+
+
 @contextmanager
 def _opened(source: Source, clip: str) -> Iterator[Any]:
     file = (

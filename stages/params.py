@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -25,6 +26,7 @@ Natural = Annotated[int, Field(ge=1)]
 Count = Annotated[int, Field(ge=0)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
+Device = Literal["auto", "cpu", "cuda"]
 
 
 class Section(BaseModel):
@@ -232,7 +234,7 @@ class Train(Section):
     checkpoint_every: Natural = Field(description="steps between two saved states")
     log_every: Natural = Field(description="steps averaged in a point of the curves")
     threads: Natural = Field(description="CPU threads of one training process")
-    device: Literal["auto", "cpu", "cuda"]
+    device: Device
     seed: Seed
 
 
@@ -255,7 +257,7 @@ class Sample(Section):
     compile: bool = Field(description="torch.compile the network")
     crf: Count = Field(le=51, description="H.264 constant rate factor of the written videos")
     threads: Natural
-    device: Literal["auto", "cpu", "cuda"]
+    device: Device
     seed: Seed
 
 
@@ -265,7 +267,11 @@ class Metrics(Section):
     confidence: Fraction = Field(description="of the intervals, such as 0.95")
     drift_s: Positive = Field(description="a long clip's last seconds that are compared with as many first ones")
     batch: Natural
+    public: list[Literal["inception", "i3d", "syncnet", "vgg16"]] = Field(
+        description="networks with public weights that score besides the corpus's own encoders"
+    )
     threads: Natural
+    device: Device
     seed: Seed
 
 
@@ -399,6 +405,9 @@ class Params(Section):
             (sound.n_mels == 80, "spectrogram.n_mels must be 80, which these networks read"),
             (self.expert.source == "trained" or sound == WAV2LIP_SOUND, "expert.source 'wav2lip' needs the spectrogram that it "
              f"was trained on: {WAV2LIP_SOUND}"),
+            ("syncnet" not in self.metrics.public or (self.mask.fps, sound.sample_rate) == (25, 16000), "metrics.public: syncnet "
+             "needs mask.fps 25 and spectrogram.sample_rate 16000, what it was trained on"),
+            (len(set(self.metrics.public)) == len(self.metrics.public), "metrics.public must name each network once"),
             (sound.f_min < sound.f_max, "spectrogram.f_min must lie below spectrogram.f_max"),
             (self.blink.close_ratio < self.blink.reopen_ratio, "blink.close_ratio must lie below blink.reopen_ratio"),
             (self.blink.min_frames <= self.blink.max_frames, "blink.min_frames must not exceed blink.max_frames"),
@@ -484,6 +493,12 @@ def validate(raw: Any, path: str | Path = PARAMS_FILE) -> Params:
     except ValidationError as error:
         lines = [_explain(e) for e in error.errors()]
         raise ParameterError(f"{path}: " + "; ".join(lines)) from None
+
+
+def check_method(name: str, allowed: Iterable[str]) -> None:
+    """Refuse a ``--method`` that is none of ``allowed`` with a :class:`ParameterError`."""
+    if name not in (names := list(allowed)):
+        raise ParameterError(f"--method is {name!r}; allowed: {', '.join(names)}")
 
 
 def _explain(error: Any, prefix: str = "") -> str:

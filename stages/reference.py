@@ -13,7 +13,7 @@ import argparse
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -22,12 +22,15 @@ from numpy.typing import NDArray
 
 from stages import corpus, faces, media, params, tables
 from stages.corpus import Clip
-from stages.encoders import Judges
+from stages.encoders import Judges, public_networks
 from stages.errors import InputError, run
 from stages.geometry import mouth_opening
 from stages.measures import leak, pairs
 from stages.params import Params
 from stages.progress import Progress
+
+if TYPE_CHECKING:
+    from stages.public import Public
 
 SPLITS = ("test_seen", "test_unseen", "test_long")
 RAW_TRUTH = "truth.parquet"
@@ -60,7 +63,7 @@ def leaks(train: Sequence[Clip], tests: Sequence[Clip]) -> dict[str, list[NDArra
     return {"leak": leak.predict(x, y, held), "leak_within": leak.predict(*centred)}
 
 
-def row(clip: Clip, judges: Judges, upscale: int) -> dict[str, object]:
+def row(clip: Clip, judges: Judges, upscale: int, public: Public | None = None) -> dict[str, object]:
     """What is measured on one clip."""
     frames, masks = np.asarray(clip.frames_THWC), np.asarray(clip.masks_THW)
     face, seen = faces.measure(frames, upscale), judges.distances(frames, masks)
@@ -75,6 +78,8 @@ def row(clip: Clip, judges: Judges, upscale: int) -> dict[str, object]:
         "identity": face.identity_KD,
         **pairs.alone(frames, frames, masks),
     }
+    if public:
+        arrays |= public.alone(frames) | public.sound(clip.audio)
     return {"clip": clip.name, "frames": len(frames), "encoders": judges.digest, **tables.flat(arrays)}
 
 
@@ -91,14 +96,14 @@ def measure(data: Path, settings: Params, out: Path) -> None:
     clips = corpus.load_split(data, SPLITS, size=size, dilation=dilation, stream=True)
     train = corpus.load_split(data, ("train",), size=size, dilation=dilation, stream=True)
     read = leaks(train, clips)
-    judges = Judges(data / "judges", settings.metrics.batch)
+    judges, public = Judges(data / "judges", settings.metrics.batch), public_networks(settings)
     progress = Progress("reference", len(clips), "clips")
     with tables.writer(out, tables.REFERENCE) as write:
         for number, (clip, entry) in enumerate(zip(clips, tests.to_dict("records"), strict=True)):
             facts = {name: str(entry[name]) for name in ("split", "speaker", "sentence", "emotion", "level")}
             mouth = mouth_truth(data / "raw" / f"{entry['shard']}.tar", clip, settings.mask.fps)
             own: dict[str, NDArray[Any]] = {"mouth": mouth, **{name: values[number] for name, values in read.items()}}
-            write({**row(clip, judges, settings.metrics.upscale), **facts, **tables.flat(own)})
+            write({**row(clip, judges, settings.metrics.upscale, public), **facts, **tables.flat(own)})
             progress.update(note=clip.name)
 
 
@@ -107,7 +112,7 @@ def main() -> None:
     parser.add_argument(
         "--params",
         default=params.PARAMS_FILE,
-        help="metrics.upscale, metrics.batch, metrics.threads, mask.fps, mask.dilation and network.size",
+        help="metrics.upscale, .batch, .public, .threads, .device, weights.folder, mask.fps, mask.dilation and network.size",
     )
     parser.add_argument("--data", type=Path, required=True, help="folder of the run, such as data/demo")
     parser.add_argument("--out", type=Path, required=True, help="Parquet file to write, data/<run>/reference.parquet")

@@ -87,8 +87,7 @@ def usable_row(
     audio = fit(audio, round(seconds * settings.sample_rate))
     if len(audio) <= settings.n_fft // 2:
         raise ClipError(clip, f"{len(audio)} audio samples are too short for a window of {settings.n_fft}")
-    samples = np.clip(np.round(audio * 32768), -32768, 32767).astype("<i2")
-    return {"clip": clip, "status": "ok", "mel": mel(audio).ravel(), "audio": samples.tobytes()}
+    return {"clip": clip, "status": "ok", "mel": mel(audio).ravel(), "audio": media.to_int16(audio).tobytes()}
 
 
 def main() -> None:

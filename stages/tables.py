@@ -140,6 +140,18 @@ REFERENCE = _schema(
         "leak", pa.list_(pa.float32()), "T; mouth_dlib as it is read from mask, visible pixels and the head's place"
     ),
     _field("leak_within", pa.list_(pa.float32()), "T; the same with each clip's means removed"),
+    _field(
+        "inception_features",
+        pa.list_(pa.float32()),
+        "T x 2048, Inception's, pytorch-fid's input; empty unless asked for",
+    ),
+    _field("fidelity_features", pa.list_(pa.float32()), "the same of torch-fidelity's input"),
+    _field(
+        "i3d_features",
+        pa.list_(pa.float32()),
+        "N x 400, I3D's, of clips of 16 frames, 16 apart; empty unless asked for",
+    ),
+    _field("syncnet_sound", pa.list_(pa.float32()), "N x 1024, SyncNet's, of the clip's sound; empty unless asked for"),
 )
 
 FEATURES = _schema(
@@ -166,6 +178,22 @@ FEATURES = _schema(
     _field("f_mse", pa.list_(pa.float32()), "T - 1; mean squared difference of neighbouring frames in the mask"),
     _field("ofm", pa.list_(pa.float32()), "T - 1; mean optical flow in the mask, pixels a frame"),
     _field("warp_error", pa.list_(pa.float32()), "T - 1; mean squared change that the true video's flow leaves"),
+    _field(
+        "inception_features",
+        pa.list_(pa.float32()),
+        "T x 2048, Inception's, pytorch-fid's input; empty unless asked for",
+    ),
+    _field("fidelity_features", pa.list_(pa.float32()), "the same of torch-fidelity's input"),
+    _field(
+        "i3d_features",
+        pa.list_(pa.float32()),
+        "N x 400, I3D's, of clips of 16 frames, 16 apart; empty unless asked for",
+    ),
+    _field(
+        "syncnet_pictures", pa.list_(pa.float32()), "(T - 5) x 1024, SyncNet's, of five frames; empty unless asked for"
+    ),
+    _field("lpips", pa.list_(pa.float32()), "T; LPIPS (VGG-16) to the true frames, whole; empty unless asked for"),
+    _field("lpips_mask", pa.list_(pa.float32()), "T; the same inside the mask"),
     _field("picture", pa.binary(), "PNG, of a few clips only: some frames below those of the truth"),
 )
 
@@ -214,6 +242,10 @@ METRICS = _schema(
     _field("csim", pa.float64(), "cosine of dlib's identity descriptors to the true frame's, every tenth frame"),
     _field("csim_reference", pa.float64(), "the same to the clip's first frame, which the generator is shown"),
     _field("same_person", pa.float64(), "share of those frames with a descriptor at most 0.6 from the true frame's"),
+    _field("lse_c", pa.float64(), "SyncNet's confidence with the given audio; empty unless asked for"),
+    _field("lse_d", pa.float64(), "SyncNet's least distance; empty unless asked for"),
+    _field("lpips", pa.float64(), "LPIPS (VGG-16) to the true frames, whole; empty unless asked for"),
+    _field("lpips_mask", pa.float64(), "the same inside the mask"),
     _field("psnr_frame", pa.list_(pa.float32()), "T; psnr_mask of each frame, dB"),
     _field("ear_requested", pa.list_(pa.float32()), "T; of the clip itself, mean of both eyes"),
     _field("ear_measured", pa.list_(pa.float32()), "T; by dlib on the enlarged video, NaN where it finds no face"),

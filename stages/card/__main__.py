@@ -19,7 +19,7 @@ import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from stages import catalogue, corpus, cremad, params, tables
-from stages.errors import InputError, ParameterError, run
+from stages.errors import InputError, run
 from stages.measures.intervals import Score
 from stages.params import Params
 from stages.pretrained import WEIGHTS, HifiDiff
@@ -33,6 +33,7 @@ SPLITS = {
     "test_long": "long clips",
 }
 SHOWN = (
+    *("fid", "fid_floor", "fid_torch_fidelity", "kid", "fvd", "fvd_floor", "lse_c", "lse_d", "lpips", "lpips_mask"),
     *("fd_frame", "fd_frame_floor", "fd_mask", "fd_mask_floor", "fd_video", "fd_video_floor"),
     *("sync_confidence", "sync_distance", "mouth_r", "mouth_r_own", "ear_r", "ear_mae"),
     *("blinks_per_s", "blink_duration_s", "psnr_mask", "ssim_mask", "detection_rate"),
@@ -165,7 +166,7 @@ def card(data: Path, method: str, settings: Params) -> str:
         confidence=settings.metrics.confidence,
         results=results,
         meanings={kind.title: kind.meaning for kind in kinds},
-        family=documents[method]["family"],
+        families=documents[method]["families"],
     )
 
 
@@ -191,8 +192,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="Markdown file to write")
     args = parser.parse_args()
     settings = params.load(args.params)
-    if args.method not in settings.trained:
-        raise ParameterError(f"--method is {args.method!r}; allowed: {', '.join(settings.trained)}")
+    params.check_method(args.method, settings.trained)
     text = card(args.data, args.method, settings)
     with tables.whole_file(args.out) as part:
         part.write_text(text)

@@ -1,4 +1,4 @@
-"""Kernel distance of two sets of features (KID; Bińkowski et al. 2018). N and M features, D values, C clips.
+"""Kernel distance of two sets of features (KID; Bińkowski et al. 2018). N and M features, D values, C units: speakers or clips.
 
 The unbiased estimate of the squared maximum mean discrepancy with the kernel k(x, y) = (x·y / D + 1)³. Unlike a Fréchet distance
 its expectation doesn't depend on the number of features: of equal distributions it is 0, and single values may be negative.
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtrit
 
-from stages.measures.intervals import NOTHING, Score
+from stages.measures.intervals import FEWEST_SPEAKERS, NOTHING, Score
 
 Array = NDArray[np.float64]
 Features = NDArray[np.floating]
@@ -58,14 +58,29 @@ def over_subsets(a_ND: ArrayLike, b_MD: ArrayLike, *, size: int, subsets: int, s
     return Kid(float(np.mean(found)), float(np.std(found)), subsets, size)
 
 
-def with_interval(a: Sequence[Features], b: Sequence[Features], *, confidence: float) -> Score:
+MOST = 10_000  # features of a set whose pairs are computed; of more, evenly spaced ones are
+
+
+def with_interval(a: Sequence[Features], b: Sequence[Features], *, speakers: Sequence[str], confidence: float) -> Score:
     """The distance of clips' features, ``a[i]`` and ``b[i]`` being clip i's in both sets, with an interval.
 
-    As for the Fréchet distance, clips are left out one at a time from both sets (the jackknife). Frames of one clip are alike:
-    the value is unbiased for the clips' frames as a set, and the interval counts clips, not frames. n counts the features.
+    As for the Fréchet distance, whole speakers are left out one at a time from both sets (the jackknife), clips where there are
+    fewer than five speakers. Frames of one clip are alike, and so are clips of one speaker: the interval counts those, not
+    frames. Of more than :data:`MOST` features in all, every second, third, … one of each clip is taken. n counts those taken.
     """
-    a, b = ([np.asarray(x, np.float64) for x in clips] for clips in (a, b))
-    count, total = len(a), sum(map(len, a))
+    step = max(-(-max(sum(map(len, side)) for side in (a, b)) // MOST), 1)
+    names = list(speakers) if len(set(speakers)) >= FEWEST_SPEAKERS else [str(i) for i in range(len(a))]
+    units = sorted(set(names))
+
+    def joined(side: Sequence[Features]) -> list[Array]:
+        parts = [
+            [np.asarray(x[::step], np.float64) for x, own in zip(side, names, strict=True) if own == unit]
+            for unit in units
+        ]
+        return [np.concatenate(part) for part in parts]
+
+    a, b = joined(a), joined(b)
+    count, total = len(units), sum(map(len, a))
     sizes_C2 = np.array([[len(x), len(y)] for x, y in zip(a, b, strict=True)], np.float64).reshape(count, 2)
     if count == 0 or sizes_C2.sum(0).min() < 2:
         return NOTHING
@@ -79,7 +94,7 @@ def with_interval(a: Sequence[Features], b: Sequence[Features], *, confidence: f
 
 
 def _without_each(a: Sequence[Array], b: Sequence[Array], sizes_C2: Array) -> Array:
-    """The distance without clip i, for each i, from the kernel's sums over pairs of clips: no kernel is computed twice."""
+    """The distance without unit i (speaker or clip), for each i, from the kernel's sums over pairs of units."""
     aa, bb, ab = (
         np.array([[kernel(x, y).sum() for y in right] for x in left]) for left, right in ((a, a), (b, b), (a, b))
     )

@@ -6,7 +6,8 @@
 The first reads what the stages ``reference`` and ``features`` measured, and writes the scores (JSON, and the same to MLflow) and
 beside them ``<method>.parquet``, a row a clip with its scores and traces, and ``<method>.breakdown.parquet``. The truth is the
 lossless decode of the test clips; the method ``truth`` shows what the videos' codec costs. Features come from the corpus's own
-encoders (stage ``judges``), so that no number here is an FID, an FVD or an LSE-C.
+encoders (stage ``judges``), and no number from those is called FID, FVD or LSE; those that ``metrics.public`` asks for come from
+networks with public weights, and have names and columns of their own.
 
 The second needs no corpus: see ``stages/metrics/folder.py``, and the README for what it measures.
 """
@@ -17,22 +18,13 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from stages import params, tables, tracking
+from stages import catalogue, params, tables, tracking
 from stages.errors import ParameterError, run
 from stages.measures.sync import MAX_SHIFT
 from stages.metrics import breakdown, measured
 from stages.metrics.measured import STRIDE, WINDOW, Measured
 from stages.metrics.scores import all_scores, clip_scores, drift_scores, leak_scores
 from stages.params import Params
-
-FAMILY = "corpus encoder"
-FEATURES = {
-    "fd_frame": "FD, corpus encoder (frame)",
-    "fd_mask": "FD, corpus encoder (frame, face mask only)",
-    "fd_video": "FVD-like: FD of clips, corpus video encoder",
-    "sync_confidence": "sync confidence, corpus judge",
-    "sync_distance": "sync distance, corpus judge",
-}
 
 
 def row(m: Measured) -> dict[str, object]:
@@ -61,8 +53,7 @@ def of_run(data: Path, method: str, settings: Params) -> None:
     document = {
         "method": method,
         "kind": entry.kind,
-        "family": FAMILY,
-        "features": FEATURES,
+        "families": catalogue.families(scores),
         "sync_max_shift": MAX_SHIFT,
         "video_frames": WINDOW,
         "video_stride": STRIDE,
@@ -94,6 +85,13 @@ def main() -> None:
     parser.add_argument("--truth", type=Path, help="folder of the true videos, paired by name without suffix")
     parser.add_argument("--cut", action="store_true", help="score the frames that both videos of a pair have")
     parser.add_argument("--judges", type=Path, help="folder of trained judges, for Fréchet distances of --videos")
+    parser.add_argument(
+        "--public",
+        nargs="+",
+        metavar="NETWORK",
+        help="of inception, i3d, syncnet, vgg16: FID and KID, FVD, LSE, LPIPS "
+        "of --videos, besides those that metrics.public names",
+    )
     args = parser.parse_args()
     settings = params.load(args.params)
     if args.videos:
@@ -101,12 +99,13 @@ def main() -> None:
             parser.error("--videos needs --truth, and neither --data nor --method")
         from stages.metrics import folder
 
-        folder.score(args.videos, args.truth, args.judges, args.out, settings, cut=args.cut)
+        asked = [*settings.metrics.public, *(n for n in args.public or () if n not in settings.metrics.public)]
+        changed = settings.model_dump() | {"metrics": settings.metrics.model_dump() | {"public": asked}}
+        folder.score(args.videos, args.truth, args.judges, args.out, params.validate(changed, "--public"), cut=args.cut)
         return
-    if not args.data or not args.method or args.truth or args.judges or args.cut:
+    if not args.data or not args.method or args.truth or args.judges or args.cut or args.public:
         parser.error("give --data and --method, or --videos and --truth")
-    if args.method not in settings.methods:
-        raise ParameterError(f"--method is {args.method!r}; allowed: {', '.join(settings.methods)}")
+    params.check_method(args.method, settings.methods)
     place = args.data / "metrics" / f"{args.method}.json"
     if args.out and args.out.resolve() != place.resolve():
         raise ParameterError(f"--out is {args.out}; the scores of {args.method} belong to {place}")

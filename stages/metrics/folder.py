@@ -6,8 +6,9 @@ or stretched; ``cut`` scores the frames that both have, and the document says ho
 
 What needs no mask is scored on whole frames. Eyes and mouth are followed by dlib on both videos, so that what is "requested" is
 what dlib sees in the truth. Frames of less than :data:`SIDE` pixels are enlarged for dlib. Where a folder of judges is given,
-Fréchet distances are taken in them: they learnt one corpus's faces, in square frames, to which other frames are squeezed.
-T frames.
+Fréchet distances are taken in them: they learnt one corpus's faces, in square frames, to which other frames are squeezed. Where
+networks with public weights are asked for, there are FID and KID, FVD, LSE (of each video at 25 frames a second with its own
+sound) and LPIPS, all of whole frames. T frames.
 """
 
 from __future__ import annotations
@@ -17,20 +18,24 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stages import faces, media, tables
+from stages import catalogue, faces, media, tables
 from stages.errors import ClipError, InputError
 from stages.geometry import ear, mouth_opening
 from stages.measures import likeness, pairs
 from stages.measures.intervals import Score
 from stages.metrics.measured import Measured, eye_blinks
-from stages.metrics.scores import clip_scores, frechet_scores, group_scores
+from stages.metrics.scores import clip_scores, distance_scores, group_scores
 from stages.params import Params
 from stages.progress import Progress
+
+if TYPE_CHECKING:
+    from stages.encoders import Judges
+    from stages.public import Public
 
 Frames = NDArray[np.uint8]
 
@@ -43,15 +48,15 @@ NAMES = {
     **{name: name for name in ("blink_duration_s", "blink_duration_s_robust", "detection_rate")},
     **{name: name for name in ("f_mse", "f_mse_ratio", "ofm", "ofm_ratio", "warp_error", "warp_error_ratio")},
     **{name: name for name in ("lmd", "lmd_mouth", "lmd_px", "lmd_mouth_px", "csim", "csim_reference", "same_person")},
+    **{name: name for name in ("lse_c", "lse_d", "lpips")},
     "psnr_mask": "psnr",
     "ssim_mask": "ssim",
 }
-OF_TRUTH = ("blinks_per_s", "blinks_per_s_robust", "blink_duration_s", "blink_duration_s_robust", "detection_rate")
-FRECHET = {"fd_frame": "frame_features", "fd_video": "video_features"}
-FEATURES = {
-    "fd_frame": "FD, corpus encoder (frame)",
-    "fd_video": "FVD-like: FD of clips, corpus video encoder",
-}
+OF_TRUTH = (
+    *("blinks_per_s", "blinks_per_s_robust", "blink_duration_s", "blink_duration_s_robust", "detection_rate"),
+    *("lse_c", "lse_d"),
+)
+SYNCNET_FPS, SYNCNET_HZ = 25, 16_000
 
 
 @dataclass(frozen=True)
@@ -119,11 +124,20 @@ def read(made: Path, true: Path, *, cut: bool) -> tuple[Frames, Frames, float, i
     return decoded[0][: min(counts)], decoded[1][: min(counts)], rates[1], max(counts) - min(counts)
 
 
-def measure(name: str, made: Path, true: Path, judges: Any, settings: Params, *, cut: bool) -> Scored:
+def measure(
+    name: str,
+    made: Path,
+    true: Path,
+    judges: Judges | None,
+    settings: Params,
+    *,
+    cut: bool,
+    public: Public | None = None,
+) -> Scored:
     """Measure one pair.
 
     Raises:
-        InputError: see :func:`read`; or the true video shows no face.
+        InputError: see :func:`read`; or the true video shows no face; or SyncNet is asked for and a video has no sound.
     """
     frames, true_frames, fps, left_out = read(made, true, cut=cut)
     count, side = len(frames), min(frames.shape[1:3])
@@ -144,8 +158,9 @@ def measure(name: str, made: Path, true: Path, judges: Any, settings: Params, *,
         **facts,
         frames=count,
         fps=fps,
-        made=_features(judges, frames),
-        truth=_features(judges, true_frames),
+        made=_features(judges, public, frames),
+        truth=_features(judges, public, true_frames),
+        public=_public_scores(public, made, frames, true_frames),
         sync=None,
         sync_other=None,
         sync_own=None,
@@ -164,34 +179,62 @@ def measure(name: str, made: Path, true: Path, judges: Any, settings: Params, *,
         leak={},
     )
     blinks: dict[str, Any] = eye_blinks(np.asarray(true_eyes), settings.blink)
-    truth = replace(found, detected_T=true_face.detected_T, ear_T=np.asarray(true_eyes), **blinks)
+    truth = replace(
+        found,
+        detected_T=true_face.detected_T,
+        ear_T=np.asarray(true_eyes),
+        public=_public_scores(public, true),
+        **blinks,
+    )
     return Scored(found, truth, left_out)
 
 
-def _features(judges: Any, frames_THWC: Frames) -> dict[str, NDArray[np.float64]]:
-    if judges is None:
-        return {}
-    seen = judges.distances(frames_THWC, np.ones(frames_THWC.shape[:3], bool))
-    return {"frame_features": seen.frame_TE, "video_features": seen.video_NE}
+def _features(judges: Judges | None, public: Public | None, frames_THWC: Frames) -> dict[str, NDArray[np.float64]]:
+    found = {}
+    if judges is not None:
+        seen = judges.distances(frames_THWC, np.ones(frames_THWC.shape[:3], bool))
+        found = {"frame_features": seen.frame_TE, "video_features": seen.video_NE}
+    if public is not None:
+        found |= {name: values.astype(np.float64) for name, values in public.alone(frames_THWC).items()}
+    if "i3d_features" in found:
+        found["i3d_first"] = found["i3d_features"][:1]
+    return found
 
 
-def document(found: Sequence[Scored], settings: Params, *, judged: bool) -> dict[str, Any]:
+def _public_scores(
+    public: Public | None, video: Path, frames_THWC: Frames | None = None, true_THWC: Frames | None = None
+) -> dict[str, NDArray[np.float64]]:
+    """LSE of a video, and LPIPS where its frames and the true ones are given: (Σ, count)."""
+    found: dict[str, NDArray[np.float64]] = {}
+    if public is not None and "syncnet" in public.networks:
+        try:
+            sound = media.to_int16(media.decode_audio(video, SYNCNET_HZ))
+            heard = public.lse(media.decode(video, fps=SYNCNET_FPS), sound)
+        except ClipError as error:
+            raise InputError(video, error.reason, "give a video with sound, or leave out syncnet") from None
+        values = (heard.confidence, heard.distance) if heard else (np.nan, np.nan)
+        found = {name: np.array([value, 1.0]) for name, value in zip(("lse_c", "lse_d"), values, strict=True)}
+    if public is not None and "vgg16" in public.networks and frames_THWC is not None and true_THWC is not None:
+        lpips_T, _ = public.lpips(frames_THWC, true_THWC, np.ones(frames_THWC.shape[:3], bool))
+        found["lpips"] = np.array([lpips_T.sum(), len(lpips_T)])
+    return found
+
+
+def document(found: Sequence[Scored], settings: Params) -> dict[str, Any]:
     """The scores of all pairs, each with its interval, and each pair's own."""
     made = [s.made for s in found]
     scores: dict[str, Score] = {
         NAMES[name]: value for name, value in group_scores(made, settings.metrics).items() if name in NAMES
     }
     true = group_scores([s.truth for s in found], settings.metrics)
-    scores |= {f"{name}_truth": true[name] for name in OF_TRUTH}
-    if judged:
-        scores |= frechet_scores(made, settings.metrics, FRECHET)
+    scores |= {f"{name}_truth": true[name] for name in OF_TRUTH if name in true}
+    scores |= distance_scores(made, settings.metrics)
     clips = {}
     for s in found:
         values = {NAMES[name]: value for name, value in clip_scores(s.made).items() if name in NAMES}
         clips[s.made.clip] = {"frames": s.made.frames, "cut": s.cut, **values}
     return {
-        "family": "corpus encoder" if judged else None,
-        "features": FEATURES if judged else {},
+        "families": catalogue.families(scores),
         "n_clips": len(found),
         "n_frames": sum(m.frames for m in made),
         "frames_cut": sum(s.cut for s in found),
@@ -207,20 +250,21 @@ def score(
     """Score a folder and write the document to ``out``, or print it.
 
     Raises:
-        InputError: see :func:`pair` and :func:`measure`.
+        InputError: see :func:`pair` and :func:`measure`; or weights are missing that ``metrics.public`` asks for.
     """
     found = pair(videos, truth)
-    encoders = None
-    if judges is not None:
-        from stages.encoders import Judges  # torch takes seconds to import
+    encoders = public = None
+    if judges is not None or settings.metrics.public:
+        from stages.encoders import Judges, public_networks  # torch takes seconds to import
 
-        encoders = Judges(judges, settings.metrics.batch)
+        encoders = Judges(judges, settings.metrics.batch) if judges is not None else None
+        public = public_networks(settings)
     progress = Progress("metrics", len(found), "videos")
     scored = []
     for name, (made, true) in found.items():
-        scored.append(measure(name, made, true, encoders, settings, cut=cut))
+        scored.append(measure(name, made, true, encoders, settings, cut=cut, public=public))
         progress.update(note=name)
-    result = {"videos": str(videos), "truth": str(truth)} | document(scored, settings, judged=judges is not None)
+    result = {"videos": str(videos), "truth": str(truth)} | document(scored, settings)
     if out is None:
         print(json.dumps(result, indent=1, sort_keys=True, allow_nan=False))
     else:

@@ -26,6 +26,15 @@ Row = Mapping[str, Any]
 
 WINDOW, STRIDE = 8, 4  # frames of a window of the video encoder, and between two starts
 DISTANCES = ("frame_features", "mask_features", "video_features")
+I3D_VALUES, SYNCNET_VALUES = 400, 1024
+CLIP, CLIP_STRIDE = 16, 16  # frames of one of I3D's clips, and between two starts
+# Columns that each network with public weights fills, in both tables and in the features alone.
+PUBLIC = {
+    "inception": (("inception_features", "fidelity_features"), ()),
+    "i3d": (("i3d_features",), ()),
+    "syncnet": ((), ("syncnet_pictures",)),  # and syncnet_sound in the reference alone
+    "vgg16": ((), ("lpips", "lpips_mask")),
+}
 AGAIN = "delete it and run 'snakemake --cores all'"
 
 
@@ -42,8 +51,11 @@ class Measured:
     level: str
     frames: int
     fps: float
-    made: dict[str, Array]  # the encoders' features, (T, E) and (N, E), by the names in DISTANCES
+    made: dict[
+        str, Array
+    ]  # features for distances, (T, E) and (N, E), by column; those of public networks where asked for
     truth: dict[str, Array]
+    public: dict[str, Array]  # scores by networks with public weights: (Σ, count), by name; empty unless asked for
     sync: Sync | None  # with the audio that was given
     sync_other: Sync | None  # with another clip's audio, which was not given
     sync_own: Sync | None  # with the clip's own audio, where another's was given
@@ -81,7 +93,7 @@ def read(data: Path, method: str, settings: params.Params) -> list[Measured]:
     made = tables.read(path, tables.FEATURES).drop_columns(["picture"]).to_pandas().to_dict("records")
     true = {row["clip"]: row for row in tables.read(where, tables.REFERENCE).to_pandas().to_dict("records")}
     for row in made:
-        _check(path, row, true)
+        _check(path, row, true, settings.metrics.public)
     found = []
     for number, row in enumerate(made):
         found.append(_measured(row, true, another(made, true, number), settings))
@@ -94,7 +106,7 @@ def pictures(data: Path, method: str) -> dict[str, bytes]:
     return {row["clip"]: row["picture"] for row in table.to_pylist() if row["picture"]}
 
 
-def _check(path: Path, row: Row, true: Mapping[str, Row]) -> None:
+def _check(path: Path, row: Row, true: Mapping[str, Row], public: Sequence[str]) -> None:
     for name in (row["clip"], row["audio_clip"]):
         if name not in true:
             raise InputError(path, f"{name} is not in reference.parquet", AGAIN)
@@ -102,6 +114,13 @@ def _check(path: Path, row: Row, true: Mapping[str, Row]) -> None:
         raise InputError(path, "measured by other encoders than reference.parquet", AGAIN)
     if row["frames"] > true[row["clip"]]["frames"]:
         raise InputError(path, f"{row['clip']} has more frames than in reference.parquet", AGAIN)
+    for network in public:
+        shared, own = PUBLIC[network]
+        for where, given in ((row, (*shared, *own)), (true[row["clip"]], shared)):
+            if any(where[name] is None for name in given):
+                raise InputError(
+                    path, f"{row['clip']} was measured without {network}, which metrics.public names", AGAIN
+                )
 
 
 def _measured(row: Row, true: Mapping[str, Row], stranger: Row | None, settings: params.Params) -> Measured:
@@ -129,8 +148,9 @@ def _measured(row: Row, true: Mapping[str, Row], stranger: Row | None, settings:
         audio_clip=str(row["audio_clip"]),
         frames=count,
         fps=settings.mask.fps,
-        made={name: _rows(row, name, counts[name]) for name in DISTANCES},
-        truth={name: _rows(own, name)[: counts[name]] for name in DISTANCES},
+        made={name: _rows(row, name, counts[name]) for name in DISTANCES} | public_features(row, count, settings),
+        truth={name: _rows(own, name)[: counts[name]] for name in DISTANCES} | public_features(own, count, settings),
+        public=_public_scores(row, given, settings.metrics.public),
         sync=heard(given),
         sync_other=heard(stranger),
         sync_own=heard(own) if row["audio_clip"] != row["clip"] else None,
@@ -152,6 +172,31 @@ def _measured(row: Row, true: Mapping[str, Row], stranger: Row | None, settings:
         | likeness.identity(*described),
         leak={name: (_array(own, "mouth_dlib"), _array(own, name)) for name in ("leak", "leak_within")},
     )
+
+
+def public_features(row: Row, frames: int, settings: params.Params) -> dict[str, Array]:
+    """Features of the first frames by the networks with public weights, as far as they are asked for."""
+    found = {}
+    if "inception" in settings.metrics.public:
+        for name in ("inception_features", "fidelity_features"):
+            found[name] = _array(row, name).reshape(int(row["frames"]), -1)[:frames]
+    if "i3d" in settings.metrics.public:
+        clips = _array(row, "i3d_features").reshape(-1, I3D_VALUES)[: max((frames - CLIP) // CLIP_STRIDE + 1, 0)]
+        found |= {"i3d_features": clips, "i3d_first": clips[:1]}
+    return found
+
+
+def _public_scores(row: Row, given: Row, public: Sequence[str]) -> dict[str, Array]:
+    found: dict[str, Array] = {}
+    if "syncnet" in public:
+        pictures, sound = (_array(r, name).reshape(-1, SYNCNET_VALUES)
+                           for r, name in ((row, "syncnet_pictures"), (given, "syncnet_sound")))  # fmt: skip
+        heard = sync(pictures, sound, pad=True)
+        values = (heard.confidence, heard.distance) if heard else (np.nan, np.nan)
+        found |= {name: np.array([value, 1.0]) for name, value in zip(("lse_c", "lse_d"), values, strict=True)}
+    if "vgg16" in public:
+        found |= {name: np.array([_array(row, name).sum(), len(row[name])]) for name in ("lpips", "lpips_mask")}
+    return found
 
 
 def eye_blinks(trace_T: Array, settings: params.Blink) -> dict[str, list[Blink]]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stages import params
-from stages.measures import correlation, drift, frechet, leak
+from stages.measures import correlation, drift, frechet, kernel, leak
 from stages.measures.blinks import durations
 from stages.measures.intervals import NOTHING, Score, bootstrap, bootstrap_median, mean_of
 from stages.measures.sync import Sync
@@ -19,7 +20,26 @@ Array = NDArray[np.float64]
 Sums = Callable[["Measured"], Array]
 Statistic = Callable[[Array], Array]
 
-FRECHET = {"fd_frame": "frame_features", "fd_mask": "mask_features", "fd_video": "video_features"}
+
+@dataclass(frozen=True)
+class Distance:
+    """A Fréchet distance: the column of its features, and N − ddof that their covariances are divided by."""
+
+    column: str
+    ddof: int = 1
+
+
+# The corpus's own encoders; then networks with public weights, where metrics.public asks for them.
+FRECHET = {
+    "fd_frame": Distance("frame_features"),
+    "fd_mask": Distance("mask_features"),
+    "fd_video": Distance("video_features"),
+    "fid": Distance("inception_features"),
+    "fid_torch_fidelity": Distance("fidelity_features"),
+    "fvd": Distance("i3d_features"),
+    "fvd_stylegan_v": Distance("i3d_first", ddof=0),
+}
+KERNEL = {"kid": "inception_features", "kid_torch_fidelity": "fidelity_features"}
 
 
 def _r(requested: Array, measured: Array) -> Array:
@@ -90,7 +110,7 @@ LONG = "test_long"
 
 def clip_scores(m: Measured) -> dict[str, float | None]:
     """The scores that one clip has by itself; None where undefined."""
-    values = {name: float(statistic(sums(m))) for name, (sums, statistic) in SUMS.items()}
+    values = {name: float(statistic(sums(m))) for name, (sums, statistic) in _sums([m]).items()}
     values["sync_offset"] = float(m.sync.offset) if m.sync else np.nan
     return {name: value if np.isfinite(value) else None for name, value in values.items()}
 
@@ -102,7 +122,7 @@ def all_scores(
     found: dict[str, dict[str, Score]] = {}
     for split in ("all", *splits):
         chosen = [m for m in measured if split in ("all", m.split)]
-        scores = group_scores(chosen, settings) | (frechet_scores(chosen, settings) if chosen else {})
+        scores = group_scores(chosen, settings) | (distance_scores(chosen, settings) if chosen else {})
         for name, score in scores.items():
             found.setdefault(name, {})[split] = score
     return found
@@ -113,7 +133,7 @@ def group_scores(chosen: Sequence[Measured], settings: params.Metrics) -> dict[s
     how = _how(settings)
     speakers = [m.speaker for m in chosen]
     found: dict[str, Score] = {}
-    for name, (sums, statistic) in SUMS.items():
+    for name, (sums, statistic) in _sums(chosen).items():
         rows = [sums(m) for m in chosen]
         found[name] = bootstrap(rows, statistic, speakers=speakers, **how) if rows else NOTHING
     for name in ("blinks", "blinks_robust"):
@@ -123,22 +143,36 @@ def group_scores(chosen: Sequence[Measured], settings: params.Metrics) -> dict[s
     return found
 
 
-def frechet_scores(
-    chosen: Sequence[Measured], settings: params.Metrics, columns: Mapping[str, str] = FRECHET
-) -> dict[str, Score]:
-    """The Fréchet distances in the encoders' features: plain, at n → ∞, and what the truth differs by from itself."""
-    speakers, found = [m.speaker for m in chosen], {}
-    for name, column in columns.items():
-        made, truth = [m.made[column] for m in chosen], [m.truth[column] for m in chosen]
-        made, truth = ([x for x in side if len(x)] for side in (made, truth))
-        own = [s for s, m in zip(speakers, chosen, strict=True) if len(m.made[column])]
-        plain, limit = frechet.with_intervals(made, truth, speakers=own, confidence=settings.confidence)
+def _sums(chosen: Sequence[Measured]) -> dict[str, tuple[Sums, Statistic]]:
+    """SUMS, and the scores by networks with public weights where the clips have them."""
+    public = chosen[0].public if chosen else {}
+    return SUMS | {name: ((lambda m, name=name: m.public[name]), mean_of) for name in public}
+
+
+def distance_scores(chosen: Sequence[Measured], settings: params.Metrics) -> dict[str, Score]:
+    """The distances in the features that the clips have: Fréchet, plain, at n → ∞ and what the truth differs by from itself; and
+    kernel distances."""
+    how, found = settings.confidence, {}
+    for name, distance in FRECHET.items():
+        if distance.column not in chosen[0].made:
+            continue
+        made, truth, own = _features(chosen, distance.column)
+        ddof = distance.ddof
+        plain, limit = frechet.with_intervals(made, truth, speakers=own, confidence=how, ddof=ddof)
         found[name], found[f"{name}_extrapolated"] = plain, limit
-        found[f"{name}_floor"] = frechet.halves(truth, speakers=own, confidence=settings.confidence)
-        found[f"{name}_speakers"] = frechet.between_groups(
-            truth, own, confidence=settings.confidence, seed=settings.seed
-        )
+        found[f"{name}_floor"] = frechet.halves(truth, speakers=own, confidence=how, ddof=ddof)
+        found[f"{name}_speakers"] = frechet.between_groups(truth, own, confidence=how, seed=settings.seed, ddof=ddof)
+    for name, column in KERNEL.items():
+        if column in chosen[0].made:
+            made, truth, own = _features(chosen, column)
+            found[name] = kernel.with_interval(made, truth, speakers=own, confidence=how)
     return found
+
+
+def _features(chosen: Sequence[Measured], column: str) -> tuple[list[Array], list[Array], list[str]]:
+    """Features of videos and of their truth, and the speakers; clips that are too short to have any are left out."""
+    usable = [m for m in chosen if len(m.made[column]) and len(m.truth[column])]
+    return [m.made[column] for m in usable], [m.truth[column] for m in usable], [m.speaker for m in usable]
 
 
 def leak_scores(

@@ -73,7 +73,7 @@ def draw(found: Results, shown: list[str], folder: Path) -> None:
     figures.traces(found, shown[:2], folder / "traces")
     figures.curves(found, folder / "curves")
     figures.spectrogram(found, shown[0], folder / "spectrogram")
-    figures.intervals(found, pages.PLOTTED, folder / "intervals")
+    figures.intervals(found, pages.plotted(found), folder / "intervals")
     figures.worst_frames(found, pages.worst_clips(found), folder / "worst.png")
     if cells := study.groups(found):
         figures.samplers(cells, folder / "samplers")

@@ -11,7 +11,7 @@ import pandas as pd
 from stages import catalogue
 from stages.report.results import Results, Score
 
-SHOWN = ("mouth_r", "ear_r", "sync_confidence", "lmd_mouth", "csim", "psnr_mask")
+SHOWN = ("mouth_r", "ear_r", "sync_confidence", "lmd_mouth", "csim", "psnr_mask")  # sync by LSE-C where it was measured
 TITLES = {"length": "length of clip"}
 
 
@@ -23,23 +23,29 @@ class Part:
     rows: list[list[str]]
 
 
-def headings() -> list[str]:
+def headings(results: Results) -> list[str]:
     """The heads of the tables."""
-    return ["clips", *(catalogue.kind(name).heading for name in SHOWN)]
+    return ["clips", *(catalogue.kind(name).heading for name in _shown(results))]
+
+
+def _shown(results: Results) -> list[str]:
+    return [catalogue.instead(name, results.measured) for name in SHOWN]
 
 
 def parts(results: Results) -> list[Part]:
     """A table for each grouping that has more than one group; the first cell is the group with its largest n."""
     table = results.methods["full"].breakdown
-    return [Part(TITLES.get(by, by), _rows(table[table["by"] == by])) for by in dict.fromkeys(table["by"])]
+    return [
+        Part(TITLES.get(by, by), _rows(table[table["by"] == by], _shown(results))) for by in dict.fromkeys(table["by"])
+    ]
 
 
-def _rows(part: pd.DataFrame) -> list[list[str]]:
+def _rows(part: pd.DataFrame, shown: list[str]) -> list[list[str]]:
     rows = []
     for group in dict.fromkeys(part["group"]):
         own = {str(row["score"]): row for row in part[part["group"] == group].to_dict("records")}
         count = max(int(row["n"]) for row in own.values())
-        cells = [catalogue.with_interval(_score(own.get(name)), catalogue.kind(name).digits) for name in SHOWN]
+        cells = [catalogue.with_interval(_score(own.get(name)), catalogue.kind(name).digits) for name in shown]
         rows.append([f"{group} ({count} clip{'s' if count != 1 else ''})", *cells])
     return rows
 

@@ -112,7 +112,9 @@ def _without_mask(results: Results) -> list[Claim]:
     claims = []
     for name, title in titles.items():
         worse, full = results.methods["no_mask"].score(name), results.methods["full"].score(name)
-        claim = f"Without the masked face the Fréchet distance is larger, as a multiple of the full model's ({title})"
+        claim = (
+            f"Without the masked face the FD, corpus encoder, is larger, as a multiple of the full model's ({title})"
+        )
         rule, command = _metrics(results, "no_mask", "full")
         if worse is None or full is None:
             claims.append(Claim(claim, rule, command, f"≥ {least:g}", "not measured", False, False))

@@ -16,7 +16,7 @@ from stages.report.claims import Claim, verdict
 from stages.report.results import SPLIT_TITLES, Results
 from stages.report.tables import Table
 
-PLOTTED = ["ear_r", "mouth_r", "fd_frame", "fd_mask", "fd_video", "sync_confidence"]
+PLOTTED = ("ear_r", "mouth_r", "fd_frame", "fd_mask", "fd_video", "sync_confidence")
 WORST = {"mouth_r": 2, "ear_r": 1, "psnr_mask": 1}  # how many of the worst clips by each score
 
 
@@ -56,14 +56,14 @@ def content(results: Results, claims: list[Claim], videos: list[str]) -> Page:
         "terms": cremad.TERMS if results.params.corpus.source == "cremad" else (),
         "splits": splits(results),
         "sees": sees(results),
-        "deviations": paper.deviations(results.params.corpus.source),
+        "deviations": paper.deviations(results.params),
         "settings": settings(results),
         "worst": worst_table(results),
         "parts": [(part.title, part.rows) for part in breakdown.parts(results)],
-        "part_heads": breakdown.headings(),
+        "part_heads": breakdown.headings(results),
         "weak": weak.sentences(results),
         "limits": limits(results),
-        "apart": paper.apart(results.params.corpus.source),
+        "apart": paper.apart(results.params),
         "paper_columns": paper.COLUMNS,
         "split_titles": SPLIT_TITLES,
         "score_columns": tables.score_columns(results),
@@ -182,8 +182,9 @@ def limits(results: Results) -> list[str]:
             "learn them in minutes. Nothing here says how the method does on CREMA-D."
         )
     sentences += [
-        f"The test has {clips} clips. The Fréchet distances are taken in encoders trained on this corpus, and are biased at "
-        "this number of frames; they rank the rows of this report and mean nothing outside it.",
+        f"The test has {clips} clips. The distances called “corpus encoder” are taken in networks trained on this corpus, and "
+        "are biased at this number of frames; they rank the rows of this report and mean nothing outside it.",
+        *limits_of_features(results),
         "Eyelids and pose at inference come from the test clip itself: their scores measure control, not prediction.",
         "Each setting is one training from one seed, and the intervals are over test clips alone: they leave out how much "
         "another training would differ.",
@@ -198,6 +199,22 @@ def limits(results: Results) -> list[str]:
             "that setting's distance shows the loss of both."
         )
     return sentences
+
+
+def plotted(results: Results) -> list[str]:
+    """The scores of the figure of intervals; those by networks with public weights in the place of the corpus's own."""
+    return [catalogue.instead(name, results.measured) for name in PLOTTED]
+
+
+def limits_of_features(results: Results) -> list[str]:
+    """What to know of FID, FVD, LSE and LPIPS, where they were measured."""
+    names = catalogue.families(results.measured).get(catalogue.PUBLIC)
+    if not names:
+        return []
+    return [
+        f"{', '.join(names.values())}: by the published weights. Fréchet distances grow as clips get fewer: beside each stands "
+        "what the truth differs by from itself, and a distance compares with another of the same n alone."
+    ]
 
 
 def expert(results: Results) -> str:

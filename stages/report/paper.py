@@ -7,15 +7,21 @@ another resolution, in other features. ``docs/reading.md`` is our reading at len
 
 from __future__ import annotations
 
+from stages.params import Params
+
 COLUMNS = ("FVD ↓", "FID ↓", "Blinks/s", "Blink duration", "LSE-C ↑")
-APART = (
-    "Printed by the paper: CREMA-D, 128×128 pixels, I3D, Inception and SyncNet features. Not comparable with the rows of this "
-    "run, which has another corpus, another resolution, other features and other clips; shown for the form only."
-)
-APART_ON_CREMAD = (
-    "Printed by the paper: CREMA-D, 128×128 pixels, I3D, Inception and SyncNet features. Not comparable with the rows of this "
-    "run, whose features are others, and whose test clips, frames and crops need not be the paper's; shown for the form only."
-)
+
+
+def apart(settings: Params) -> str:
+    """Why this run's rows are not to be compared with the paper's."""
+    other = [f"{settings.network.size}×{settings.network.size} pixels"] if settings.network.size != 128 else []
+    other += ["another corpus"] if settings.corpus.source in ("rendered", "folder") else []
+    other += ["other features"] if not {"inception", "i3d", "syncnet"} <= set(settings.metrics.public) else []
+    return (
+        "Printed by the paper: CREMA-D, 128×128 pixels, I3D, Inception and SyncNet features. Not comparable with the rows of "
+        f"this run, which has {', '.join([*other, 'other clips'])}; shown for the form only."
+    )
+
 
 TABLE1: tuple[tuple[str, ...], ...] = (
     ("GT", "–", "–", "0.24", "0.40", "5.88"),
@@ -34,8 +40,8 @@ TABLE2: tuple[tuple[str, ...], ...] = (
     ("Set 3, without masked face", "487.93", "18.06", "1.00", "0.12", "4.58"),
 )
 
-# Where the demo departs from the paper, or the paper can be read in two ways: (what, the paper, here).
-DEVIATIONS: tuple[tuple[str, str, str], ...] = (
+# Where a run departs from the paper, or the paper can be read in two ways: (what, the paper, here).
+_DEVIATIONS: tuple[tuple[str, str, str], ...] = (
     ("corpus", "CREMA-D, 91 speakers, 7,442 clips", "rendered and synthesised speakers, made by this project"),
     ("resolution", "128×128", "the value of network.size below; demo: 64×64, pixel-unshuffled by 2"),
     ("network", "128 base channels, multipliers 1, 2, 2, 4", "the same shape with fewer channels; see network.*"),
@@ -99,16 +105,12 @@ DEVIATIONS: tuple[tuple[str, str, str], ...] = (
         "“all inputs except masked face”",
         "its three channels are dropped, and nothing is put back around the face",
     ),
-    (
-        "features of the distances",
-        "I3D, Inception, SyncNet",
-        "encoders trained on the corpus’s training clips, with other seeds and architecture than the loss’s expert",
-    ),
     ("split", "90 % / 10 %", "two speakers only in the test, and sentences of the seen ones that no training clip has"),
 )
 
+
 # The same on CREMA-D, where they differ.
-ON_CREMAD = {
+_ON_CREMAD = {
     "corpus": ("CREMA-D, 91 speakers, 7,442 clips", "CREMA-D; what is left out stands above, with the reason"),
     "split": (
         "90 % / 10 %, following Diffused Heads",
@@ -117,16 +119,16 @@ ON_CREMAD = {
 }
 
 
-def apart(source: str) -> str:
-    """What stands beside the paper's numbers, for a corpus of this ``corpus.source``."""
-    return APART_ON_CREMAD if source == "cremad" else APART
-
-
-def deviations(source: str) -> tuple[tuple[str, str, str], ...]:
-    """Where a run on a corpus of this ``corpus.source`` departs from the paper."""
-    if source != "cremad":
-        return DEVIATIONS
-    return tuple((what, *ON_CREMAD.get(what, words)) for what, *words in DEVIATIONS)
+def deviations(settings: Params) -> list[tuple[str, str, str]]:
+    """The rows of the report's table of deviations."""
+    networks = {"i3d": "I3D", "inception": "Inception", "syncnet": "SyncNet"}
+    public = [title for name, title in networks.items() if name in settings.metrics.public]
+    own = "encoders trained on the corpus’s training clips, with other seeds and architecture than the loss’s expert"
+    here = own if not public else f"{', '.join(public)} by their public weights; beside them {own}"
+    known = [*_DEVIATIONS]
+    if settings.corpus.source == "cremad":
+        known = [(what, *_ON_CREMAD.get(what, words)) for what, *words in known]
+    return [*known, ("features of the distances", "I3D, Inception, SyncNet", here)]
 
 
 # What each kind of method is given of the test clip.

@@ -69,6 +69,11 @@ class Results:
     methods: dict[str, Method]
     expert: pd.DataFrame  # expert/curves.csv: its accuracy on the validation clips, last row last
 
+    @property
+    def measured(self) -> set[str]:
+        """Names of the scores that any method has."""
+        return {name for method in self.methods.values() for name in method.document["scores"]}
+
     def tests(self, split: str) -> list[str]:
         """Names of the test clips of a split, in order."""
         return sorted(self.index.loc[self.index["split"] == split, "clip"])

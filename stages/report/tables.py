@@ -11,13 +11,7 @@ from stages.report import paper
 from stages.report.claims import Claim
 from stages.report.results import SPLIT_TITLES, Method, Results, Score
 
-SHOWN = (
-    "fd_video",
-    "fd_frame",
-    "blinks_per_s",
-    "blink_duration_s",
-    "sync_confidence",
-)  # in the order of the paper's columns
+COLUMNS = ("fd_video", "fd_frame", "blinks_per_s", "blink_duration_s", "sync_confidence")  # in the order of the paper's
 OURS, PAPERS = "this run", "paper (not comparable)"
 
 
@@ -27,43 +21,55 @@ class Table:
 
     name: str
     caption: str
-    headings: tuple[str, ...]
+    scores: tuple[str, ...]  # names of the columns' scores
     rows: list[tuple[str, list[Score | None]]]
     keys: list[str]  # the MLflow key of each row
     paper_rows: tuple[tuple[str, ...], ...]
     apart: str  # why the two are not to be compared
 
+    @property
+    def headings(self) -> list[str]:
+        return [catalogue.kind(name).heading for name in self.scores]
+
     def cells(self) -> list[list[str]]:
         """This run's rows as text."""
-        digits = [catalogue.kind(name).digits for name in SHOWN]
+        digits = [catalogue.kind(name).digits for name in self.scores]
         return [
             [title, *(catalogue.with_interval(s, d) for s, d in zip(scores, digits))] for title, scores in self.rows
         ]
+
+
+def columns(results: Results) -> tuple[str, ...]:
+    """The scores of Tables 1 and 2: the paper's own where networks with public weights made them, else the corpus's for them."""
+    return tuple(catalogue.instead(name, results.measured) for name in COLUMNS)
 
 
 def in_papers_form(results: Results) -> list[Table]:
     """Tables 1 and 2 of this run."""
     captions = {"table1": "Comparison of methods", "table2": "Ablation of the inputs"}
     rows_of_paper = {"table1": paper.TABLE1, "table2": paper.TABLE2}
-    headings = tuple(catalogue.kind(name).heading for name in SHOWN)
+    names, apart = columns(results), paper.apart(results.params)
     tables = []
     for name, caption in captions.items():
         shown = [m for m in results.methods.values() if name in m.entry.tables]
-        rows = [(m.entry.title, [m.score(score) for score in SHOWN]) for m in shown]
-        apart = paper.apart(results.params.corpus.source)
-        tables.append(Table(name, caption, headings, rows, [m.key for m in shown], rows_of_paper[name], apart))
+        rows = [(m.entry.title, [m.score(score) for score in names]) for m in shown]
+        tables.append(Table(name, caption, names, rows, [m.key for m in shown], rows_of_paper[name], apart))
     return tables
 
 
 def to_csv(table: Table) -> str:
-    """One line a row: ``source`` says whose number it is; a score of ours has its interval and n beside it."""
-    names = [f"{name}{part}" for name in SHOWN for part in ("", "_low", "_high", "_n")]
-    lines = [["source", "method", *names, *paper.COLUMNS, "mlflow_key"]]
+    """One line a row: ``source`` says whose number it is, ``features`` what networks are behind it; a score of ours has its
+    interval and n beside it."""
+    names = [f"{name}{part}" for name in table.scores for part in ("", "_low", "_high", "_n")]
+    own = "; ".join(f"{name}: {kind}" for by in catalogue.families(table.scores).values() for name, kind in by.items())
+    lines = [["source", "method", *names, *paper.COLUMNS, "features", "mlflow_key"]]
     for (title, scores), key in zip(table.rows, table.keys, strict=True):
         cells = [exact(x) for s in scores for x in ((s.value, s.low, s.high, s.n) if s else (None,) * 4)]
-        lines.append([OURS, title, *cells, *[""] * len(paper.COLUMNS), key])
+        lines.append([OURS, title, *cells, *[""] * len(paper.COLUMNS), own, key])
     for title, *values in table.paper_rows:
-        lines.append([PAPERS, title, *[""] * len(names), *("" if v == "–" else v for v in values), ""])
+        lines.append(
+            [PAPERS, title, *[""] * len(names), *("" if v == "–" else v for v in values), "I3D, Inception, SyncNet", ""]
+        )
     return csv_text(lines)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from stages.catalogue import kind, plain, with_interval
 from stages.report import figures
 from stages.report.results import Results
-from stages.report.tables import SHOWN
+from stages.report.tables import columns
 
 FARTHER = 1.5  # a distance this many times the floor is worth a sentence
 APART = 0.2  # as is a blink rate or duration that differs by this share
@@ -27,7 +27,7 @@ def sentences(results: Results) -> list[str]:
 
 
 def _farther_than_the_floor(results: Results) -> Iterator[str]:
-    for name in ("fd_frame", "fd_mask", "fd_video"):
+    for name in ("fid", "fvd", "fd_frame", "fd_mask", "fd_video"):
         score, floor = (results.methods["full"].score(n) for n in (name, f"{name}_floor"))
         if score and floor and score.value > FARTHER * max(floor.value, 1e-9):
             times = score.value / max(floor.value, 1e-9)
@@ -70,7 +70,7 @@ def _beaten_by_an_ablation(results: Results) -> Iterator[str]:
     """As in the paper, where the setting without blinking has the better FVD, FID and LSE-C."""
     for method in results.settings():
         better = []
-        for name in SHOWN:
+        for name in columns(results):
             made, full = method.score(name), results.methods["full"].score(name)
             sign = {"↑": 1, "↓": -1}.get(kind(name).better, 0)
             if made and full and sign * (made.value - full.value) > 0:

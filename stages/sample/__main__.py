@@ -19,9 +19,9 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from stages import corpus, media, memory, params
+from stages import corpus, devices, media, memory, params
 from stages.corpus import Clip
-from stages.errors import InputError, ParameterError, run
+from stages.errors import InputError, run
 from stages.params import Params
 from stages.pretrained import HifiDiff
 from stages.progress import Progress
@@ -60,10 +60,7 @@ def renderer(settings: Params, data: Path, method: str, progress: Progress) -> R
                 progress.update(len(frames))
 
         return copy
-    wanted = own.device
-    if wanted == "cuda" and not torch.cuda.is_available():
-        raise ParameterError("sample.device is 'cuda', but no CUDA device is visible; choose 'auto' or 'cpu'")
-    device = torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
+    device = devices.choose(own.device, "sample.device")
     model = HifiDiff.from_pretrained(data / "models" / chosen.weights_of, device)
     model.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     torch.backends.cudnn.benchmark = True  # the shapes are the same at each step
@@ -96,8 +93,7 @@ def main() -> None:
     parser.add_argument("--out-dir", type=Path, required=True, help="folder for <shard>.tar")
     args = parser.parse_args()
     settings = params.load(args.params)
-    if args.method not in settings.methods:
-        raise ParameterError(f"--method is {args.method!r}; allowed: {', '.join(settings.methods)}")
+    params.check_method(args.method, settings.methods)
     torch.set_num_threads(settings.sample.threads)
     memory.keep_freed()
 

@@ -18,9 +18,9 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from stages import checkpoint, corpus, experts, memory, params, tables, tracking, weights
+from stages import checkpoint, corpus, devices, experts, memory, params, tables, tracking, weights
 from stages.diffusion.losses import pyramid_distance
-from stages.errors import InputError, ParameterError, run
+from stages.errors import InputError, run
 from stages.networks import perceptual, seeded
 from stages.pretrained import HifiDiff
 from stages.train import processes
@@ -28,13 +28,6 @@ from stages.train.engine import fit
 from stages.train.objective import Objective, PerceptualDistance
 from stages.train.processes import World
 from stages.windows import TrainingSet, Windows
-
-
-def choose_device(wanted: str) -> torch.device:
-    """'auto' is cuda where there is one; 'cuda' without one is an error."""
-    if wanted == "cuda" and not torch.cuda.is_available():
-        raise ParameterError("train.device is 'cuda', but no CUDA device is visible; choose 'auto' or 'cpu'")
-    return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 def perceptual_distance(name: str, device: torch.device, folder: Path) -> PerceptualDistance:
@@ -65,9 +58,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="model.safetensors to write")
     args = parser.parse_args()
     settings = params.load(args.params)
-    if args.method not in settings.trained:
-        raise ParameterError(f"--method is {args.method!r}; allowed: {', '.join(settings.trained)}")
-    device = processes.own_device(choose_device(settings.train.device))
+    params.check_method(args.method, settings.trained)
+    device = processes.own_device(devices.choose(settings.train.device, "train.device"))
     torch.set_num_threads(settings.train.threads)
     memory.keep_freed()
     torch.backends.cudnn.benchmark = True  # the shapes are the same at each step

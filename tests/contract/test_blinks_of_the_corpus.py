@@ -73,8 +73,23 @@ def test_precision_and_recall(traces: list[tuple[np.ndarray, np.ndarray]], detec
 def test_the_robust_detector_s_durations_are_right_within_a_frame(
     traces: list[tuple[np.ndarray, np.ndarray]],
 ) -> None:
-    """On all of the demo's clips 96 % of them. DinoMan's run from one maximum of a noisy trace to another: at best 64 % of
-    them are within a frame of the lids' whole motion, the mean is a frame longer. That is the reference's own behaviour."""
+    """On all of the demo's clips 96 % of them."""
     pairs = [p for ear, lids in traces for p in matched(find_blinks(ear, **HOW), find_blinks(lids, **HOW))]
     errors = [abs((end - start) - (last - first)) for (start, end), (first, last) in pairs]
     assert np.mean(np.array(errors) <= 1) >= 0.95
+
+
+def test_dinoman_s_median_duration_is_right_within_a_frame(traces: list[tuple[np.ndarray, np.ndarray]]) -> None:
+    """The score that the tables show is the median, of the lids' whole motion: it begins on the last frame before they leave
+    95 % of their opening. On all of the demo's clips both medians are 8 frames, and the mean error is 0.96 frames; of the single
+    durations 64 % are within a frame, since this detector goes from one maximum of a noisy trace to another."""
+    found, known = [], []
+    for ear, lids in traces:
+        low = np.flatnonzero(np.diff(np.pad(lids < 0.95 * np.percentile(lids, 90), 1).astype(int)))
+        whole = [(start - 1, end) for start, end in low.reshape(-1, 2).tolist()]
+        for event, truth in matched(dinoman_blinks(ear), whole):
+            found.append(event[1] - event[0])
+            known.append(truth[1] - truth[0])
+    assert len(found) >= 8
+    assert abs(np.median(found) - np.median(known)) <= 1
+    assert abs(np.mean(found) - np.mean(known)) <= 1.5

@@ -138,7 +138,7 @@ def test_what_is_cut_is_said(folders: tuple[Path, Path], clips: dict[str, NDArra
     made, true = folder.pair(*folders)["ada/one"]
     found = folder.measure("ada/one", made, true, None, SETTINGS, cut=True)
     assert (found.cut, found.made.frames) == (4, 20)
-    assert folder.document([found], SETTINGS, judged=False)["frames_cut"] == 4
+    assert folder.document([found], SETTINGS)["frames_cut"] == 4
 
 
 def test_a_true_video_without_a_face_is_refused_and_a_made_one_counts(
@@ -147,7 +147,7 @@ def test_a_true_video_without_a_face_is_refused_and_a_made_one_counts(
     grey = np.full_like(clips["ada"], 128)
     write(folders[0] / "ada" / "one.mp4", grey)
     made, true = folder.pair(*folders)["ada/one"]
-    found = folder.document([folder.measure("ada/one", made, true, None, SETTINGS, cut=False)], SETTINGS, judged=False)
+    found = folder.document([folder.measure("ada/one", made, true, None, SETTINGS, cut=False)], SETTINGS)
     assert found["without_a_face"] == ["ada/one"]
     assert found["scores"]["detection_rate"]["all"]["value"] == 0
     assert found["scores"]["same_person"]["all"]["value"] == 0

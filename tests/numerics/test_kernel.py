@@ -54,23 +54,42 @@ def test_leaving_clips_out_is_the_distance_without_them() -> None:
     sizes = np.array([[len(x), len(y)] for x, y in zip(a, b, strict=True)], float)
     direct = [kernel.distance(*(np.concatenate(s[:i] + s[i + 1 :]) for s in (a, b))) for i in range(4)]
     np.testing.assert_allclose(kernel._without_each(a, b, sizes), direct, rtol=1e-10)
-    found = kernel.with_interval(a, b, confidence=0.95)
+    clips = [str(i) for i in range(4)]
+    found = kernel.with_interval(a, b, speakers=clips, confidence=0.95)
     assert found.value == pytest.approx(kernel.distance(np.concatenate(a), np.concatenate(b)))
     assert found.n == 14
     assert found.low is not None
     assert found.high is not None
     assert found.low < found.value < found.high  # type: ignore[operator]
-    assert kernel.with_interval([], [], confidence=0.95).value is None
-    assert kernel.with_interval(a[:2], b[:2], confidence=0.95).low is None
+    assert kernel.with_interval([], [], speakers=[], confidence=0.95).value is None
+    assert kernel.with_interval(a[:2], b[:2], speakers=clips[:2], confidence=0.95).low is None
 
 
-def test_intervals_cover() -> None:
+def test_many_features_are_thinned_and_said_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(7)
+    a, b = (list(rng.normal(size=(6, 10, 4))) for _ in range(2))
+    monkeypatch.setattr(kernel, "MOST", 30)
+    found = kernel.with_interval(a, b, speakers=[str(i) for i in range(6)], confidence=0.95)
+    assert found.n == 30
+    assert found.value == pytest.approx(kernel.distance(*(np.concatenate([x[::2] for x in side]) for side in (a, b))))
+
+
+@pytest.mark.parametrize("clips_of_each", [1, 3])
+def test_intervals_cover(clips_of_each: int) -> None:
+    """Also where a speaker's generated clips err together, which leaving out clips would not see."""
     rng = np.random.default_rng(6)
-    truth = np.mean([kernel.distance(rng.normal(size=(400, 4)), rng.normal(0.5, 1, (400, 4))) for _ in range(20)])
+
+    def generated(speakers: int) -> list[np.ndarray]:
+        own = np.repeat(rng.normal(0, 0.3, (speakers, 1, 4)), clips_of_each, 0)
+        return list(0.5 + own + rng.normal(size=(speakers * clips_of_each, 3, 4)))
+
+    truth = np.mean([
+        kernel.distance(rng.normal(size=(900, 4)), np.concatenate(generated(300))[:900]) for _ in range(30)
+    ])  # fmt: skip
     hits = 0
     for _ in range(100):
-        a = list(rng.normal(size=(20, 3, 4)))
-        b = list(rng.normal(0.5, 1, (20, 3, 4)))
-        score = kernel.with_interval(a, b, confidence=0.9)
+        a = list(rng.normal(size=(15 * clips_of_each, 3, 4)))
+        speakers = [str(i // clips_of_each) for i in range(len(a))]
+        score = kernel.with_interval(a, generated(15), speakers=speakers, confidence=0.9)
         hits += score.low < truth < score.high  # type: ignore[operator]
     assert 80 <= hits <= 98

@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
-from stages import media, tables, tracking
+from stages import catalogue, media, tables, tracking
 from stages.params import Params, load
 
 SPEAKERS = {"ada": "train", "bela": "train", "kira": "test_unseen"}
@@ -235,7 +235,10 @@ def document(method: str, params: Params) -> dict[str, Any]:
             scores[name] = {"all": score, "test_long": score}
     frames = LONG if "test_long" in splits else 4 * (params.sampling(method).frames or FRAMES)
     count = 1 if "test_long" in splits else 4
-    return {"method": method, "kind": kind, "n_clips": count, "n_frames": frames, "family": "corpus", "scores": scores}
+    return {"method": method, "kind": kind, "n_clips": count, "n_frames": frames} | {
+        "families": catalogue.families(scores),
+        "scores": scores,
+    }
 
 
 def _sampled(method: str, params: Params) -> dict[str, Any]:

@@ -10,7 +10,6 @@ import pytest
 
 from stages import encoders, faces, params, tables
 from stages.errors import InputError
-from stages.metrics import __main__ as scoring
 from stages.metrics import breakdown, measured
 from stages.metrics.measured import DISTANCES
 from stages.networks.judges import VIDEO_FRAMES
@@ -107,7 +106,6 @@ def test_tables_that_do_not_belong_together_are_refused(tmp_path: Path, change: 
 
 def test_what_is_said_without_importing_torch_is_so() -> None:
     assert (measured.WINDOW, measured.STRIDE) == (VIDEO_FRAMES, encoders.STRIDE)
-    assert encoders.Judges.family == scoring.FAMILY
     assert faces.IDENTITY_EVERY == 10  # as the tables' columns and the catalogue say
 
 

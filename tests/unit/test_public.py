@@ -15,14 +15,17 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torchvision.models import inception as tv
+from torchvision.models import vgg16
 
-from stages import public, weights
+from stages import catalogue, public, weights
 from stages.errors import InputError
 from stages.measures import lse
 from stages.measures.mfcc import mfcc
-from stages.networks import i3d, inception, seeded
+from stages.measures.perceptual import distances
+from stages.metrics import folder, measured, scores
+from stages.networks import i3d, inception, perceptual, seeded
 from stages.networks.inception import Inception
-from stages.networks.syncnet import SyncNet
+from stages.networks.syncnet import EMBEDDING, SyncNet
 from stages.train.__main__ import perceptual_distance
 from stages.weights import PublicFile
 
@@ -307,16 +310,20 @@ def test_lse_against_a_literal_reading_of_the_route(syncnet: SyncNet) -> None:
 
 @pytest.mark.parametrize(("count", "samples", "expected"), [(63, 63 * 640, 58), (63, 60 * 640 - 1, 54), (5, 9999, 0)])
 def test_windows_of_a_clip(count: int, samples: int, expected: int) -> None:
-    assert lse.windows(count, samples) == expected
+    network = seeded(0, SyncNet).eval()
+    network.embed_video = lambda frames: torch.zeros(len(frames), 1024)  # type: ignore[method-assign]
+    pictures = lse.pictures(network, np.zeros((count, 4, 4, 3), np.uint8))
+    sound = lse.sound(network, np.zeros(samples, np.int16))
+    assert min(len(pictures), len(sound)) == expected
 
 
 def test_a_clip_without_a_window_and_wrong_types(syncnet: SyncNet) -> None:
     pictures, samples = clip(5)
     assert lse.lse(syncnet, pictures, samples) is None
     with pytest.raises(ValueError, match="wanted: uint8"):
-        lse.embeddings(syncnet, pictures.astype(np.float32), samples)  # type: ignore[arg-type]
+        lse.pictures(syncnet, pictures.astype(np.float32))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="wanted: int16"):
-        lse.embeddings(syncnet, pictures, samples.astype(np.float32))  # type: ignore[arg-type]
+        lse.sound(syncnet, samples.astype(np.float32))  # type: ignore[arg-type]
 
 
 class TinyI3D(nn.Module):
@@ -417,3 +424,37 @@ def test_training_takes_its_vgg_from_the_folder(tmp_path: Path, monkeypatch: pyt
         InputError, match=r"vgg19\.pth: not there, .* put it there yourself: vgg19\.pth from http://127"
     ):
         perceptual_distance("vgg19", torch.device("cpu"), tmp_path)
+
+
+def test_lpips_of_whole_frames_is_the_packages_and_inside_a_mask_its_map() -> None:
+    trunk = seeded(1, lambda: vgg16(weights=None).features).state_dict()
+    network = perceptual.lpips_from_trunk({f"features.{name}": value for name, value in trunk.items()})
+    made, true = frames(3, 64, 48), frames(64, 48)[None].repeat(3, 0)
+    masks = np.zeros((3, 64, 48), bool)
+    masks[0], masks[1, :20, 5:30] = True, True
+    whole, inside = distances(network, made, true, masks, batch=2)
+    x, y = (torch.from_numpy(f).movedim(-1, 1).float() / 127.5 - 1 for f in (made, true))
+    with torch.no_grad():
+        np.testing.assert_allclose(whole, network(x, y).flatten().numpy(), rtol=1e-5)
+        network.spatial = True
+        maps = network(x, y)[:, 0].numpy()
+    np.testing.assert_allclose(inside[:2], [maps[0].mean(), maps[1, :20, 5:30].mean()], rtol=1e-5)
+    assert np.isnan(inside[2])
+    assert distances(network, made, made, masks)[0].max() == 0
+
+
+def test_what_the_catalogue_says_of_conventions_is_what_the_networks_do() -> None:
+    """The metrics stage imports no torch, so the sentences stand there again."""
+    first, second = i3d.CONVENTIONS["laughing_matters"], i3d.CONVENTIONS["stylegan_v"]
+    assert (first.frames, first.stride, first.ddof) == (measured.CLIP, measured.CLIP_STRIDE, scores.FRECHET["fvd"].ddof)
+    assert (second.frames, second.stride) == (measured.CLIP, None)
+    assert second.ddof == scores.FRECHET["fvd_stylegan_v"].ddof
+    assert set(second.starts(99)) <= set(first.starts(99))
+    assert measured.I3D_VALUES == i3d.FEATURES
+    assert measured.SYNCNET_VALUES == EMBEDDING
+    assert (folder.SYNCNET_FPS, folder.SYNCNET_HZ) == (lse.FPS, lse.FPS * lse.SAMPLES)
+    for name, convention in (("fid", "pytorch_fid"), ("fid_torch_fidelity", "torch_fidelity")):
+        title, _, words = inception.SAYS[convention].replace("'", "’").partition(": ")
+        assert words in catalogue.KINDS[name].meaning
+        assert f"{title}’s convention" in catalogue.KINDS[name].meaning
+    assert "16 frames, one every 16;" in catalogue.KINDS["fvd"].meaning

@@ -172,10 +172,10 @@ def test_a_value_inside_with_an_interval_that_is_not_is_said(run: Results) -> No
 
 def test_what_is_weak_is_said_in_words(run: Results) -> None:
     said = " ".join(weak.sentences(run))
-    assert "in-mask distance is" not in said  # its floor was not measured
-    assert "frame distance is 4.10, 2.0 times the 2.00" in said
-    assert "sync confidence is 4.20 [3.94, 4.46], below the ground truth’s 4.90" in said
-    assert "“without blinking” is better than the full model in video distance (5.00 against 5.20)" in said
+    assert "FD, corpus encoder (in mask) is" not in said  # its floor was not measured
+    assert "FD, corpus encoder (frame) is 4.10, 2.0 times the 2.00" in said
+    assert "sync confidence, corpus judge is 4.20 [3.94, 4.46], below the ground truth’s 4.90" in said
+    assert "“without blinking” is better than the full model in FD, corpus encoder (video) (5.00 against 5.20)" in said
     assert "The worst clip by mouth r is" in said
     assert "falls from" not in said
     changed = _changed(run, "full", "blinks_per_s", 0.1)

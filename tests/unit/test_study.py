@@ -108,9 +108,13 @@ def test_the_csv_holds_every_setting_and_the_scores_to_the_last_digit(run: Resul
 def test_sentences_say_what_the_numbers_say(run: Results) -> None:
     large, small = (study.sentences(group) for group in study.groups(run))
     said = " ".join(large)
-    assert "Best frame distance: 4.12 [3.96, 4.28], DDIM, 25 steps, noise shared. No different: 1 of 12 others." in said
     assert (
-        "DDIM from 5 to 25 steps, noise shared: frame distance 4.60 [4.42, 4.78] → 4.12 [3.96, 4.28] (better)" in said
+        "Best FD, corpus encoder (frame): 4.12 [3.96, 4.28], DDIM, 25 steps, noise shared. No different: 1 of 12 others."
+        in said
+    )
+    assert (
+        "DDIM from 5 to 25 steps, noise shared: FD, corpus encoder (frame) 4.60 [4.42, 4.78] → 4.12 [3.96, 4.28] (better)"
+        in said
     )
     assert "mouth r 0.740 [0.710, 0.770] → 0.788 [0.756, 0.820] (no different), best at 25" in said
     assert "F-MSE ratio by noise, over samplers and steps: 0.80 (shared), 2.18 (interpolated 0.9)" in said

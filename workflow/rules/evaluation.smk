@@ -61,7 +61,10 @@ rule reference:
         cfg=settings(
             "metrics.upscale",
             "metrics.batch",
+            "metrics.public",
             "metrics.threads",
+            "metrics.device",
+            "weights",
             "mask.fps",
             "mask.dilation",
             "network.size",
@@ -94,7 +97,10 @@ rule features:
         cfg=settings(
             "metrics.upscale",
             "metrics.batch",
+            "metrics.public",
             "metrics.threads",
+            "metrics.device",
+            "weights",
             "mask.fps",
             "mask.dilation",
             "network.size",
