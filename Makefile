@@ -11,6 +11,7 @@ PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/ready
 CORES ?= all
+WORKERS ?= 2
 
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export DVC_NO_ANALYTICS := 1
@@ -35,8 +36,8 @@ reproduce: env ## everything that params.yaml names; the same command goes on af
 	@snakemake --cores $(CORES)
 	@python -m workflow.headline
 
-test: lint ## lint, types, all tests
-	@python -m pytest
+test: lint ## lint, types, all tests, by two processes
+	@python -m pytest -n $(WORKERS) --dist loadgroup
 
 lint: env ## ruff, snakefmt, mypy
 	@ruff check --quiet .

@@ -12,6 +12,14 @@ from stages import tables
 from stages.corpus import Clip
 from stages.geometry import clip_masks, ear
 
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of several processes, one takes all tests of a file, whose fixtures cost the most, and all that copy the smoke run."""
+    for item in items:
+        shared = {"smoke_run", "smoke"} & set(getattr(item, "fixturenames", ()))
+        item.add_marker(pytest.mark.xdist_group("smoke" if shared else item.path.name))
+
+
 torch.set_num_threads(1)  # the tests' networks are small: a second thread would only wait for the first
 
 
