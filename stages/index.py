@@ -5,8 +5,9 @@ The split, among usable clips:
 - ``test_long``: clips of ``index.long_min_s`` seconds or more, whoever speaks (0: no such split). They are few and long, so
   ``index.max_test_clips`` does not cap them.
 - ``test_unseen``: clips of ``index.unseen_speakers``; ``test_seen``: clips of the other speakers whose sentence is one of
-  ``index.test_sentences``. Each is capped to ``index.max_test_clips``, spread evenly over speakers and sentences; what the
-  cap leaves over is ``held_out``, and no stage trains on it.
+  ``index.test_sentences``, and ``index.test_fraction`` of their other clips, by chance. Each is capped to
+  ``index.max_test_clips``, spread evenly over speakers and sentences; what the cap leaves over is ``held_out``, and no stage
+  trains on it.
 - ``validation``: ``index.validation_fraction`` of the remaining clips, at least one where it is above 0; ``train``: the rest.
 - ``out``: clips that can't be used; ``status`` says why.
 
@@ -48,7 +49,7 @@ def joined(data: Path, shard: str, min_frames: int) -> list[Row]:
                 path = data / stage / f"{shard}.parquet"
                 raise InputError(path, f"has no clip {name}", "delete it and run 'snakemake --cores all'")
         frames, blink = faces[name]["frames"], blinks[name]
-        reasons = [faces[name]["status"], sounds[name]["status"]]
+        reasons = [clip.get("left_out", "ok"), faces[name]["status"], sounds[name]["status"]]
         if frames < min_frames:
             reasons.append(f"{frames} frames; index.min_frames is {min_frames}")
         rows.append(
@@ -88,6 +89,9 @@ def split(rows: list[Row], settings: params.Index) -> dict[str, str]:
     seen = [row for row in short if row["speaker"] not in settings.unseen_speakers]
     told = [row for row in seen if row["sentence"] in settings.test_sentences]
     rest = [row for row in seen if row["sentence"] not in settings.test_sentences]
+    chosen = chance(rest, settings.test_fraction, np.random.default_rng([settings.seed, 3]))
+    told += [row for row in rest if row["clip"] in chosen]
+    rest = [row for row in rest if row["clip"] not in chosen]
     splits |= dict.fromkeys(long, "test_long")
     for name, kind, stream in (("test_unseen", unseen, 0), ("test_seen", told, 1)):
         drawn = draw(kind, settings.max_test_clips, np.random.default_rng([settings.seed, stream]))
@@ -97,6 +101,12 @@ def split(rows: list[Row], settings: params.Index) -> dict[str, str]:
         count = min(max(count, 1), len(rest) - 1)
     drawn = draw(rest, count, np.random.default_rng([settings.seed, 2]))
     return splits | {row["clip"]: "train" for row in rest} | dict.fromkeys(drawn, "validation")
+
+
+def chance(rows: list[Row], fraction: float, rng: np.random.Generator) -> set[str]:
+    """That share of the clips, any of them with equal chance."""
+    names = sorted(row["clip"] for row in rows)
+    return {names[i] for i in rng.permutation(len(names))[: round(fraction * len(names))]}
 
 
 def draw(rows: list[Row], count: int, rng: np.random.Generator) -> list[str]:
@@ -128,12 +138,12 @@ def check(rows: list[Row], settings: params.Index, data: Path) -> None:
     needed = {
         "train": "give more clips, or fewer index.unseen_speakers and index.test_sentences",
         "test_unseen": "give these speakers usable clips, or name others in index.unseen_speakers",
-        "test_seen": "name sentences in index.test_sentences that the corpus has, or none",
+        "test_seen": "name sentences in index.test_sentences that the corpus has, or none; or a larger index.test_fraction",
         "test_long": "lower index.long_min_s, set it to 0, or give a clip that long (corpus.rendered.long_s)",
     }
     if not settings.unseen_speakers:
         del needed["test_unseen"]
-    if not settings.test_sentences:
+    if not settings.test_sentences and not settings.test_fraction:
         del needed["test_seen"]
     if not settings.long_min_s:
         del needed["test_long"]
@@ -142,7 +152,9 @@ def check(rows: list[Row], settings: params.Index, data: Path) -> None:
             raise InputError(data, f"no usable clip for the split {name}{left_out}", fix)
     if not present & {"test_seen", "test_unseen"}:
         raise InputError(
-            data, "no clip to test on", "name speakers in index.unseen_speakers or sentences in index.test_sentences"
+            data,
+            "no clip to test on",
+            "name speakers in index.unseen_speakers or sentences in index.test_sentences, or set index.test_fraction",
         )
 
 

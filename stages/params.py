@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from stages import cremad
 from stages.errors import ParameterError, run
 
 PARAMS_FILE = "params.yaml"
@@ -68,7 +69,7 @@ class Folder(Section):
 
 
 class Corpus(Section):
-    source: Literal["rendered", "folder"] = Field(description="where the clips come from")
+    source: Literal["rendered", "cremad", "folder"] = Field(description="where the clips come from")
     shards: list[Slug] = Field(min_length=1, description="one file per shard in each data stage; a shard is a speaker")
     rendered: Rendered
     folder: Folder
@@ -77,6 +78,9 @@ class Corpus(Section):
     def _unique_shards(self) -> Corpus:
         if len(set(self.shards)) != len(self.shards):
             raise ValueError("each shard must be listed once")
+        strange = [s for s in self.shards if s not in cremad.SPEAKERS]
+        if strange and self.source == "cremad":
+            raise ValueError(f"corpus.shards names {strange}; CREMA-D's speakers are '1001' to '1091', in quotes")
         unknown = [s for s in self.rendered.long_speakers if s not in self.shards]
         if unknown and self.source == "rendered":
             raise ValueError(f"corpus.rendered.long_speakers names {unknown}, which corpus.shards lacks")
@@ -120,6 +124,9 @@ WAV2LIP_SOUND = Spectrogram(sample_rate=16000, n_fft=800, hop=200, n_mels=80, f_
 class Index(Section):
     unseen_speakers: list[Slug] = Field(description="speakers that only the test split has")
     test_sentences: list[str] = Field(description="sentences of the seen speakers that only the test split has")
+    test_fraction: Annotated[float, Field(ge=0, lt=1)] = Field(
+        description="share of the seen speakers' other clips that are drawn for the test, whatever is said; 0: none"
+    )
     validation_fraction: Fraction = Field(description="share of the remaining clips")
     max_test_clips: Natural = Field(description="most clips in each test split, spread evenly over the speakers")
     min_frames: Natural = Field(description="a shorter clip is left out")
@@ -268,6 +275,22 @@ class Metrics(Section):
     seed: Seed
 
 
+class Cremad(Section):
+    """No stage's output depends on it: the files are known by their hashes."""
+
+    folder: str = Field(min_length=1, description="CREMA-D's files lie here, whatever the run; a clone of it does, too")
+    sources: list[Annotated[str, Field(pattern=r"^https?://[^/\s]+/\S*$")]] = Field(
+        min_length=1,
+        description="asked in this order: a repository that speaks Git LFS, or with {path} in it the address of a file",
+    )
+    connections: Natural = Field(le=16, description="at a time, over all jobs of a run")
+    stall_s: Positive = Field(description="a connection without a kilobyte a second for so long is given up, seconds")
+    attempts: Natural = Field(
+        description="connections that bring next to nothing before a source is given up for a file"
+    )
+    pause_s: Positive = Field(description="after the first of them, seconds; doubled each time, or as the server asks")
+
+
 Split = Literal["test_seen", "test_unseen", "test_long"]
 Table = Literal["table1", "table2", "samplers"]
 
@@ -345,6 +368,7 @@ class Params(Section):
     )
     report: Report
     weights: Weights
+    cremad: Cremad
 
     @model_validator(mode="after")
     def _references_hold(self) -> Params:
@@ -410,6 +434,8 @@ class Params(Section):
              "methods.*.splits must not name test_long where index.long_min_s is 0: there is no such split"),
             (self.corpus.source != "rendered" or made.long_s == 0 or 0 < self.index.long_min_s <= made.long_s,
              "corpus.rendered.long_s must be 0, or index.long_min_s above 0 and no larger: the long clip is for the test"),
+            (self.data not in (Path(self.cremad.folder), *Path(self.cremad.folder).parents), "cremad.folder must lie outside "
+             f"{self.data}, which is the run's: other runs use it, too"),
         ]  # fmt: skip
         broken = [message for holds, message in rules if not holds]
         if broken:

@@ -109,7 +109,7 @@ def main() -> None:
             try:
                 if name not in seconds:
                     raise ClipError(name, "the mask stage left it out")
-                write(usable_row(args.raw, clip["file"], name, seconds[name], mel, settings))
+                write(usable_row(args.raw, clip.get("sound", clip["file"]), name, seconds[name], mel, settings))
             except ClipError as error:
                 write({"clip": name, "status": error.reason, "mel": [], "audio": b""})
                 print(f"{error}; left out, the other clips go on", flush=True)

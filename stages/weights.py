@@ -10,24 +10,16 @@ the first address that gives it: cut off, it goes on where it was; size and sha2
 from __future__ import annotations
 
 import argparse
-import fcntl
-import hashlib
 import os
-import ssl
 import sys
-import time
-import urllib.request
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from http.client import HTTPException, HTTPResponse
-from io import BufferedRandom
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.error import HTTPError, URLError
 
-from stages import params
+from stages import fetch, params
 from stages.errors import InputError, ParameterError, run
+from stages.fetch import Course, NoUse, Patience, mismatch
 from stages.progress import Progress
 
 if TYPE_CHECKING:
@@ -119,15 +111,6 @@ FILES = {
 }
 
 
-@dataclass(frozen=True)
-class Patience:
-    """How long a bad connection is borne."""
-
-    stall_s: float = 60.0  # without a kilobyte a second for so long, a connection is given up
-    attempts: int = 5  # connections to one address that bring less than a hundredth of the file
-    pause_s: float = 2.0  # after the first of them; doubled each time, 60 s at most
-
-
 def ensure(name: str | PublicFile, folder: Path, *, patience: Patience | None = None) -> Path:
     """The path of a public file, whole and checked: in ``folder``, in torch's cache, or else fetched into ``folder``.
 
@@ -149,13 +132,13 @@ def ensure(name: str | PublicFile, folder: Path, *, patience: Patience | None = 
             print(f"{place}: {problem}; fetching {file.file} anew", file=sys.stderr, flush=True)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with _alone(path.with_name(path.name + ".part")) as part:
+        with fetch.alone(path.with_name(path.name + ".part")) as part:
             if mismatch(path, file) is None:  # another process has fetched it meanwhile
                 return path
             for url in file.urls:
                 try:
-                    _fetch(file, url, part, patience or Patience())
-                except _NoUse as error:
+                    fetch.bring(file, url, part, patience or Patience(), _Told(file))
+                except NoUse as error:
                     problems.append(f"{url}: {error}")
                     print(problems[-1], file=sys.stderr, flush=True)
                 else:
@@ -199,181 +182,25 @@ def tensors(name: str | PublicFile, folder: Path) -> dict[str, Tensor]:
     return found
 
 
-def mismatch(path: Path, file: PublicFile) -> str | None:
-    """What is wrong with a file; None where size and hash are the published ones."""
-    try:
-        size = path.stat().st_size
-        if size != file.size:
-            return f"{size:,} bytes, not {file.size:,}"
-        with open(path, "rb") as handle:
-            found = hashlib.file_digest(handle, "sha256").hexdigest()
-    except FileNotFoundError:
-        return "missing"
-    except OSError as error:
-        return f"can't be read ({error.strerror})"
-    return None if found == file.sha256 else f"sha256 is {found}, not {file.sha256}"
-
-
 def torch_cache() -> Path:
     """Where torch and torchvision keep what they downloaded, as torch.hub says it."""
     base = os.environ.get("TORCH_HOME") or os.path.join(os.environ.get("XDG_CACHE_HOME", "~/.cache"), "torch")
     return Path(base).expanduser() / "hub" / "checkpoints"
 
 
-class _NoUse(Exception):
-    """An address doesn't give the file."""
+class _Told(Course):
+    """Says how far a file is."""
 
+    def __init__(self, file: PublicFile) -> None:
+        self.progress = Progress(f"fetching {file.file}", -(-file.size // 10**6), "MB")
+        self.known = False
 
-class _Cut(Exception):
-    """A connection ended too early; another may go on."""
-
-
-class _Unreachable(_Cut):
-    """There was no connection."""
-
-
-@contextmanager
-def _alone(path: Path) -> Iterator[BufferedRandom]:
-    """A file to append to, for this process alone; it waits where another has it. An empty one is removed at the end.
-
-    The lock is the kernel's and lies on the file itself: nothing else is left behind, and it ends with its process.
-    """
-    handle = open(path, "a+b")  # noqa: SIM115
-    try:
-        while True:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                print(f"{path}: another process is fetching it; waiting", file=sys.stderr, flush=True)
-                fcntl.flock(handle, fcntl.LOCK_EX)
-            if path.exists() and os.path.samestat(os.fstat(handle.fileno()), os.stat(path)):
-                break
-            handle.close()  # the other one was done with it, and has renamed or removed it
-            handle = open(path, "a+b")  # noqa: SIM115
-        try:
-            yield handle
-        finally:
-            if os.fstat(handle.fileno()).st_size == 0:
-                path.unlink(missing_ok=True)
-    finally:
-        handle.close()
-
-
-def _fetch(file: PublicFile, url: str, part: BufferedRandom, patience: Patience) -> None:
-    """Bring ``part`` to the whole file from one address.
-
-    A wrong byte may have come from an earlier address or run: then the whole is fetched once more.
-    """
-    start = _length(part)
-    _bring(file, url, part, patience)
-    if (found := _digest(part)) != file.sha256 and start > 0:
-        part.truncate(0)
-        _bring(file, url, part, patience)
-        found = _digest(part)
-    if found != file.sha256:
-        part.truncate(0)
-        raise _NoUse(f"sha256 is {found}, not {file.sha256}")
-
-
-def _bring(file: PublicFile, url: str, part: BufferedRandom, patience: Patience) -> None:
-    """Append what lacks of the file's length, by as many connections as it takes."""
-    if _length(part) > file.size:
-        part.truncate(0)
-    progress = Progress(f"fetching {file.file}", -(-file.size // 10**6), "MB", done=_length(part) // 10**6)
-    failed, first = 0, _length(part)
-    while (start := _length(part)) < file.size:
-        try:
-            _connect(file, url, part, patience, progress)
-            continue
-        except _Cut as error:
-            if isinstance(error, _Unreachable) and _length(part) == first:  # asking again would only lose time
-                raise _NoUse(str(error)) from None
-            if _length(part) < start + file.size / 100:
-                failed += 1
-            if failed >= patience.attempts:
-                raise _NoUse(f"{error}; given up after {failed} attempts") from None
-            pause = min(patience.pause_s * 2 ** max(failed - 1, 0), 60.0)
-            line = f"{url}: {error} at {_length(part):,} of {file.size:,} bytes; again in {pause:g} s"
-            print(line, file=sys.stderr, flush=True)
-        time.sleep(pause)
-
-
-def _connect(file: PublicFile, url: str, part: BufferedRandom, patience: Patience, progress: Progress) -> None:
-    """One connection: ask for the rest and append it."""
-    start = _length(part)
-    headers = {"User-Agent": "hifidiff", "Accept-Encoding": "identity"}
-    if start:
-        headers["Range"] = f"bytes={start}-"
-    try:
-        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=patience.stall_s) as answer:
-            _accept(answer, file, part)
-            _append(answer, file, part, patience, progress)
-    except HTTPError as error:
-        with error:
-            if error.code == 416 and start:  # the server's file ends before ours does: ours is no part of it
-                part.truncate(0)
-                raise _Cut("HTTP 416, there is no such rest") from None
-            if error.code in (408, 425, 429) or error.code >= 500:
-                raise _Cut(f"HTTP {error.code}") from None
-            raise _NoUse(f"HTTP {error.code} {error.reason}") from None
-    except URLError as error:
-        raise _Unreachable(f"no connection ({error.reason})") from None
-    except TimeoutError:
-        raise _Cut(f"nothing came for {patience.stall_s:g} s") from None
-    except (HTTPException, ConnectionError, ssl.SSLError) as error:
-        raise _Cut(f"cut off ({type(error).__name__})") from None
-
-
-def _accept(answer: HTTPResponse, file: PublicFile, part: BufferedRandom) -> None:
-    """Compare what the server says of its answer with what was asked; a server that knows no ranges starts over.
-
-    Raises:
-        _NoUse: it is another file.
-    """
-    if "text/html" in answer.headers.get("Content-Type", ""):
-        raise _NoUse("answers with a web page")
-    said = answer.headers.get("Content-Length", "")
-    if answer.status == 206:
-        place, _, total = answer.headers.get("Content-Range", "").removeprefix("bytes ").partition("/")
-        if place.partition("-")[0] != str(_length(part)):
-            raise _NoUse(f"was asked for the bytes from {_length(part)} on and gives {place or 'others'}")
-        if total not in ("*", "", str(file.size)):
-            raise _NoUse(f"its file has {total} bytes, not {file.size}")
-        return
-    part.truncate(0)
-    if said.isdigit() and int(said) != file.size:
-        raise _NoUse(f"its file has {said} bytes, not {file.size}")
-
-
-def _append(
-    answer: HTTPResponse, file: PublicFile, part: BufferedRandom, patience: Patience, progress: Progress
-) -> None:
-    mark, since = time.monotonic(), 0
-    while chunk := answer.read1(1 << 20):
-        part.write(chunk)
-        part.flush()
-        done = _length(part)
-        if done > file.size:
-            part.truncate(0)
-            raise _NoUse(f"its file has more than {file.size} bytes")
-        if (megabytes := done // 10**6 - progress.done) > 0:
-            progress.update(megabytes)
-        since += len(chunk)
-        if time.monotonic() - mark > patience.stall_s:
-            if since < 1000 * patience.stall_s and done < file.size:
-                raise _Cut(f"{since:,} bytes in {patience.stall_s:g} s")
-            mark, since = time.monotonic(), 0
-    if _length(part) < file.size:
-        raise _Cut("cut off")
-
-
-def _length(part: BufferedRandom) -> int:
-    return os.fstat(part.fileno()).st_size
-
-
-def _digest(part: BufferedRandom) -> str:
-    part.seek(0)
-    return hashlib.file_digest(part, "sha256").hexdigest()
+    def at(self, length: int) -> None:
+        if not self.known:  # what an earlier run fetched is no rate of this one
+            self.progress = Progress(self.progress.label, self.progress.total, "MB", done=length // 10**6)
+            self.known = True
+        elif (megabytes := length // 10**6 - self.progress.done) > 0:
+            self.progress.update(megabytes)
 
 
 def table(folder: Path, files: Sequence[PublicFile] = tuple(FILES.values())) -> str:

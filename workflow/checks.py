@@ -30,7 +30,7 @@ def params(config: Mapping[str, Any], path: Path = Path(PARAMS_FILE)) -> Params:
 
 
 # Sections that say where files lie that are known by their hashes: no output depends on them.
-PLACES = ("weights",)
+PLACES = ("weights", "cremad")
 
 
 class Settings:
@@ -73,6 +73,11 @@ def videos(params: Params, shard: str) -> list[str]:
 
     found = folder.speakers(Path(params.corpus.folder.path)).get(shard, [])
     return [path.as_posix() for path in folder.videos(found)]
+
+
+def server(params: Params) -> int:
+    """Other people's servers that a download asks: the profiles allow one job at a time. It has several connections."""
+    return int(params.corpus.source == "cremad")
 
 
 def public_expert(params: Params) -> list[str]:

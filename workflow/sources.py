@@ -26,6 +26,8 @@ WITHOUT_EFFECT = (
     "stages/progress.py",
     "stages/memory.py",
     "stages/weights.py",
+    "stages/fetch.py",
+    "stages/lfs.py",
 )
 
 

@@ -18,7 +18,7 @@ import torch
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from stages import catalogue, corpus, params, tables
+from stages import catalogue, corpus, cremad, params, tables
 from stages.errors import InputError, run
 from stages.measures.intervals import Score
 from stages.params import Params
@@ -42,6 +42,7 @@ SHOWN = (
 CONDITIONS = {"blink": "the blink signal", "masked_face": "the masked face"}
 ORIGIN = {
     "rendered": "drawn and spoken by this project; no real person is in it",
+    "cremad": "CREMA-D: videos of 91 actors who speak twelve sentences in six emotions",
     "folder": "videos of whoever trained this model, who answers for the rights and for the consent of everyone shown",
 }
 
@@ -158,6 +159,7 @@ def card(data: Path, method: str, settings: Params) -> str:
         sha256=hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest(),
         clip=first_test,
         origin=ORIGIN[settings.corpus.source],
+        terms=cremad.TERMS,
         data=training_data(data, settings.mask.fps),
         public_expert=_public_expert(settings),
         compute=compute(model.config, settings.sampling(method).steps),

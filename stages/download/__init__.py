@@ -1,1 +1,1 @@
-"""Download stage: makes or takes the corpus. One tar of media files for each speaker."""
+"""Download stage: makes, fetches or takes the corpus. One tar of media files for each speaker."""

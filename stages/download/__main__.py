@@ -1,4 +1,4 @@
-"""``python -m stages.download``: one speaker's media, rendered or taken from a folder, as one tar."""
+"""``python -m stages.download``: one speaker's media, rendered, fetched or taken from a folder, as one tar."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from stages import params
-from stages.download import folder, rendered
+from stages.download import cremad, folder, rendered
 from stages.errors import ParameterError, run
 
 
@@ -14,17 +14,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m stages.download",
         description="Write one speaker's media as a tar: clips.json, the media files, and for the rendered corpus truth.parquet. "
-        "Reads params.yaml, and the user's videos where corpus.source is folder.",
+        "Reads params.yaml, and the user's videos where corpus.source is folder; fetches CREMA-D where it is cremad: "
+        "interrupted, the same command goes on.",
     )
     parser.add_argument("--params", type=Path, default=Path(params.PARAMS_FILE), help="settings (default: %(default)s)")
     parser.add_argument("--shard", required=True, help="speaker; one of corpus.shards")
     parser.add_argument("--out", type=Path, required=True, help="tar to write, such as data/demo/raw/ada.tar")
     args = parser.parse_args()
-    corpus = params.load(args.params).corpus
+    settings = params.load(args.params)
+    corpus = settings.corpus
     if args.shard not in corpus.shards:
         raise ParameterError(f"--shard {args.shard!r} is not in corpus.shards; allowed: {', '.join(corpus.shards)}")
     if corpus.source == "rendered":
         rendered.take(corpus.rendered, args.shard, args.out)
+    elif corpus.source == "cremad":
+        cremad.take(settings.cremad, corpus.shards, args.shard, args.out)
     else:
         folder.take(corpus.folder, args.shard, args.out)
 

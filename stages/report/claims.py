@@ -83,6 +83,7 @@ def _follows(results: Results, name: str, claim: str, least: list[float]) -> lis
     return [
         _bound(results, f"{claim} ({SPLIT_TITLES[split]})", "full", full.score(name, split), least=bound)
         for split, bound in zip(TEST_SPLITS, least, strict=True)
+        if split in full.entry.splits
     ]
 
 

@@ -57,7 +57,8 @@ FILES = [
     (
         "`raw/<shard>.tar`",
         "download",
-        "media as they came; first member `clips.json`: clip, file, speaker, sentence, sha256, …",
+        "media as they came; first member `clips.json`: clip, file, speaker, sentence, sha256, …; for CREMA-D also "
+        "`sound`, the WAV of a video without sound, and `left_out`, why a clip is of no use",
     ),
     ("`faces/<shard>.parquet`", "mask", "face crops (JPEG), 68 landmarks, crop; a row a segment of at most 10 s"),
     ("`blink/<shard>.parquet`", "blink", "eye aspect ratio of both eyes, blinks; a row a clip"),

@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 from PIL import Image
 
-from stages import catalogue, media
+from stages import catalogue, cremad, media
 from stages.report import breakdown, drawing, figures, paper, study, tables, weak
 from stages.report.claims import Claim, verdict
 from stages.report.results import SPLIT_TITLES, Results
@@ -52,6 +52,8 @@ def content(results: Results, claims: list[Claim], videos: list[str]) -> Page:
         "study_heads": study.headings(),
         "study_words": [study.COST, study.WORDS],
         "left_out": left_out(results),
+        "clips": len(results.index),
+        "terms": cremad.TERMS if results.params.corpus.source == "cremad" else (),
         "splits": splits(results),
         "sees": sees(results),
         "deviations": paper.deviations(results.params),
@@ -83,16 +85,17 @@ def content(results: Results, claims: list[Claim], videos: list[str]) -> Page:
 def described(results: Results, shown: list[str]) -> dict[str, Figure]:
     """The figures with their words."""
     size, confidence = results.params.network.size, results.params.metrics.confidence
-    seen = shown[1 % len(shown)]
+    second, unseen = shown[1 % len(shown)], results.tests("test_unseen")
+    whose = {clip: "an unseen speaker" if clip in unseen else "a seen speaker" for clip in shown}
     chosen = "The clip was chosen by order, not by merit; one column shows its deepest blink."
     entries = [
         Figure(
             "frames",
             False,
             f"Rows of frames of clip {shown[0]}: truth, then each setting",
-            f"The same frames of {shown[0]}, an unseen speaker; generated at {size}×{size} pixels, enlarged. {chosen}",
+            f"The same frames of {shown[0]}, {whose[shown[0]]}; generated at {size}×{size} pixels, enlarged. {chosen}",
         ),
-        Figure("frames_seen", False, f"Rows of frames of clip {seen}", f"The same for {seen}, a seen speaker."),
+        Figure("frames_seen", False, f"Rows of frames of clip {second}", f"The same for {second}, {whose[second]}."),
         Figure(
             "traces",
             True,
@@ -164,6 +167,11 @@ def _claim_row(claim: Claim) -> list[str]:
     return [claim.claim, claim.rule, f"`{claim.command}`", claim.expected, claim.measured, holds]
 
 
+_CHOSEN = (
+    "The corpus, the network's size and the weights of the loss were chosen while looking at test clips: docs/demo.md."
+)
+
+
 def limits(results: Results) -> list[str]:
     """What a reader should know before the numbers, whatever they say."""
     settings = results.params
@@ -181,7 +189,7 @@ def limits(results: Results) -> list[str]:
         "Eyelids and pose at inference come from the test clip itself: their scores measure control, not prediction.",
         "Each setting is one training from one seed, and the intervals are over test clips alone: they leave out how much "
         "another training would differ.",
-        "The corpus, the network's size and the weights of the loss were chosen while looking at test clips: docs/demo.md.",
+        *([] if settings.corpus.source == "cremad" else [_CHOSEN]),
         expert(results),
         "The sync judge learnt from this corpus's training clips: another network from another seed than the loss's expert, "
         "but it has heard the same voices.",
@@ -305,7 +313,9 @@ def headline(results: Results, claims: list[Claim]) -> str:
     ]
     for name in ("ear_r", "mouth_r"):
         parts = [
-            f"{catalogue.with_interval(full.score(name, s), 2)} {SPLIT_TITLES[s]}" for s in ("test_seen", "test_unseen")
+            f"{catalogue.with_interval(full.score(name, s), 2)} {SPLIT_TITLES[s]}"
+            for s in ("test_seen", "test_unseen")
+            if s in full.entry.splits
         ]
         lines.append(f"  {catalogue.kind(name).title}: " + ", ".join(parts))
     return "\n".join(lines) + "\n"

@@ -17,7 +17,7 @@ import yaml
 from test_pretrained import config, made
 from torch import nn
 
-from stages import tables
+from stages import cremad, tables
 from stages.card.__main__ import ORIGIN, SPLITS, card, compute, flops, forward_flops
 from stages.errors import InputError
 from stages.export import export
@@ -111,6 +111,9 @@ def test_front_matter_and_licences_follow_data_and_expert(data: Path, full: str)
     assert front(own)["license"] == "other"
     assert "consent of everyone shown" in own
     assert "drawn faces" not in own
+    licensed = card(data, "full", settings(corpus={"source": "cremad"}))
+    assert front(licensed)["license"] == "other"
+    assert all(term in licensed for term in cremad.TERMS)
 
 
 def test_every_source_and_split_of_clips_has_its_words() -> None:

@@ -28,8 +28,8 @@ STAGES = [
 COMMANDS = ["convert", "export"]
 # Libraries, lowest first. A module may import its own layer and those above it in this list.
 LAYERS = (
-    ("params", "errors", "progress", "lazy", "memory"),
-    ("media", "tables", "tracking", "checkpoint", "catalogue", "weights"),
+    ("params", "errors", "progress", "lazy", "memory", "devices", "cremad"),
+    ("media", "tables", "tracking", "checkpoint", "catalogue", "weights", "fetch", "lfs"),
     ("geometry", "landmarks", "faces", "corpus", "crops", "corruptions"),
     ("networks",),
     ("diffusion", "measures", "conditions", "windows", "pretrained", "experts", "public", "encoders"),

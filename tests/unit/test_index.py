@@ -31,8 +31,8 @@ def rows(speakers=("ada", "bela", "kira"), sentences=10, bad=()):
 
 def settings(**changes):
     given = {
-        "unseen_speakers": ["kira"], "test_sentences": ["s09", "s10"], "validation_fraction": 0.1, "max_test_clips": 3,
-        "min_frames": 25, "long_min_s": 0, "seed": 7,
+        "unseen_speakers": ["kira"], "test_sentences": ["s09", "s10"], "test_fraction": 0.0, "validation_fraction": 0.1,
+        "max_test_clips": 3, "min_frames": 25, "long_min_s": 0, "seed": 7,
     }  # fmt: skip
     return params.Index(**(given | changes))
 
@@ -50,6 +50,15 @@ def test_no_speaker_or_sentence_of_the_test_is_trained_on():
             assert speaker != "kira"
             assert sentence in ("s09", "s10")
     assert Counter(splits.values()) == {"train": 14, "validation": 2, "test_unseen": 3, "test_seen": 3, "held_out": 8}
+
+
+def test_a_share_by_chance_is_of_the_seen_speakers_other_clips():
+    splits = split(rows(), settings(test_fraction=0.25, max_test_clips=20))
+    counts = Counter(splits.values())
+    assert counts == {"train": 11, "validation": 1, "test_unseen": 10, "test_seen": 8}
+    drawn = {clip for clip, name in splits.items() if name == "test_seen" and not clip.endswith(("09", "10"))}
+    assert len(drawn) == 4
+    assert all(splits[f"kira_s{number:02d}"] == "test_unseen" for number in range(1, 11))
 
 
 def test_bad_clips_are_out_and_take_no_place():

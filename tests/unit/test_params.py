@@ -130,6 +130,15 @@ def edited(**values: Any) -> dict[str, Any]:
             "corpus.rendered.long_s must be 0, or index.long_min_s above 0 and no larger",
         ),
         (edited(methods__truth=None), "methods needs truth"),
+        (
+            edited(corpus__source="cremad", corpus__shards=["1001", "1092"], index__unseen_speakers=["1001"]),
+            "corpus.shards names ['1092']; CREMA-D's speakers are '1001' to '1091', in quotes",
+        ),
+        (edited(corpus__shards=[1001]), "corpus.shards.0 is 1001; allowed: input should be a valid string"),
+        (edited(cremad__folder="data/demo/cremad"), "cremad.folder must lie outside data/demo, which is the run's"),
+        (edited(cremad__sources=["file:///etc"]), "cremad.sources.0 is 'file:///etc'; allowed: string should match"),
+        (edited(cremad__connections=17), "cremad.connections is 17; allowed: input should be less than or equal to 16"),
+        (edited(index__test_fraction=1.0), "index.test_fraction is 1.0; allowed: input should be less than 1"),
         (edited(methods__full__made_from="raw"), "methods"),
         (edited(metrics__drift_s=0), "metrics.drift_s is 0; allowed: input should be greater than 0"),
         (

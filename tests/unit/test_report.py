@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stages import catalogue, media, tracking
+from stages import catalogue, cremad, media, tracking
 from stages.errors import HifiDiffError, InputError
 from stages.report import breakdown, claims, figures, files, pages, results, tables, videos, weak
 from stages.report.__main__ import LARGEST, write
@@ -82,6 +82,36 @@ def test_weak_things_and_what_was_left_out_are_said(report: Path) -> None:
     assert "14 of 15 claims hold" in (report / "headline.txt").read_text()
     assert re.findall(r"\]\((figures/[^)]+|videos/[^)]+)\)", page)
     assert all((report / link).exists() for link in re.findall(r"\]\(((?:figures|videos)/[^)]+)\)", page))
+
+
+def on_cremad(run: Results) -> Results:
+    """The run as if its corpus were CREMA-D, with a test of unseen speakers alone."""
+    methods = {
+        name: replace(m, entry=m.entry.model_copy(update={"splits": ["test_unseen"]}))
+        for name, m in run.methods.items()
+    }
+    corpus = run.params.corpus.model_copy(update={"source": "cremad"})
+    return replace(run, methods=methods, params=run.params.model_copy(update={"corpus": corpus}))
+
+
+def test_on_cremad_the_page_has_its_terms_and_what_was_left_out(run: Results) -> None:
+    changed = on_cremad(run)
+    found = claims.evaluate(changed)
+    assert not [c for c in found if "(seen speakers)" in c.claim]
+    assert [c for c in found if "(unseen speakers)" in c.claim]
+    assert "seen speakers," not in pages.headline(changed, found)
+    page = pages.markdown(pages.content(changed, found, ["kira_s01"]))
+    for words in (*cremad.TERMS, "Left out, 1 of 7 clips:", "CREMA-D; what is left out stands above"):
+        assert words in page
+    for words in (
+        "rendered",
+        "docs/demo.md",
+        "which has another corpus",
+        "a seen speaker",
+        "two speakers only in the test",
+    ):
+        assert words not in page.partition("## Parameters")[0], words
+    assert cremad.LICENCE not in pages.markdown(pages.content(run, found, ["kira_s01"]))
 
 
 def test_tables_hold_the_scores_to_the_last_digit(run: Results, report: Path) -> None:

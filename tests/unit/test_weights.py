@@ -9,97 +9,32 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
+from bad_server import CONTENT, Handler, Server, in_turn, served, wrong
 
 from stages import weights
 from stages.errors import InputError
 from stages.weights import Patience, PublicFile
 from workflow.sources import ROOT
 
-CONTENT = np.random.default_rng(0).bytes(300_000)
 QUICK = Patience(stall_s=0.5, attempts=3, pause_s=0.01)
-
-
-@dataclass
-class Server:
-    """What to do at each address, and what was asked and sent."""
-
-    url: str = ""
-    ways: dict[str, Callable[[Handler], None]] = field(default_factory=dict)
-    asked: list[tuple[str, str | None]] = field(default_factory=list)  # address, Range
-    sent: int = 0
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: ThreadingHTTPServer
-    state: Server
-
-    def do_GET(self) -> None:
-        self.state.asked.append((self.path, self.headers["Range"]))
-        self.state.ways[self.path](self)
-
-    def answer(
-        self,
-        content: bytes = CONTENT,
-        *,
-        ranges: bool = True,
-        said: int | None = None,
-        cut: int | None = None,
-        kind: str = "application/octet-stream",
-        where: int | None = None,
-    ) -> None:
-        """Send the file, or its rest: ``said`` as the length of the whole, ``cut`` after so many bytes."""
-        wanted = self.headers["Range"]
-        start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted and ranges else 0
-        if start >= len(content):
-            self.send_error(416)
-            return
-        length = len(content) if said is None else said
-        self.send_response(206 if start else 200)
-        if start:
-            self.send_header("Content-Range", f"bytes {start if where is None else where}-{length - 1}/{length}")
-        self.send_header("Content-Length", str(length - start))
-        self.send_header("Content-Type", kind)
-        self.end_headers()
-        body = content[start:][:cut]
-        self.state.sent += len(body)
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        pass
 
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Server]:
     monkeypatch.setenv("no_proxy", "*")
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-    state = Server()
-    own = ThreadingHTTPServer(("127.0.0.1", 0), type("Own", (Handler,), {"state": state}))
-    own.daemon_threads = True
-    state.url = f"http://127.0.0.1:{own.server_address[1]}"
-    thread = threading.Thread(target=own.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    yield state
-    own.shutdown()
-    own.server_close()
-    thread.join()
+    with served() as state:
+        yield state
 
 
 def public(server: Server, *paths: str) -> PublicFile:
     digest = hashlib.sha256(CONTENT).hexdigest()
     return PublicFile("x", "x.bin", tuple(server.url + path for path in paths), len(CONTENT), digest, "free", "tests")
-
-
-def in_turn(*ways: Callable[[Handler], None]) -> Callable[[Handler], None]:
-    """The first way at the first request, and so on; the last for all others."""
-    left = list(ways)
-    return lambda handler: (left.pop(0) if len(left) > 1 else left[0])(handler)
 
 
 def whole(folder: Path) -> bool:
@@ -190,10 +125,6 @@ def neither_rest_nor_whole(handler: Handler) -> None:
         handler.send_error(416)
     else:
         handler.answer(cut=70_000)
-
-
-def wrong(content: bytes, place: int = 150_000) -> bytes:
-    return content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
 
 
 def test_a_wrong_byte_is_refused_and_the_mirror_asked(

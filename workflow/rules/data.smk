@@ -6,7 +6,7 @@ wildcard_constraints:
 
 
 rule download:
-    """Render a shard of the embedded corpus, or take it from the folder corpus.folder.path."""
+    """Render a shard of the embedded corpus, take it from the folder corpus.folder.path, or fetch it (CREMA-D)."""
     input:
         code=code("download"),
         videos=lambda wildcards: checks.videos(PARAMS, wildcards.shard),
@@ -21,6 +21,7 @@ rule download:
     resources:
         mem_mb=1500,
         runtime=60,
+        server=checks.server(PARAMS),  # the profiles let one job at a time ask CREMA-D's servers
     params:
         cfg=settings("corpus"),
     message:
