@@ -13,6 +13,7 @@ from stages.corpus import Clip
 from stages.geometry import clip_masks, ear
 
 
+@pytest.hookimpl(tryfirst=True)  # before the plugin reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Of several processes, one takes all tests of a file, whose fixtures cost the most, and all that copy the smoke run."""
     for item in items:
