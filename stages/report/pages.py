@@ -211,6 +211,8 @@ def columns_words(results: Results) -> str:
             f"{' and '.join(own.values())} carry other names than the paper’s columns, because they are other quantities: the "
             "features are those of encoders trained on this corpus. "
         )
+    for name in catalogue.families(tables.columns(results)).get(catalogue.PUBLIC, ()):
+        words += f"{catalogue.kind(name).title}: {catalogue.kind(name).meaning}. "
     return words + (
         "The last rows are truth against truth: the first half of each clip against its second, and one half of the speakers "
         "against the other. They have fewer frames, which makes a distance larger: floors to see a value beside, not to "

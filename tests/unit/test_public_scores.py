@@ -207,6 +207,9 @@ def test_the_report_has_the_papers_columns(data: Path) -> None:
     assert {"fid", "fid_floor", "fid_extrapolated", "kid", "fd_frame", "lpips_mask"} <= names
     assert any("by the published weights" in line for line in pages.limits_of_features(found))
     assert "LSE-C" in " ".join(breakdown.headings(found))
+    words = pages.columns_words(found)
+    assert "clips of 16 frames, one every 16" in words
+    assert "other names" not in words
 
 
 def test_without_public_weights_none_of_their_names_is_used(data: Path, tmp_path: Path) -> None:
