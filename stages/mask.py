@@ -44,7 +44,7 @@ def track(raw: Path, file: str, clip: str, settings: params.Mask) -> Face:
     Raises:
         ClipError: the clip can't be decoded, or has no face for more than ``max_gap`` frames.
     """
-    tracker, converter = FaceTracker(settings.detect_every), media.Converter()
+    tracker, converter = FaceTracker(settings.detect_every, settings.looks), media.Converter()
     rotations: list[int] = []
 
     def images(source: Any) -> Iterator[NDArray[np.uint8]]:

@@ -92,6 +92,9 @@ class Mask(Section):
     size: Natural = Field(multiple_of=16, description="side of the square face crop, pixels")
     margin: Positive = Field(description="side of the crop over the side of the landmarks' bounding square")
     detect_every: Natural = Field(description="frames between two runs of the HOG detector; landmarks on every frame")
+    looks: Natural = Field(
+        le=3, description="looks at a face whose landmarks are averaged; 1 is fastest, 3 see a blink best"
+    )
     max_gap: Count = Field(description="longest run of frames without a face that is interpolated, frames")
     dilation: Fraction = Field(description="the hull is grown by this share of the inter-ocular distance")
     segment_s: Positive = Field(le=10, description="longest segment of a clip in one row, seconds")

@@ -32,6 +32,12 @@ def test_tracking_equals_detection_on_every_frame(lumas):
     assert rms(followed, single).max() < 5
 
 
+@pytest.mark.parametrize("looks", [1, 2])
+def test_fewer_looks_see_the_same_face_less_exactly(lumas, looks):
+    few, all_looks = (np.array(list(FaceTracker(10, n).follow(lumas[:11]))) for n in (looks, 3))
+    assert 0 < np.median(rms(few, all_looks)) < 2
+
+
 def test_landmarks_move_with_the_picture(lumas):
     here, there = landmarks.detect_landmarks(lumas[0]), landmarks.detect_landmarks(np.roll(lumas[0], (6, 10), (0, 1)))
     assert rms(here + [10, 6], there) < 2.5

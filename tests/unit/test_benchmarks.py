@@ -7,12 +7,14 @@ import builtins
 import json
 import sys
 
+import numpy as np
 import pytest
 import torch
 
-from benchmarks import loader, losses, metrics, networks, sampling, timing, unet
+from benchmarks import loader, losses, metrics, networks, preprocessing, sampling, timing, unet
 from benchmarks.networks import Inputs, Layout, MissingPeer
 from benchmarks.timing import Goal, Report, Result, Setting, Spread, Turns, take_turns
+from stages import media, params
 
 CPU = Setting(torch.device("cpu"), bf16=False, turns=1, warmup=0)
 TINY = Layout(size=16, channels=16, head_channels=16)
@@ -222,3 +224,61 @@ def test_the_solver_is_scipys_number_and_the_passes_run(tmp_path) -> None:
     made, video = metrics.clip(tmp_path, 9)
     for run in metrics.passes(made, video, metrics.judges(tmp_path), 4).values():
         run()
+
+
+@pytest.fixture(scope="module")
+def preprocessed(tmp_path_factory):
+    """One rendered clip by the mask stage and by the direct way: (media, shards, the peer, its landmarks)."""
+    given = params.load("presets/demo.yaml")
+    clips = given.corpus.rendered.model_copy(update={"sentences": 1})
+    source = preprocessing.Media.render(tmp_path_factory.mktemp("clips"), clips, ["ada"])
+    peer = preprocessing.Direct(given.mask)
+    return source, preprocessing.ours(source, given.mask), peer, peer.shards(source)
+
+
+def test_both_ways_of_preprocessing_take_the_same_frames_and_find_the_same_face(preprocessed) -> None:
+    source, shards, peer, direct = preprocessed
+    found = preprocessing.stored(shards)
+    assert found.keys() == direct.keys() == {"ada_s01"}
+    assert abs(len(found["ada_s01"]) - len(direct["ada_s01"])) <= 1
+    assert preprocessing.Distance.between(found["ada_s01"], direct["ada_s01"]).rms < 2  # pixels
+    lines = {line.key: line for line in preprocessing.accuracy(source, found, direct, peer)}
+    assert lines["rms_ratio"].number == pytest.approx(lines["rms_px"].number / lines["noise_rms_px"].number)
+    assert lines["recall"].met
+    assert lines["lids_r"].number > 0.9
+
+
+def test_a_distance_to_shifted_landmarks_is_the_shift() -> None:
+    points = np.random.default_rng(0).uniform(0, 100, (5, 68, 2))
+    found = [*(points + [3, 4]), None]
+    distance = preprocessing.Distance.between(found, [*points, points[0]])
+    assert distance.rms == distance.p95 == pytest.approx(5)
+    assert distance.ear == pytest.approx(0)
+    image = np.arange(20, dtype=np.uint8).reshape(2, 10)
+    assert preprocessing.shifted(image)[0].tolist() == [0, 0, 0, 0, 1, 2, 3, 4, 5, 6]
+
+
+def test_random_windows_are_the_same_pictures_each_way(preprocessed, tmp_path) -> None:
+    _, shards, _, _ = preprocessed
+    found = {name: read() for name, read in preprocessing.windows(shards, tmp_path, 2).items()}
+    for pictures in found.values():
+        assert np.array_equal(pictures, found["shard"])
+
+
+def test_the_written_out_recipe_gives_the_stages_spectrogram(preprocessed) -> None:
+    given = params.load("presets/demo.yaml").spectrogram
+    audio = [media.decode_audio(path, given.sample_rate) for path in preprocessed[0].files.values()]
+    lines = {line.key: line for line in preprocessing.spectrograms(audio, given, CPU)}
+    assert lines["mel_error"].met
+
+
+def test_the_lines_of_the_preprocessing_benchmark() -> None:
+    turns = Turns({"ours": [0.2], "direct": [1.0]})
+    lines = {line.key: line for line in preprocessing.results(turns, frames=100, started=0.5)}
+    assert lines["speedup"].number == pytest.approx(5)
+    assert lines["ms_per_frame"].number == pytest.approx(2)
+    assert lines["startup_frames"].number == pytest.approx(250)
+    read = {line.key: line for line in preprocessing.reading(Turns({"shard": [0.1], "npz": [3.0], "tar": [0.4]}), 50)}
+    assert read["windows_over_npz"].met
+    assert read["windows_over_tar"].met is False
+    assert read["rate_windows"].number == pytest.approx(500)
