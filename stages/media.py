@@ -289,16 +289,16 @@ class _Track:
                 raise ClipError(self.clip, f"damaged audio ({frame.sample_rate} samples a second)")
             self.rate = frame.sample_rate
         if frame.time is not None:
-            start = frame.time - (self._count + self._drop) / self.rate
+            start = frame.time - (self._count - self._drop) / self.rate
             gap = start - self._starts[0] if self._starts else 0.0
             if abs(gap) > MAX_GAP_S:
                 raise ClipError(self.clip, f"damaged audio (timestamps jump by {gap:.0f} s)")
-            if gap > SOUND_GAP_S:
-                self._put(np.zeros(round(gap * self.rate), np.float32))
-            elif gap < -SOUND_GAP_S:
-                self._drop -= round(gap * self.rate)
-            else:
+            if abs(gap) <= SOUND_GAP_S:
                 self._starts.append(start)
+            else:
+                missing = round(gap * self.rate) - self._drop
+                self._drop = max(-missing, 0)
+                self._put(np.zeros(max(missing, 0), np.float32))
         for part in self._to_planar.resample(frame):
             self._put(_as_float(part.to_ndarray().mean(0)))
 

@@ -54,7 +54,7 @@ def run(tmp_path_factory):
     """A folder with good and bad clips of one speaker, taken through all data stages: (settings file, data folder)."""
     root = tmp_path_factory.mktemp("run")
     settings = yaml.safe_load(Path(DEMO).read_text())
-    settings["corpus"] |= {"source": "folder", "shards": ["ada"], "folder": {"path": str(root / "videos")}}
+    settings["corpus"] |= {"source": "folder", "shards": ["ada"], "folder": {"path": str(root / "videos"), "table": ""}}
     settings["corpus"]["rendered"]["sentences"] = 2
     settings["index"] |= {"unseen_speakers": [], "test_sentences": ["s02"]}
     (root / "params.yaml").write_text(yaml.safe_dump(settings))
@@ -172,10 +172,10 @@ def test_a_stage_without_its_input_says_what_to_run(run, tmp_path):
 
 def test_folder_names_what_is_wrong(run, tmp_path):
     given = params.load(run / "params.yaml").corpus.folder
-    with pytest.raises(InputError, match=r"no sub-folder for the shard 'bela'; set corpus.shards to \['ada'\]"):
+    with pytest.raises(InputError, match=r"no videos of the shard 'bela'; .* write  shards: \[ada\]"):
         folder.take(given, "bela", tmp_path / "bela.tar")
     with pytest.raises(InputError, match=r"no such folder; set corpus\.folder\.path"):
-        folder.take(params.Folder(path=str(tmp_path / "nowhere")), "ada", tmp_path / "ada.tar")
+        folder.take(params.Folder(path=str(tmp_path / "nowhere"), table=""), "ada", tmp_path / "ada.tar")
 
 
 def test_folder_names_clips(tmp_path):
@@ -183,7 +183,8 @@ def test_folder_names_clips(tmp_path):
     (videos / "deep").mkdir(parents=True)
     for name in ("Take 1.MP4", "take-1.mov", ".hidden", "deep/über.avi"):
         (videos / name).write_bytes(b"x")
-    folder.take(params.Folder(path=str(tmp_path)), "zoe-s-clips", tmp_path / "out.tar")
+    folder.take(params.Folder(path=str(tmp_path), table=""), "zoe-s-clips", tmp_path / "out.tar")
     clips = json.loads(media.read_tar_member(tmp_path / "out.tar", media.CLIPS))
     assert [clip["clip"] for clip in clips] == ["zoe-s-clips_take-1", "zoe-s-clips_uber", "zoe-s-clips_take-1-2"]
     assert clips[0]["file"] == "zoe-s-clips_take-1.mp4"
+    assert [clip["split"] for clip in clips] == [""] * 3

@@ -71,7 +71,9 @@ def write(path, film: Film) -> None:
         video = out.add_stream(film.picture, rate=film.fps)
         video.width, video.height, video.pix_fmt = SIDE, SIDE, "yuv420p"
         video.time_base = video.codec_context.time_base = base
-        video.bit_rate = 2_000_000
+        video.bit_rate, video.codec_context.thread_count = 2_000_000, 1
+        if film.picture == "libx264":
+            video.options = {"preset": "veryfast"}
         audio = out.add_stream(film.sound, rate=film.rate, layout="mono")
         audio.codec_context.time_base = Fraction(1, film.rate)
         if film.picture == "libvpx":
@@ -95,7 +97,9 @@ def write(path, film: Film) -> None:
         for stamp, level in zip(stamps, swell(stamps, WIDTH), strict=True):
             speak(stamp)
             grey = np.full((SIDE, SIDE), 20 + round(200 * level), np.uint8)
-            frame = av.VideoFrame.from_ndarray(np.concatenate([grey, np.full((SIDE // 2, SIDE), 128, np.uint8)]), "yuv420p")
+            frame = av.VideoFrame.from_ndarray(
+                np.concatenate([grey, np.full((SIDE // 2, SIDE), 128, np.uint8)]), "yuv420p"
+            )
             frame.pts, frame.time_base = round((stamp + shift) / base), base
             out.mux(video.encode(frame))
         speak(np.inf)
@@ -184,9 +188,14 @@ def test_a_gap_in_the_sound_becomes_silence(tmp_path):
     assert heard[round(2.5 * RATE) :].std() == pytest.approx(heard[:RATE].std(), rel=0.01)
 
 
-def test_sound_that_comes_twice_is_cut(tmp_path):
-    clip_with_sound_at(tmp_path / "twice.mkv", 0, 0.5)
-    assert len(media.decode_audio(tmp_path / "twice.mkv", RATE)) == pytest.approx(1.5 * RATE, abs=20)
+def test_sound_that_comes_twice_is_cut():
+    track = media._Track("a")
+    tone = np.sin(np.arange(2 * RATE) / 5).astype(np.float32)
+    for first in (0, 3200, 6400, 1600, 4800, 8000, 11200):  # after 9600 samples the stream goes back to the 1600th
+        frame = av.AudioFrame.from_ndarray(tone[None, first : first + 3200], format="fltp", layout="mono")
+        frame.sample_rate, frame.pts, frame.time_base = RATE, first, Fraction(1, RATE)
+        track.add(frame)
+    assert track.samples(0.0) == pytest.approx(tone[:14400], abs=1e-6)
 
 
 @pytest.mark.parametrize(
