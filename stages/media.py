@@ -458,11 +458,28 @@ def tar_names(path: str | Path) -> list[str]:
 
 
 def tar_json(path: str | Path, name: str = CLIPS) -> list[dict[str, Any]]:
-    """The list of clips at the head of a tar."""
+    """The list of clips at the head of a tar.
+
+    Raises:
+        InputError: it is not there, is no list of clips, or a clip or file has a name that could lead out of a folder.
+    """
+    fix = "delete it and run 'snakemake --cores all'"
     try:
-        return json.loads(read_tar_member(path, name))
-    except json.JSONDecodeError as error:
-        raise InputError(path, f"{name} is not JSON ({error})", "delete it and run 'snakemake --cores all'") from None
+        clips = json.loads(read_tar_member(path, name))
+    except (ValueError, RecursionError) as error:  # no UTF-8, no JSON, or nested without end
+        raise InputError(path, f"{name} is not JSON ({error})", fix) from None
+    if not isinstance(clips, list) or not all(isinstance(clip, dict) and {"clip", "file"} <= clip.keys() for clip in clips):
+        raise InputError(path, f"{name} is no list of clips and their files", fix)
+    for clip in clips:
+        for key in ("clip", "file"):
+            if not isinstance(clip[key], str) or not _plain(clip[key]):
+                raise InputError(path, f"{name} has {key} {clip[key]!r}, which is no plain name", fix)
+    return clips
+
+
+def _plain(name: str) -> bool:
+    """Whether a name stays in the folder that it is joined to."""
+    return name not in ("", ".", "..") and not set(name) & {"/", "\\", "\0"}
 
 
 def json_bytes(value: Any) -> bytes:

@@ -2,8 +2,8 @@
 
 The speaker is the first sub-folder's name, and the file's own where it lies at the top. A CSV in the folder
 (``corpus.folder.table``) may say otherwise, a row a video: ``file`` (its path in the folder) and any of ``speaker``, ``split``,
-``sentence``, ``emotion`` and ``level``; an empty cell leaves what there is. Names may have spaces, accents and emoji; shards and clips
-have slugs of them.
+``sentence``, ``emotion`` and ``level``; an empty cell leaves what there is. Names may have spaces, accents and emoji; shards and
+clips have slugs of them.
 
 Files that are no videos by their ending are ignored. Videos are taken as they are, in order of name; whether they can be used
 the mask stage finds out, so that a damaged or empty file is named in the index and stops nothing.
@@ -28,7 +28,8 @@ from stages.params import Folder
 from stages.progress import Progress
 
 SUFFIXES = frozenset(
-    ".3gp .asf .avi .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .mxf .ogv .ts .webm .wmv".split()
+    (".3gp", ".asf", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".ogv", ".ts", ".webm",
+     ".wmv")
 )  # fmt: skip
 COLUMNS = ("file", "speaker", "split", "sentence", "emotion", "level")
 SPLITS = ("train", "validation", "test_seen", "test_unseen", "test_long", "out")
