@@ -184,6 +184,8 @@ def pictures(source: Source, *, fps: float, clip: str = "") -> Iterator[Picture]
     clip = clip or _name(source)
     with _opened(source, clip) as container:
         stream = _first(container.streams.video, clip, "no video stream")
+        if stream.codec_context is None:
+            raise ClipError(clip, "damaged, or its video codec is unknown")
         stream.thread_type = "NONE"
         stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
         step = _step(stream)
@@ -468,7 +470,9 @@ def tar_json(path: str | Path, name: str = CLIPS) -> list[dict[str, Any]]:
         clips = json.loads(read_tar_member(path, name))
     except (ValueError, RecursionError) as error:  # no UTF-8, no JSON, or nested without end
         raise InputError(path, f"{name} is not JSON ({error})", fix) from None
-    if not isinstance(clips, list) or not all(isinstance(clip, dict) and {"clip", "file"} <= clip.keys() for clip in clips):
+    if not isinstance(clips, list) or not all(
+        isinstance(clip, dict) and {"clip", "file"} <= clip.keys() for clip in clips
+    ):
         raise InputError(path, f"{name} is no list of clips and their files", fix)
     for clip in clips:
         for key in ("clip", "file"):

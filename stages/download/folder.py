@@ -27,10 +27,10 @@ from stages.errors import InputError
 from stages.params import Folder
 from stages.progress import Progress
 
-SUFFIXES = frozenset(
-    (".3gp", ".asf", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".ogv", ".ts", ".webm",
-     ".wmv")
-)  # fmt: skip
+SUFFIXES = {
+    ".3gp", ".asf", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".ogv", ".ts",
+    ".webm", ".wmv",
+}  # fmt: skip
 COLUMNS = ("file", "speaker", "split", "sentence", "emotion", "level")
 SPLITS = ("train", "validation", "test_seen", "test_unseen", "test_long", "out")
 LONGEST_SPEAKER, LONGEST_CLIP = 30, 50  # characters of a slug; a tar's names have 100 at most

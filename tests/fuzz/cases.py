@@ -68,7 +68,7 @@ def tar() -> bytes:
     return file.getvalue()
 
 
-TABLE = "file,speaker,split\na.mp4,Zoë,train\nb/c.mp4,\"Lee, Ann\",\n".encode()
+TABLE = 'file,speaker,split\na.mp4,Zoë,train\nb/c.mp4,"Lee, Ann",\n'.encode()
 
 
 def damaged(content: bytes, other: bytes, rng: np.random.Generator) -> tuple[str, bytes]:
@@ -78,8 +78,10 @@ def damaged(content: bytes, other: bytes, rng: np.random.Generator) -> tuple[str
     def place() -> int:
         return int(rng.integers(size) if rng.random() < 0.5 else rng.integers(min(size, 600)))
 
-    how = str(rng.choice(["cut", "head", "flip", "bytes", "number", "zero", "remove", "repeat", "insert", "join", "splice"]))
-    at, length = place(), int(rng.integers(1, 1 + size // 8))
+    how = str(
+        rng.choice(["cut", "head", "flip", "bytes", "number", "zero", "remove", "repeat", "insert", "join", "splice"])
+    )
+    at, length = place(), int(rng.integers(1, 2 + size // 8))
     if how == "cut":
         data = data[:at]
     elif how == "head":

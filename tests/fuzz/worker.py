@@ -1,6 +1,6 @@
 """Read numbers of cases, a line each, and answer with the verdict on each, as JSON. Memory is limited; time is the parent's.
 
-    echo 17 | python -m tests.fuzz.worker
+echo 17 | python -m tests.fuzz.worker
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ from stages.errors import ClipError, InputError
 from tests.fuzz import cases
 
 MEMORY = 1 << 30  # bytes that a case may add to the process
-MOST_FRAMES = round(3 * cases.FRAMES * media.MAX_GAP_S * 25)  # a frame may stand for MAX_GAP_S; files are joined and repeated
+MOST_FRAMES = round(
+    3 * cases.FRAMES * media.MAX_GAP_S * 25
+)  # a frame may stand for MAX_GAP_S; files are joined and repeated
 MOST_SAMPLES = 16000 * 600
 FPS = 25.0
 
@@ -72,7 +74,8 @@ def verdicts(kind: str, content: bytes) -> list[str]:
         try:
             return read()
         except (ClipError, InputError) as error:
-            assert "allocate memory" not in str(error), error
+            if "allocate memory" in str(error):
+                raise
             return str(error)
 
     if kind not in ("tar", "csv"):

@@ -16,7 +16,7 @@ from stages import media
 from stages.errors import ClipError
 
 RATE = 16000
-FLASHES = 100
+FLASHES = 75
 WIDTH = 0.4  # seconds of a flash
 CLICK = 0.02  # seconds of a click
 TOLERANCE = 0.001  # seconds; what may lie between sound and picture
@@ -50,7 +50,7 @@ def hann(distance: np.ndarray, width: float) -> np.ndarray:
 def swell(times: np.ndarray, width: float) -> np.ndarray:
     """Brightness 0 to 1 at these times."""
     middles = flash_times()
-    nearest = middles[np.abs(times[:, None] - middles).argmin(1)]
+    nearest = middles[np.searchsorted((middles[1:] + middles[:-1]) / 2, times)]
     return hann(times - nearest, width)
 
 
