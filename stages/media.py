@@ -459,23 +459,21 @@ def tar_names(path: str | Path) -> list[str]:
         return tar.getnames()
 
 
-def tar_json(path: str | Path, name: str = CLIPS) -> list[dict[str, Any]]:
-    """The list of clips at the head of a tar.
+def tar_json(path: str | Path, name: str = CLIPS, *, keys: tuple[str, ...] = ("clip", "file")) -> list[dict[str, Any]]:
+    """The list of clips at the head of a tar; each has these keys, whose values are plain names.
 
     Raises:
-        InputError: it is not there, is no list of clips, or a clip or file has a name that could lead out of a folder.
+        InputError: it is not there, is no such list, or a name could lead out of the folder that it is joined to.
     """
     fix = "delete it and run 'snakemake --cores all'"
     try:
         clips = json.loads(read_tar_member(path, name))
     except (ValueError, RecursionError) as error:  # no UTF-8, no JSON, or nested without end
         raise InputError(path, f"{name} is not JSON ({error})", fix) from None
-    if not isinstance(clips, list) or not all(
-        isinstance(clip, dict) and {"clip", "file"} <= clip.keys() for clip in clips
-    ):
-        raise InputError(path, f"{name} is no list of clips and their files", fix)
+    if not isinstance(clips, list) or not all(isinstance(clip, dict) and clip.keys() >= {*keys} for clip in clips):
+        raise InputError(path, f"{name} is no list of clips, each with {' and '.join(keys)}", fix)
     for clip in clips:
-        for key in ("clip", "file"):
+        for key in keys:
             if not isinstance(clip[key], str) or not _plain(clip[key]):
                 raise InputError(path, f"{name} has {key} {clip[key]!r}, which is no plain name", fix)
     return clips

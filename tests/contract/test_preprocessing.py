@@ -5,6 +5,7 @@ import re
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import yaml
@@ -20,6 +21,7 @@ BAD = {
     "ada_empty": "the file is empty",
     "ada_mute": "no audio stream",
     "ada_noise": "no face found",
+    "ada_silent": "the audio is silent throughout",
     "ada_short": "frames; index.min_frames is 25",
     "ada_text": "not a readable video",
     "ada_torn": "damaged after|truncated: ",  # which, depends on where in a frame the file ends
@@ -43,6 +45,8 @@ def write_bad_clips(videos, good):
     media.write_video(videos / "noise.mp4", noise, fps=25, audio=sound, sample_rate=16000, crf=30)
     media.write_video(videos / "mute.mp4", pictures[:30], fps=25, audio=None, sample_rate=16000, crf=20)
     media.write_video(videos / "short.mp4", pictures[:10], fps=25, audio=sound[:6400], sample_rate=16000, crf=20)
+    media.write_video(videos / "silent.mp4", pictures[:30], fps=25, audio=0 * sound, sample_rate=16000, crf=20)
+    (videos / "cover.jpg").write_bytes(b"no video, and not taken for one")
     (videos / "empty.mp4").write_bytes(b"")
     (videos / "text.mp4").write_text("this is not a video\n" * 100)
     content = good.read_bytes()
@@ -188,3 +192,29 @@ def test_folder_names_clips(tmp_path):
     assert [clip["clip"] for clip in clips] == ["zoe-s-clips_take-1", "zoe-s-clips_uber", "zoe-s-clips_take-1-2"]
     assert clips[0]["file"] == "zoe-s-clips_take-1.mp4"
     assert [clip["split"] for clip in clips] == [""] * 3
+
+
+def turned(content):
+    """A lying video whose matrix says: turn 90 degrees clockwise, as a phone held upright writes it."""
+    unit, none, minus = (value.to_bytes(4, "big", signed=True) for value in (1 << 16, 0, -(1 << 16)))
+    header = content.index(b"tkhd")
+    as_written, matrix = unit + none * 3 + unit, none + unit + none + minus + none
+    return content[:header] + content[header:].replace(as_written, matrix, 1)
+
+
+def test_portrait_video_and_4k_have_their_faces_found(run, tmp_path):
+    """The same face at the same place, whether the picture lies and says so, or has the pixels of 4K."""
+    pictures = media.decode(run / "videos" / "Ada" / "s01.mp4", fps=25)[:3]
+    how = {"fps": 25, "audio": None, "sample_rate": 16000, "crf": 10, "preset": "ultrafast"}
+    media.write_video(tmp_path / "plain.mp4", pictures, **how)
+    media.write_video(tmp_path / "lying.mp4", np.rot90(pictures, 1, (1, 2)), **how)
+    large = [cv2.resize(picture, (2880, 2160), interpolation=cv2.INTER_CUBIC) for picture in pictures]
+    media.write_video(tmp_path / "4k.mp4", large, **how)
+    members = {name: (tmp_path / name).read_bytes() for name in ("plain.mp4", "lying.mp4", "4k.mp4")}
+    members["lying.mp4"] = turned(members["lying.mp4"])
+    media.write_tar(tmp_path / "raw.tar", members.items())
+    settings = params.load(DEMO).mask
+    plain, lying, large = (next(mask.rows(tmp_path / "raw.tar", name, "a", settings)) for name in members)
+    assert [row["rotation"] for row in (plain, lying, large)] == [0, 270, 0]
+    assert np.allclose(lying["crop"], plain["crop"], atol=8)
+    assert np.allclose(np.array(large["crop"]) / 6, plain["crop"], atol=8)

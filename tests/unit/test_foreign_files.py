@@ -89,3 +89,13 @@ def test_a_clip_of_hours_is_refused(tmp_path, monkeypatch):
         media.decode(tmp_path / "a.mp4", fps=25)
     with pytest.raises(ClipError, match=r"sound is longer than 0 hours; cut it"):
         media.decode_audio(tmp_path / "a.mp4", 16000)
+
+
+def test_ten_minutes_are_read_one_picture_at_a_time(tmp_path):
+    seconds = 600
+    pictures = (np.full((16, 16, 3), number % 200, np.uint8) for number in range(25 * seconds))
+    sound = np.sin(np.arange(16000 * seconds) / 7).astype(np.float32)
+    how = {"fps": 25, "audio": sound, "sample_rate": 16000, "crf": 40, "preset": "ultrafast"}
+    media.write_video(tmp_path / "long.mp4", pictures, **how)
+    assert sum(1 for _ in media.pictures(tmp_path / "long.mp4", fps=25)) == 25 * seconds
+    assert len(media.decode_audio(tmp_path / "long.mp4", 16000)) == pytest.approx(16000 * seconds, abs=2048)
