@@ -5,7 +5,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help env reproduce test lint use videos export publish rulegraph
+.PHONY: help env reproduce test fuzz lint use videos export publish rulegraph
 
 PYTHON ?= python3
 VENV := .venv
@@ -35,6 +35,9 @@ $(READY): requirements.lock
 reproduce: env ## everything that params.yaml names; the same command goes on after a kill
 	@snakemake --cores $(CORES)
 	@python -m workflow.headline
+
+fuzz: env ## damaged media and tables against every reader: make fuzz CASES=5000
+	@CASES=$(or $(CASES),200) python -m pytest -q tests/fuzz
 
 test: lint ## lint, types, all tests, by two processes
 	@python -m pytest -n $(WORKERS) --dist loadgroup

@@ -61,7 +61,7 @@ def read(data: Path, method: str, settings: Params) -> tuple[int, Iterator[Video
         for name, shard in zip(tests["clip"].astype(str), tests["shard"].astype(str), strict=True):
             clip = corpus.load(data, shard, name, size=size, dilation=dilation, stream=True).head(most)
             path = data / "samples" / method / f"{shard}.tar"
-            listing = {entry["clip"]: entry for entry in media.tar_json(path)}
+            listing = {entry["clip"]: entry for entry in media.tar_json(path, keys=("clip",))}
             if name not in listing:
                 raise InputError(path, f"no video of {name}", "delete it and run 'snakemake --cores all'")
             frames = _frames(path, name, fps, clip.frames_THWC.shape)

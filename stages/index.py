@@ -11,6 +11,8 @@ The split, among usable clips:
 - ``validation``: ``index.validation_fraction`` of the remaining clips, at least one where it is above 0; ``train``: the rest.
 - ``out``: clips that can't be used; ``status`` says why.
 
+A clip for which the table of a folder (``corpus.folder.table``) gives a split has that one, uncapped; ``out`` leaves it out.
+
 Where sentences are not known (a folder of one's own), ``test_sentences`` is left empty, and there is no ``test_seen``; or it
 may name clips' files without their ending, which a folder's clips carry as their sentence.
 
@@ -50,6 +52,8 @@ def joined(data: Path, shard: str, min_frames: int) -> list[Row]:
                 raise InputError(path, f"has no clip {name}", "delete it and run 'snakemake --cores all'")
         frames, blink = faces[name]["frames"], blinks[name]
         reasons = [clip.get("left_out", "ok"), faces[name]["status"], sounds[name]["status"]]
+        if clip.get("split") == "out":
+            reasons.insert(0, "corpus.folder.table says out")
         if frames < min_frames:
             reasons.append(f"{frames} frames; index.min_frames is {min_frames}")
         rows.append(
@@ -59,6 +63,7 @@ def joined(data: Path, shard: str, min_frames: int) -> list[Row]:
                 "status": next((reason for reason in reasons if reason != "ok"), "ok"),
                 "frames": frames,
                 "seconds": frames / faces[name]["fps"],
+                "given": clip.get("split", ""),
                 "blinks": len(blink["blink_start"]),
                 "open_ear": blink["open_ear"],
             }
@@ -83,6 +88,8 @@ def split(rows: list[Row], settings: params.Index) -> dict[str, str]:
     """Clip → split, of all rows; the same rows and settings give the same split. See the module's head."""
     splits = {row["clip"]: "out" for row in rows}
     usable = [row for row in rows if row["status"] == "ok"]
+    told_by_table = {row["clip"]: row["given"] for row in usable if row.get("given")}
+    usable = [row for row in usable if row["clip"] not in told_by_table]
     long = [row["clip"] for row in usable if 0 < settings.long_min_s <= row["seconds"]]
     short = [row for row in usable if row["clip"] not in long]
     unseen = [row for row in short if row["speaker"] in settings.unseen_speakers]
@@ -100,7 +107,7 @@ def split(rows: list[Row], settings: params.Index) -> dict[str, str]:
     if settings.validation_fraction > 0 and len(rest) > 1:
         count = min(max(count, 1), len(rest) - 1)
     drawn = draw(rest, count, np.random.default_rng([settings.seed, 2]))
-    return splits | {row["clip"]: "train" for row in rest} | dict.fromkeys(drawn, "validation")
+    return splits | {row["clip"]: "train" for row in rest} | dict.fromkeys(drawn, "validation") | told_by_table
 
 
 def chance(rows: list[Row], fraction: float, rng: np.random.Generator) -> set[str]:
@@ -126,10 +133,17 @@ def draw(rows: list[Row], count: int, rng: np.random.Generator) -> list[str]:
 
 
 def check(rows: list[Row], settings: params.Index, data: Path) -> None:
-    """Raise InputError where a clip's name stands twice, or a split that later stages need is empty."""
+    """Raise InputError where a clip's name stands twice, a split that later stages need is empty, or one leaks into another."""
     twice = [name for name, count in Counter(row["clip"] for row in rows).items() if count > 1]
     if twice:
         raise InputError(data / "raw", f"clip {twice[0]} stands in several places", "give every file another name")
+    trained = {row["speaker"]: row["clip"] for row in rows if row["split"] in ("train", "validation")}
+    for row in rows:
+        if row["split"] == "test_unseen" and row["speaker"] in trained:
+            problem = (
+                f"clip {row['clip']} is test_unseen, but {trained[row['speaker']]} of the same speaker is trained on"
+            )
+            raise InputError(data, problem, "give all of a speaker's clips test_unseen in corpus.folder.table")
     present = {row["split"] for row in rows}
     reasons = Counter(row["status"] for row in rows if row["status"] != "ok")
     left_out = (

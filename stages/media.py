@@ -1,8 +1,11 @@
 """Media files and the tars that hold them: deterministic writing, decoding on one time base for sound and picture.
 
 **Time base.** Zero is the first picture's timestamp. Output frame k stands at k / fps and is the source frame nearest
-in time; the audio is placed by its own first timestamp on the same zero, trimmed or padded with silence. Counting frames
-instead, as ``ffmpeg -r 25`` does, puts sound and picture 50 to 80 ms apart on 29.97 fps material.
+in time; the audio is placed by its own timestamps on the same zero, trimmed or padded with silence, and so are its gaps.
+Counting frames instead, as ``ffmpeg -r 25`` does, puts sound and picture 50 to 80 ms apart on 29.97 fps material.
+
+**Foreign files.** Only the containers of :data:`FORMATS` are opened: a playlist, a list of images or an SDP would make FFmpeg
+open other files and addresses. What a damaged header may ask for is bounded: pixels, sample rate, length, gaps.
 
 T frames, H height, W width, C = 3 channels (RGB), N audio samples.
 """
@@ -34,6 +37,15 @@ from stages.tables import whole_file
 Source = str | Path | bytes | IO[bytes]
 
 MAX_GAP_S = 10.0  # a longer step between two pictures' timestamps is damage, not a variable frame rate
+MAX_S = 4 * 3600.0  # a longer clip is refused: its sound would fill the memory
+MAX_LATE_S = 60.0  # a sound that starts so long after the first picture, likewise
+MAX_PIXELS = 8192 * 4352  # of a picture; 4K has a quarter
+SAMPLE_RATES = (4000, 384000)  # Hz
+SOUND_GAP_S = 0.1  # a longer step between two audio frames' timestamps is a gap; shorter ones are rounded stamps
+FORMATS = (
+    "mov", "mp4", "matroska", "webm", "flv", "avi", "mpegts", "mpeg", "mpegvideo", "h264", "hevc", "asf", "ogg", "mxf", "nut",
+    "dv", "rm", "gif", "wav", "w64", "aiff", "au", "mp3", "aac", "flac",
+)  # fmt: skip
 MISSING_S = 0.2  # a stream that ends this much before its header says was cut off
 CLIPS = "clips.json"
 
@@ -167,13 +179,16 @@ def pictures(source: Source, *, fps: float, clip: str = "") -> Iterator[Picture]
     """The video's frames on the time base k / fps, one at a time; at most one source frame is held.
 
     Raises:
-        ClipError: not a video, no video stream, no frame, damaged, or cut off before its end.
+        ClipError: not a video, no video stream, no frame, damaged, cut off before its end, or longer than :data:`MAX_S`.
     """
     clip = clip or _name(source)
     with _opened(source, clip) as container:
         stream = _first(container.streams.video, clip, "no video stream")
+        if stream.codec_context is None:
+            raise ClipError(clip, "damaged, or its video codec is unknown")
         stream.thread_type = "NONE"
-        step = float(1 / (stream.average_rate or stream.guessed_rate or 25))
+        stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
+        step = _step(stream)
         zero = before = None  # the first picture's timestamp; the picture not yet given out and its time since zero
         number, now = 0, 0.0
         for frame in _frames(container, stream, clip):
@@ -182,6 +197,11 @@ def pictures(source: Source, *, fps: float, clip: str = "") -> Iterator[Picture]
             then, now = now, max(stamp - zero, now)
             if now - then > MAX_GAP_S:
                 raise ClipError(clip, f"damaged: timestamps jump by {now - then:.0f} s at {then:.2f} s")
+            if now > MAX_S:
+                raise ClipError(clip, f"longer than {MAX_S / 3600:.0f} hours; cut it into parts")
+            if before is not None and (frame.width, frame.height) != (before.width, before.height):
+                sizes = f"from {before.width}x{before.height} to {frame.width}x{frame.height}"
+                raise ClipError(clip, f"the picture's size changes {sizes} at {now:.2f} s")
             if before is not None:  # `before` is nearest to every k / fps up to half way to this frame
                 first = number
                 while number / fps < (then + now) / 2:
@@ -202,7 +222,13 @@ def frame_rate(source: Source, *, clip: str = "") -> float:
     clip = clip or _name(source)
     with _opened(source, clip) as container:
         stream = _first(container.streams.video, clip, "no video stream")
-        return float(stream.average_rate or stream.guessed_rate or 25)
+        return 1 / _step(stream)
+
+
+def _step(stream: Any) -> float:
+    """Seconds from a frame to the next, as the file says on average; 1/25 where it says nothing that can be."""
+    rate = stream.average_rate or stream.guessed_rate or 25
+    return float(1 / rate) if 1 / MAX_GAP_S <= rate <= 1000 else 1 / 25
 
 
 def decode(source: Source, *, fps: float, clip: str = "") -> NDArray[np.uint8]:
@@ -217,15 +243,14 @@ def decode_audio(source: Source, sample_rate: int, *, clip: str = "") -> NDArray
     Channels are averaged, then resampled with soxr HQ. A file without video starts with its own first sample.
 
     Raises:
-        ClipError: not a media file, no audio stream, no sample, or damaged.
+        ClipError: not a media file, no audio stream, no sample, damaged, or longer than :data:`MAX_S`.
     """
     clip = clip or _name(source)
     with _opened(source, clip) as container:
         stream = _first(container.streams.audio, clip, "no audio stream")
         video = container.streams.video[0] if container.streams.video else None
-        to_planar = AudioResampler(format="fltp")
-        zero = start = None
-        chunks: list[NDArray[np.float32]] = []
+        track = _Track(clip)
+        zero = None
         try:
             for packet in container.demux([stream] if video is None else [stream, video]):
                 if packet.stream is video:
@@ -233,24 +258,81 @@ def decode_audio(source: Source, sample_rate: int, *, clip: str = "") -> NDArray
                         zero = next((frame.time for frame in packet.decode() if frame.time is not None), None)
                     continue
                 for frame in packet.decode():
-                    if start is None:
-                        start = frame.time or 0.0
-                    chunks.extend(_as_float(part.to_ndarray().mean(0)) for part in to_planar.resample(frame))
+                    track.add(frame)
         except (av.error.FFmpegError, ValueError) as error:
             raise ClipError(clip, f"damaged audio ({_explain(error)})") from None
-        if start is None or not chunks:
-            raise ClipError(clip, "no audio sample could be decoded")
-        samples, source_rate = np.concatenate(chunks), stream.codec_context.sample_rate
-    offset = 0 if zero is None else round((start - zero) * source_rate)
-    samples = np.pad(samples, (offset, 0)) if offset > 0 else samples[-offset:]
-    if source_rate != sample_rate:
-        samples = soxr.resample(samples, source_rate, sample_rate, quality="HQ")
+    samples = track.samples(zero)
+    if track.rate != sample_rate:
+        samples = soxr.resample(samples, track.rate, sample_rate, quality="HQ")
     return samples.astype(np.float32, copy=False)
+
+
+class _Track:
+    """Audio frames put one behind the other, each where its timestamp says.
+
+    Containers round stamps to a millisecond, so that the frames' offsets from the samples counted so far scatter: the track
+    starts at their median. An offset by more than :data:`SOUND_GAP_S` is a gap, which becomes silence, or an overlap, which
+    is cut.
+    """
+
+    def __init__(self, clip: str) -> None:
+        self.clip, self.rate = clip, 0
+        self._to_planar = AudioResampler(format="fltp")
+        self._chunks: list[NDArray[np.float32]] = []
+        self._count = 0
+        self._starts: list[float] = []  # each frame's stamp less the samples before it, seconds
+        self._drop = 0  # samples of an overlap still to be left out
+
+    def add(self, frame: av.AudioFrame) -> None:
+        """Put a decoded frame into its place; raises ClipError where that can't be."""
+        if not self.rate:
+            low, high = SAMPLE_RATES
+            if not low <= frame.sample_rate <= high:
+                raise ClipError(self.clip, f"damaged audio ({frame.sample_rate} samples a second)")
+            self.rate = frame.sample_rate
+        if frame.time is not None:
+            start = frame.time - (self._count - self._drop) / self.rate
+            gap = start - self._starts[0] if self._starts else 0.0
+            if abs(gap) > MAX_GAP_S:
+                raise ClipError(self.clip, f"damaged audio (timestamps jump by {gap:.0f} s)")
+            if abs(gap) <= SOUND_GAP_S:
+                self._starts.append(start)
+            else:
+                missing = round(gap * self.rate) - self._drop
+                self._drop = max(-missing, 0)
+                self._put(np.zeros(max(missing, 0), np.float32))
+        for part in self._to_planar.resample(frame):
+            self._put(_as_float(part.to_ndarray().mean(0)))
+
+    def _put(self, samples: NDArray[np.float32]) -> None:
+        left_out = min(self._drop, len(samples))
+        self._drop -= left_out
+        self._count += len(samples) - left_out
+        self._chunks.append(samples[left_out:])
+        if self._count > MAX_S * self.rate:
+            raise ClipError(self.clip, f"the sound is longer than {MAX_S / 3600:.0f} hours; cut it into parts")
+
+    def samples(self, zero: float | None) -> NDArray[np.float32]:
+        """All samples (N,) from the time ``zero`` on, in seconds; None: from the first."""
+        if not self._count:
+            raise ClipError(self.clip, "no audio sample could be decoded")
+        late = float(np.median(self._starts)) - zero if self._starts and zero is not None else 0.0
+        if late > MAX_LATE_S:
+            raise ClipError(self.clip, f"the sound starts {late:.0f} s after the first picture")
+        samples, offset = np.concatenate(self._chunks), round(late * self.rate)
+        if -offset >= len(samples):
+            raise ClipError(self.clip, "the sound ends before the first picture")
+        if not np.isfinite(samples).all():
+            raise ClipError(self.clip, "damaged audio (samples that are no numbers)")
+        return np.pad(samples, (offset, 0)) if offset > 0 else samples[-offset:]
 
 
 def to_int16(audio_N: NDArray[np.floating]) -> NDArray[np.int16]:
     """Samples in [-1, 1] as 16-bit ones, rounded and clipped."""
     return np.clip(np.round(audio_N * 32768), -32768, 32767).astype("<i2")
+
+
+_CONTAINER_OPTIONS = {"format_whitelist": ",".join(FORMATS), "protocol_whitelist": "file"}
 
 
 @contextmanager
@@ -261,7 +343,7 @@ def _opened(source: Source, clip: str) -> Iterator[Any]:
     if not isinstance(file, str) and not _size(file):
         raise ClipError(clip, "the file is empty")
     try:
-        container = av.open(file, "r", metadata_errors="replace")
+        container = av.open(file, "r", metadata_errors="replace", container_options=_CONTAINER_OPTIONS)
     except (av.error.FFmpegError, OSError, ValueError) as error:
         raise ClipError(
             clip, f"not a readable video: truncated, damaged or another kind of file ({_explain(error)})"
@@ -311,7 +393,8 @@ def _check_whole(container: Any, stream: Any, end_s: float, clip: str) -> None:
 
 
 def _rotation(frame: av.VideoFrame) -> int:
-    return round(frame.rotation / 90) * 90 % 360
+    degrees = frame.rotation
+    return round(degrees / 90) * 90 % 360 if math.isfinite(degrees) else 0
 
 
 def _name(source: Source) -> str:
@@ -376,12 +459,29 @@ def tar_names(path: str | Path) -> list[str]:
         return tar.getnames()
 
 
-def tar_json(path: str | Path, name: str = CLIPS) -> list[dict[str, Any]]:
-    """The list of clips at the head of a tar."""
+def tar_json(path: str | Path, name: str = CLIPS, *, keys: tuple[str, ...] = ("clip", "file")) -> list[dict[str, Any]]:
+    """The list of clips at the head of a tar; each has these keys, whose values are plain names.
+
+    Raises:
+        InputError: it is not there, is no such list, or a name could lead out of the folder that it is joined to.
+    """
+    fix = "delete it and run 'snakemake --cores all'"
     try:
-        return json.loads(read_tar_member(path, name))
-    except json.JSONDecodeError as error:
-        raise InputError(path, f"{name} is not JSON ({error})", "delete it and run 'snakemake --cores all'") from None
+        clips = json.loads(read_tar_member(path, name))
+    except (ValueError, RecursionError) as error:  # no UTF-8, no JSON, or nested without end
+        raise InputError(path, f"{name} is not JSON ({error})", fix) from None
+    if not isinstance(clips, list) or not all(isinstance(clip, dict) and clip.keys() >= {*keys} for clip in clips):
+        raise InputError(path, f"{name} is no list of clips, each with {' and '.join(keys)}", fix)
+    for clip in clips:
+        for key in keys:
+            if not isinstance(clip[key], str) or not _plain(clip[key]):
+                raise InputError(path, f"{name} has {key} {clip[key]!r}, which is no plain name", fix)
+    return clips
+
+
+def _plain(name: str) -> bool:
+    """Whether a name stays in the folder that it is joined to."""
+    return name not in ("", ".", "..") and not set(name) & {"/", "\\", "\0"}
 
 
 def json_bytes(value: Any) -> bytes:

@@ -65,7 +65,10 @@ class Rendered(Section):
 
 
 class Folder(Section):
-    path: str = Field(description="folder with video files; every sub-folder is a speaker")
+    path: str = Field(description="folder with video files; the first sub-folder is the speaker, at the top the file")
+    table: str = Field(
+        description="CSV in that folder: file and any of speaker, split, sentence, emotion, level; empty: none"
+    )
 
 
 class Corpus(Section):

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 from snakemake.exceptions import WorkflowError
 
-from stages.errors import ParameterError
+from stages.errors import InputError, ParameterError
 from stages.params import PARAMS_FILE, Params, Train, validate
 from workflow.artifacts import artifacts
 
@@ -66,13 +66,18 @@ def _sorted(value: Any) -> Any:
 
 
 def videos(params: Params, shard: str) -> list[str]:
-    """The user's own files of a shard, where the corpus is a folder."""
+    """The user's own files of a shard and the table that tells of them, where the corpus is a folder."""
     if params.corpus.source != "folder":
         return []
     from stages.download import folder
 
-    found = folder.speakers(Path(params.corpus.folder.path)).get(shard, [])
-    return [path.as_posix() for path in folder.videos(found)]
+    own = params.corpus.folder
+    try:
+        found = folder.speakers(own)
+    except InputError:
+        return []  # the stage says it, as the user's own error
+    table = [Path(own.path, own.table).as_posix()] if own.table else []
+    return [video.path.as_posix() for video in found.get(shard, [])] + table
 
 
 def server(params: Params) -> int:

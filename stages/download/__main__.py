@@ -18,11 +18,21 @@ def main() -> None:
         "interrupted, the same command goes on.",
     )
     parser.add_argument("--params", type=Path, default=Path(params.PARAMS_FILE), help="settings (default: %(default)s)")
-    parser.add_argument("--shard", required=True, help="speaker; one of corpus.shards")
-    parser.add_argument("--out", type=Path, required=True, help="tar to write, such as data/demo/raw/ada.tar")
+    parser.add_argument("--shard", help="speaker; one of corpus.shards")
+    parser.add_argument("--out", type=Path, help="tar to write, such as data/demo/raw/ada.tar")
+    parser.add_argument(
+        "--shards",
+        action="store_true",
+        help="print corpus.shards for the videos in corpus.folder.path, and write nothing",
+    )
     args = parser.parse_args()
     settings = params.load(args.params)
     corpus = settings.corpus
+    if args.shards:
+        print(folder.listing(corpus.folder))
+        return
+    if args.shard is None or args.out is None:
+        parser.error("give --shard and --out, or --shards")
     if args.shard not in corpus.shards:
         raise ParameterError(f"--shard {args.shard!r} is not in corpus.shards; allowed: {', '.join(corpus.shards)}")
     if corpus.source == "rendered":

@@ -5,6 +5,7 @@ import re
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import yaml
@@ -20,6 +21,7 @@ BAD = {
     "ada_empty": "the file is empty",
     "ada_mute": "no audio stream",
     "ada_noise": "no face found",
+    "ada_silent": "the audio is silent throughout",
     "ada_short": "frames; index.min_frames is 25",
     "ada_text": "not a readable video",
     "ada_torn": "damaged after|truncated: ",  # which, depends on where in a frame the file ends
@@ -43,6 +45,8 @@ def write_bad_clips(videos, good):
     media.write_video(videos / "noise.mp4", noise, fps=25, audio=sound, sample_rate=16000, crf=30)
     media.write_video(videos / "mute.mp4", pictures[:30], fps=25, audio=None, sample_rate=16000, crf=20)
     media.write_video(videos / "short.mp4", pictures[:10], fps=25, audio=sound[:6400], sample_rate=16000, crf=20)
+    media.write_video(videos / "silent.mp4", pictures[:30], fps=25, audio=0 * sound, sample_rate=16000, crf=20)
+    (videos / "cover.jpg").write_bytes(b"no video, and not taken for one")
     (videos / "empty.mp4").write_bytes(b"")
     (videos / "text.mp4").write_text("this is not a video\n" * 100)
     content = good.read_bytes()
@@ -54,7 +58,7 @@ def run(tmp_path_factory):
     """A folder with good and bad clips of one speaker, taken through all data stages: (settings file, data folder)."""
     root = tmp_path_factory.mktemp("run")
     settings = yaml.safe_load(Path(DEMO).read_text())
-    settings["corpus"] |= {"source": "folder", "shards": ["ada"], "folder": {"path": str(root / "videos")}}
+    settings["corpus"] |= {"source": "folder", "shards": ["ada"], "folder": {"path": str(root / "videos"), "table": ""}}
     settings["corpus"]["rendered"]["sentences"] = 2
     settings["index"] |= {"unseen_speakers": [], "test_sentences": ["s02"]}
     (root / "params.yaml").write_text(yaml.safe_dump(settings))
@@ -172,10 +176,10 @@ def test_a_stage_without_its_input_says_what_to_run(run, tmp_path):
 
 def test_folder_names_what_is_wrong(run, tmp_path):
     given = params.load(run / "params.yaml").corpus.folder
-    with pytest.raises(InputError, match=r"no sub-folder for the shard 'bela'; set corpus.shards to \['ada'\]"):
+    with pytest.raises(InputError, match=r"no videos of the shard 'bela'; .* write  shards: \[ada\]"):
         folder.take(given, "bela", tmp_path / "bela.tar")
     with pytest.raises(InputError, match=r"no such folder; set corpus\.folder\.path"):
-        folder.take(params.Folder(path=str(tmp_path / "nowhere")), "ada", tmp_path / "ada.tar")
+        folder.take(params.Folder(path=str(tmp_path / "nowhere"), table=""), "ada", tmp_path / "ada.tar")
 
 
 def test_folder_names_clips(tmp_path):
@@ -183,7 +187,34 @@ def test_folder_names_clips(tmp_path):
     (videos / "deep").mkdir(parents=True)
     for name in ("Take 1.MP4", "take-1.mov", ".hidden", "deep/über.avi"):
         (videos / name).write_bytes(b"x")
-    folder.take(params.Folder(path=str(tmp_path)), "zoe-s-clips", tmp_path / "out.tar")
+    folder.take(params.Folder(path=str(tmp_path), table=""), "zoe-s-clips", tmp_path / "out.tar")
     clips = json.loads(media.read_tar_member(tmp_path / "out.tar", media.CLIPS))
     assert [clip["clip"] for clip in clips] == ["zoe-s-clips_take-1", "zoe-s-clips_uber", "zoe-s-clips_take-1-2"]
     assert clips[0]["file"] == "zoe-s-clips_take-1.mp4"
+    assert [clip["split"] for clip in clips] == [""] * 3
+
+
+def turned(content):
+    """A lying video whose matrix says: turn 90 degrees clockwise, as a phone held upright writes it."""
+    unit, none, minus = (value.to_bytes(4, "big", signed=True) for value in (1 << 16, 0, -(1 << 16)))
+    header = content.index(b"tkhd")
+    as_written, matrix = unit + none * 3 + unit, none + unit + none + minus + none
+    return content[:header] + content[header:].replace(as_written, matrix, 1)
+
+
+def test_portrait_video_and_4k_have_their_faces_found(run, tmp_path):
+    """The same face at the same place, whether the picture lies and says so, or has the pixels of 4K."""
+    pictures = media.decode(run / "videos" / "Ada" / "s01.mp4", fps=25)[:3]
+    how = {"fps": 25, "audio": None, "sample_rate": 16000, "crf": 10, "preset": "ultrafast"}
+    media.write_video(tmp_path / "plain.mp4", pictures, **how)
+    media.write_video(tmp_path / "lying.mp4", np.rot90(pictures, 1, (1, 2)), **how)
+    large = [cv2.resize(picture, (2880, 2160), interpolation=cv2.INTER_CUBIC) for picture in pictures]
+    media.write_video(tmp_path / "4k.mp4", large, **how)
+    members = {name: (tmp_path / name).read_bytes() for name in ("plain.mp4", "lying.mp4", "4k.mp4")}
+    members["lying.mp4"] = turned(members["lying.mp4"])
+    media.write_tar(tmp_path / "raw.tar", members.items())
+    settings = params.load(DEMO).mask
+    plain, lying, large = (next(mask.rows(tmp_path / "raw.tar", name, "a", settings)) for name in members)
+    assert [row["rotation"] for row in (plain, lying, large)] == [0, 270, 0]
+    assert np.allclose(lying["crop"], plain["crop"], atol=8)
+    assert np.allclose(np.array(large["crop"]) / 6, plain["crop"], atol=8)

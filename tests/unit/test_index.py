@@ -129,3 +129,21 @@ def test_the_same_clip_twice_is_refused():
     made = [row | {"split": "train"} for row in rows()]
     with pytest.raises(InputError, match="clip ada_s01 stands in several places"):
         check([*made, made[0]], settings(), Path("data/demo"))
+
+
+def test_the_tables_split_comes_first():
+    made = rows()
+    given = {"ada_s01": "test_unseen", "ada_s09": "train", "kira_s01": "validation", "bela_s02": "test_long"}
+    for row in made:
+        row["given"] = given.get(row["clip"], "")
+    splits = split(made, settings())
+    assert {clip: splits[clip] for clip in given} == given
+    made[0]["status"] = "no face found"
+    assert split(made, settings())["ada_s01"] == "out"
+
+
+def test_a_speaker_that_is_tested_as_unseen_is_not_trained_on():
+    made = [row | {"split": "train"} for row in rows()]
+    made[4]["split"] = "test_unseen"
+    with pytest.raises(InputError, match=r"clip ada_s05 is test_unseen, but ada_s10 of the same speaker is trained on"):
+        check(made, settings(), Path("data/own"))

@@ -1,0 +1,180 @@
+"""A folder of the user's own videos: any layout and names, a table of speakers and splits, and what is refused."""
+
+import os
+import re
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from stages import media, params
+from stages.download import __main__ as download
+from stages.download import folder
+from stages.errors import InputError
+from workflow import checks
+
+DEMO = "presets/demo.yaml"
+
+
+def settings(root, table=""):
+    return params.Folder(path=str(root), table=table)
+
+
+def lay(root, *files):
+    for file in files:
+        path = root / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(file.encode())
+
+
+def found(root, table=""):
+    return {shard: [video.file for video in videos] for shard, videos in folder.speakers(settings(root, table)).items()}
+
+
+def taken(root, shard, table=""):
+    folder.take(settings(root, table), shard, root.parent / "out.tar")
+    return media.tar_json(root.parent / "out.tar")
+
+
+def test_any_layout(tmp_path):
+    lay(
+        tmp_path, "solo.mp4", "Ada/one.mov", "Ada/2024/May/two.webm", "Ada/a.jpg", "Ada/.x.mp4", ".git/y.mp4", "read.me"
+    )
+    assert found(tmp_path) == {"ada": ["Ada/2024/May/two.webm", "Ada/one.mov"], "solo": ["solo.mp4"]}
+
+
+def test_names_of_all_kinds_become_safe_slugs_that_differ(tmp_path):
+    names = ["Zoë Müller", "Zoe Muller", "😀", "🎬🎬", "李雷", "Иван 2", "Анна 2", "con", "-x-", "a" * 200]
+    lay(tmp_path, *(f"{name}/clip 1 😀.mp4" for name in names if len(name) < 100), f"{names[-1]}/b.mp4")
+    shards = found(tmp_path)
+    assert len(shards) == len(names)
+    assert all(re.fullmatch(r"[a-z0-9][a-z0-9_-]*", shard) and len(shard) <= 40 for shard in shards)
+    given = yaml.safe_load(Path(DEMO).read_text())
+    given["corpus"] |= {"source": "folder", "shards": list(shards)}
+    given["index"]["unseen_speakers"] = []
+    assert params.validate(given, DEMO).corpus.shards == list(shards)
+    for shard in shards:
+        clip = taken(tmp_path, shard)[0]
+        assert re.fullmatch(r"[a-z0-9_-]+", clip["clip"])
+        assert media.read_tar_member(tmp_path.parent / "out.tar", clip["file"]).decode() == clip["source"]
+
+
+def test_a_slug_does_not_depend_on_the_other_names_order():
+    assert folder.slugs(["Zoë", "Zoe", "Ada"]) == folder.slugs(["Ada", "Zoe", "Zoë"])
+    assert folder.slugs(["Ada", "ADA", "ada "]) == {"Ada": "ada", "ADA": "ada", "ada ": "ada"}
+    composed, apart = "Zo\u00eb", "Zoe\u0308"
+    assert folder.slugs([composed, apart]) == {composed: "zoe", apart: "zoe"}
+
+
+def test_clips_of_one_speaker_never_share_a_name(tmp_path):
+    root = tmp_path / "videos"
+    lay(root, "a/x/take.mp4", "a/y/take.mp4", "a/take-2.mp4", "a/z/take.mov", "a/" + "long " * 40 + ".mp4")
+    names = [clip["clip"] for clip in taken(root, "a")]
+    assert len(set(names)) == 5
+    assert len(set(media.tar_names(tmp_path / "out.tar"))) == 6
+
+
+def test_a_file_name_that_is_no_utf8_is_taken(tmp_path):
+    root = tmp_path / "videos"
+    lay(root, "a/b.mp4")
+    (root / "a" / "b.mp4").rename(os.fsdecode(bytes(root / "a") + b"/\xff\xfe.mp4"))
+    clip = taken(root, "a")[0]
+    assert clip["source"] == "a/\ufffd\ufffd.mp4"
+    assert clip["source"].encode()
+
+
+def test_the_table_overrides(tmp_path):
+    root = tmp_path / "videos"
+    lay(root, "one.mp4", "two.mp4", "Café/three 😀.mp4")
+    text = (
+        "file,speaker,split,sentence,emotion,level\r\none.mp4,Zoë,train,Hello there,happy,high\r\n./two.mp4,zoë,,,,\r\n"
+    )
+    (root / "who.csv").write_bytes(b"\xef\xbb\xbf" + (text + "Cafe\u0301/three 😀.mp4,,test_unseen,,,\r\n").encode())
+    assert found(root, "who.csv") == {"cafe": ["Café/three 😀.mp4"], "zoe": ["one.mp4", "two.mp4"]}
+    one, two = taken(root, "zoe", "who.csv")
+    assert [one[key] for key in ("sentence", "emotion", "level", "split")] == ["Hello there", "happy", "high", "train"]
+    assert [two[key] for key in ("sentence", "emotion", "level", "split")] == ["two", "", "", ""]
+    assert taken(root, "cafe", "who.csv")[0]["split"] == "test_unseen"
+
+
+def test_semicolons_will_do(tmp_path):
+    lay(tmp_path, "a, b.mp4")
+    (tmp_path / "who.csv").write_text("File;Speaker\na, b.mp4;Ada\n")
+    assert found(tmp_path, "who.csv") == {"ada": ["a, b.mp4"]}
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ("speaker\nada\n", r"who\.csv: columns are speaker; give file, and any of speaker"),
+        ("", r"columns are missing"),
+        ("file,mood\na.mp4,x\n", r"columns are file, mood"),
+        ("file,split\na.mp4,test\n", r"who\.csv: line 2: split is 'test'; give one of train, .*, or nothing"),
+        ("file,split\na.mp4\n", r"line 2: has not as many cells"),
+        ("file\na.mp4,b\n", r"line 2: has not as many cells"),
+        ("file,split\na.mp4,\na.mp4,train\n", r"line 3: a\.mp4 stands twice"),
+        ("file\nb.mp4\n", r"no video 'b\.mp4', which the table names; give its path within the folder"),
+        ("file\n../secret.mp4\n", r"no video '\.\./secret\.mp4'"),
+        ("file\n/etc/passwd\n", r"no video '/etc/passwd'"),
+        ("file\nx/../a.mp4\n", r"no video 'x/\.\./a\.mp4'"),
+        ("file\n..\\secret.mp4\n", r"no video '\.\./secret\.mp4'"),
+        ("file\n" + "a" * 200000 + "\n", r"line 1: not CSV"),
+        (b"file\n\xff.mp4\n", r"who\.csv: not UTF-8 \(byte 5\); save it as CSV UTF-8"),
+    ],
+)
+def test_a_table_that_is_wrong_is_named(tmp_path, table, message):
+    root = tmp_path / "videos"
+    lay(root, "a.mp4")
+    (tmp_path / "secret.mp4").write_bytes(b"x")
+    (root / "who.csv").write_bytes(table if isinstance(table, bytes) else table.encode())
+    with pytest.raises(InputError, match=message):
+        folder.take(settings(root, "who.csv"), "a", tmp_path / "out.tar")
+    assert not (tmp_path / "out.tar").exists()
+
+
+@pytest.mark.parametrize("name", ["../who.csv", "/etc/passwd"])
+def test_the_table_lies_in_the_folder(tmp_path, name):
+    root = tmp_path / "videos"
+    lay(root, "a.mp4")
+    (tmp_path / "who.csv").write_text("file\na.mp4\n")
+    with pytest.raises(InputError, match=r"lies outside the corpus's folder; put it there"):
+        folder.speakers(settings(root, name))
+
+
+def test_a_folder_without_a_video(tmp_path):
+    lay(tmp_path, "a.jpg")
+    with pytest.raises(InputError, match=r"no video in it \(\.3gp, .*\); put videos there"):
+        folder.speakers(settings(tmp_path))
+
+
+def command(monkeypatch, *arguments):
+    monkeypatch.setattr(sys, "argv", ["download", *map(str, arguments)])
+    download.main()
+
+
+def test_the_command_prints_what_to_paste(tmp_path, monkeypatch, capsys):
+    lay(tmp_path / "videos", "Zoë/1.mp4", "Zoë/2.mp4", "Ada #1/x\ny.mp4", "cover.jpg")
+    given = yaml.safe_load(Path(DEMO).read_text())
+    given["corpus"]["folder"] = {"path": str(tmp_path / "videos"), "table": ""}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(given))
+    command(monkeypatch, "--params", tmp_path / "params.yaml", "--shards")
+    printed = capsys.readouterr().out
+    assert yaml.safe_load(printed) == {"shards": ["ada-1", "zoe"]}
+    assert "# zoe: 2 videos of Zoë\n" in printed
+    assert "# ignored, no video by its ending: cover.jpg\n" in printed
+    with pytest.raises(SystemExit):
+        command(monkeypatch, "--params", tmp_path / "params.yaml")
+    assert "give --shard and --out, or --shards" in capsys.readouterr().err
+
+
+def test_the_rule_sees_the_videos_and_the_table(tmp_path):
+    lay(tmp_path, "ada/1.mp4", "bela/2.mp4")
+    (tmp_path / "who.csv").write_text("file,speaker\nbela/2.mp4,Ada\n")
+    given = yaml.safe_load(Path(DEMO).read_text())
+    given["corpus"] |= {"source": "folder", "shards": ["ada"], "folder": {"path": str(tmp_path), "table": "who.csv"}}
+    given["index"]["unseen_speakers"] = []
+    checked = params.validate(given, DEMO)
+    assert checks.videos(checked, "ada") == [str(tmp_path / name) for name in ("ada/1.mp4", "bela/2.mp4", "who.csv")]
+    (tmp_path / "who.csv").unlink()
+    assert checks.videos(checked, "ada") == []  # the stage says what is missing
