@@ -40,7 +40,7 @@ fuzz: env ## damaged media and tables against every reader: make fuzz CASES=5000
 	@CASES=$(or $(CASES),200) python -m pytest -q tests/fuzz
 
 test: lint ## lint, types, all tests, by two processes
-	@python -m pytest -n $(WORKERS) --dist loadgroup
+	@python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 lint: env ## ruff, snakefmt, mypy
 	@ruff check --quiet .

@@ -13,12 +13,9 @@ from stages.corpus import Clip
 from stages.geometry import clip_masks, ear
 
 
-@pytest.hookimpl(tryfirst=True)  # before the plugin reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of several processes, one takes all tests of a file, whose fixtures cost the most, and all that copy the smoke run."""
-    for item in items:
-        shared = {"smoke_run", "smoke"} & set(getattr(item, "fixturenames", ()))
-        item.add_marker(pytest.mark.xdist_group("smoke" if shared else item.path.name))
+    """The runs of the whole pipeline first: they take longest, and another process does the rest meanwhile."""
+    items.sort(key=lambda item: "workflow" not in item.path.parts)
 
 
 torch.set_num_threads(1)  # the tests' networks are small: a second thread would only wait for the first

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -116,11 +117,17 @@ def new_project(root: Path, preset: str) -> Project:
 
 @pytest.fixture(scope="session")
 def smoke_run(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """The finished smoke run. Not to be changed: tests that change something take ``smoke``."""
-    project = new_project(tmp_path_factory.mktemp("smoke"), "smoke")
-    project.snakemake()
-    project.commit()
-    return project
+    """The finished smoke run, one for all processes that test. Not to be changed: tests that change something take ``smoke``."""
+    base = tmp_path_factory.getbasetemp()
+    root = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "smoke"
+    with FileLock(root.with_suffix(".lock")):
+        if root.with_suffix(".made").exists():
+            return Project(root)
+        project = new_project(root, "smoke")
+        project.snakemake()
+        project.commit()
+        root.with_suffix(".made").touch()
+        return project
 
 
 @pytest.fixture
