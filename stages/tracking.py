@@ -3,18 +3,14 @@
 A method's run holds two nested runs, ``training`` (the curve of each loss term, the system's load) and ``metrics``
 (scores, a few pictures), which are replaced separately. Each carries a tag ``key``: a digest of the settings that it
 depends on, the method, and the index of the data. A rerun with the same key replaces the run, so that nothing stands
-twice::
+twice. ``mlflow ui --backend-store-uri sqlite:///data/mlflow.db`` shows them.
 
-    python -m stages.tracking --init --data data/demo      # creates data/mlflow.db; the first rule of the workflow
-    mlflow ui --backend-store-uri sqlite:///data/mlflow.db   # look at the runs
-
-Writers take turns by a file lock (``flock``): SQLite has one writer at a time, and two processes that create one
-database at once spoil it. MLflow takes two seconds to import, so that it is imported where it is used.
+The first writer makes the database. Writers take turns by a file lock (``flock``): SQLite has one writer at a time, and two
+processes that create one database at once spoil it. MLflow takes two seconds to import, so that it is imported where it is used.
 """
 
 from __future__ import annotations
 
-import argparse
 import fcntl
 import hashlib
 import json
@@ -34,8 +30,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import pandas as pd
 
 from stages import tables
-from stages.errors import InputError, run
-from stages.params import PARAMS_FILE, Params, load
+from stages.errors import InputError
+from stages.params import Params
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -84,13 +80,6 @@ def key(data: Path, method: str, part: Part, *, params: Params) -> str:
         raise InputError(index, "no such file", "run 'snakemake --cores all' to make it") from None
     settings = _settings(params, method, part)
     return hashlib.sha256(json.dumps([part, method, settings, content], sort_keys=True).encode()).hexdigest()[:16]
-
-
-def init(data: Path) -> Path:
-    """Create the database and the experiment of ``data/<run>`` where they are missing; gives the database's path."""
-    with _client(data) as client:
-        _experiment(client, data)
-    return database(data)
 
 
 def record_training(
@@ -296,16 +285,3 @@ def _commit() -> str:
         return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Create MLflow's database, once, before the stages record in it.")
-    parser.add_argument("--init", action="store_true", required=True, help="create the database and the experiment")
-    parser.add_argument("--data", type=Path, help="the run's folder, data/<run>; without it, that of --params")
-    parser.add_argument("--params", default=PARAMS_FILE, help="settings (default: %(default)s)")
-    args = parser.parse_args()
-    print(f"MLflow: {init(args.data or load(args.params).data)}")
-
-
-if __name__ == "__main__":
-    run(main)

@@ -208,8 +208,8 @@ def columns_words(results: Results) -> str:
     words = "In the paper’s form. "
     if own:
         words += (
-            f"{' and '.join(own.values())} carry other names than the paper’s columns, because they are other quantities: the "
-            "features are those of encoders trained on this corpus. "
+            f"{len(own)} columns carry other names than the paper’s, because they are other quantities, in the features of "
+            "encoders trained on this corpus. "
         )
     for name in catalogue.families(tables.columns(results)).get(catalogue.PUBLIC, ()):
         words += f"{catalogue.kind(name).title}: {catalogue.kind(name).meaning}. "
@@ -384,6 +384,10 @@ def _environment() -> Environment:
 
 
 def stacked(cell: str) -> Markup:
-    """A cell whose interval and n stand below its value."""
+    """A cell whose interval and n stand below its value, a line each."""
     value, bracket, rest = str(cell).partition(" [")
-    return escape(value) + Markup("<small>{}</small>").format(f"[{rest}") if bracket else escape(cell)
+    if not bracket:
+        return escape(cell)
+    interval, comma, count = rest.partition(", n = ")
+    lines = [f"[{interval}", *([f"n = {count}"] if comma else [])]
+    return escape(value) + Markup("").join(Markup("<small>{}</small>").format(line) for line in lines)

@@ -105,7 +105,7 @@ def test_another_key_is_kept_beside(data: Path, params: Params) -> None:
 def test_nothing_recorded_is_none_and_makes_no_database(data: Path, params: Params) -> None:
     assert tracking.read(data, "full", "metrics", params=params) is None
     assert not tracking.database(data).exists()
-    tracking.init(data)
+    tracking.record_training(data, "full", params=params, curves=CURVES, summary={})
     assert tracking.read(data, "full", "metrics", params=params) is None
 
 

@@ -31,6 +31,15 @@ def test_dvc_repro_runs_nothing_after_snakemake(smoke: Project) -> None:
     assert smoke.to_do() == {}
 
 
+def test_a_run_beside_a_finished_one_is_made_whole(smoke: Project) -> None:
+    smoke.edit("run: smoke #", "run: another #")
+    params = load(smoke.root / "params.yaml")
+    to_do = smoke.to_do()
+    assert {"mask", "expert", "reference", "report", "dvc_record"} <= to_do.keys()
+    assert to_do["download"] == len(params.corpus.shards)
+    assert (to_do["sample"], to_do["train"]) == (len(params.methods), len(params.trained))
+
+
 def test_after_an_edit_dvc_repro_runs_what_depends_on_it_and_snakemake_nothing(smoke: Project) -> None:
     smoke.edit(TITLE, "another title")
     assert smoke.to_do() == {"report": 1, "dvc_record": 1}

@@ -21,7 +21,6 @@ from workflow.checks import PLACES
 
 PARAMS = load(ROOT / "params.yaml")
 FOLDER = PARAMS.corpus.folder.path
-TRACKING = "logs/tracking_ready"  # an order, no content: no stage of DVC owns it
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +51,7 @@ def differences(rules: list[Job], found: dict[str, Stage], params: Params) -> li
 
 def _stage(stage: Stage, files: set[str], made_by: list[Job], owned: dict[str, list[str]], params: Params) -> list[str]:
     outputs = frozenset[str]().union(*(job.outputs for job in made_by))
-    inputs = frozenset[str]().union(*(job.inputs for job in made_by)) - {TRACKING}
+    inputs = frozenset[str]().union(*(job.inputs for job in made_by))
     settings = frozenset[str]().union(*(job.settings for job in made_by))
     expanded = {path for path in files if within(path, stage.outs)}
     lines = [f"output {x} is {y}" for x, y in _unmatched(set(outputs), files)]
@@ -62,7 +61,7 @@ def _stage(stage: Stage, files: set[str], made_by: list[Job], owned: dict[str, l
     own_folder = {FOLDER} if stage.name == "download" else set()
     lines += _inputs(stage, inputs, owned, apart=own_folder)
     allowed = stage.command[stage.command.index("--allowed-rules") + 1 :]
-    wanted = {job.rule for job in made_by} | ({"tracking"} if any(TRACKING in job.inputs for job in made_by) else set())
+    wanted = {job.rule for job in made_by}
     lines += [f"allowed rule {x} is {y}" for x, y in _unmatched(wanted, set(allowed) - {stage.command[1]})]
     target = stage.command[1]
     if target != f"stage_{stage.name}" and target not in files:

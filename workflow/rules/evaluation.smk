@@ -120,7 +120,6 @@ rule metrics:
         index=OWNED["index"],
         reference=OWNED["reference"],
         features=f"{DATA}/features/{{method}}.parquet",
-        tracking=ancient("logs/tracking_ready"),
     output:
         scores=f"{DATA}/metrics/{{method}}.json",
         clips=f"{DATA}/metrics/{{method}}.parquet",

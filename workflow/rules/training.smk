@@ -9,25 +9,6 @@ wildcard_constraints:
     method="|".join(PARAMS.methods),
 
 
-rule tracking:
-    """Create MLflow's database, once, before several processes write to it."""
-    output:
-        touch("logs/tracking_ready"),
-    log:
-        "logs/tracking.log",
-    benchmark:
-        "logs/benchmarks/tracking.tsv"
-    priority: 100
-    threads: 1
-    resources:
-        mem_mb=1000,
-        runtime=10,
-    message:
-        "tracking"
-    shell:
-        f"python -m stages.tracking --init --data {DATA} 2>&1 | tee {{log}}"
-
-
 rule expert:
     """Train the lip-sync expert that the loss asks, or take over the public one."""
     input:
@@ -85,7 +66,6 @@ rule train:
         code=code("train"),
         clips=CLIPS,
         expert=f"{DATA}/expert/expert.safetensors",
-        tracking=ancient("logs/tracking_ready"),
     output:
         weights=f"{DATA}/models/{{method}}/model.safetensors",
         config=f"{DATA}/models/{{method}}/config.json",
