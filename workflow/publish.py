@@ -34,7 +34,7 @@ def collect(params: Params) -> dict[str, Any]:
         "finished": time.strftime("%Y-%m-%d %H:%M:%S %z"),
         "environment": tracking.environment(),
         "hardware": hardware(),
-        "rules": rule_times(BENCHMARKS),
+        "rules": rule_times(BENCHMARKS, params),
         "sampling": sampling_times(BENCHMARKS, params),
     }
 
@@ -62,11 +62,19 @@ def _processor() -> str:
     return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
-def rule_times(folder: Path) -> dict[str, dict[str, float]]:
-    """Jobs and seconds of each rule, from Snakemake's benchmark files ``<rule>.tsv`` and ``<rule>/<wildcard>.tsv``."""
+def rule_times(folder: Path, params: Params) -> dict[str, dict[str, float]]:
+    """Jobs and seconds of each rule, from Snakemake's benchmark files ``<rule>.tsv`` and ``<rule>/<wildcard>.tsv``.
+
+    Those of speakers and methods that another run had here are left out.
+    """
+    shards, methods, trained = set(params.corpus.shards), set(params.methods), set(params.trained)
+    own = dict.fromkeys(("download", "mask", "blink", "spectrogram"), shards)
+    own |= dict.fromkeys(("sample", "features", "metrics"), methods) | dict.fromkeys(("train", "card"), trained)
     times: dict[str, list[float]] = {}
     for path in sorted(folder.rglob("*.tsv")):
         rule = path.relative_to(folder).parts[0].removesuffix(".tsv")
+        if rule in own and path.stem not in own[rule]:
+            continue
         with open(path, newline="") as file:
             times.setdefault(rule, []).extend(float(row["s"]) for row in csv.DictReader(file, delimiter="\t"))
     return {rule: {"jobs": len(s), "seconds": sum(s), "longest": max(s)} for rule, s in times.items() if s}

@@ -73,7 +73,8 @@ def test_a_lock_is_removed_only_where_its_holder_is_known_and_dead(tmp_path: Pat
 def test_times_are_summed_over_a_rules_jobs(tmp_path: Path) -> None:
     table = "s\th:m:s\n{}\t0:00:00\n"
     package(tmp_path, {"index.tsv": table.format(1), "mask/ada.tsv": table.format(2), "mask/bela.tsv": table.format(3)})
-    assert publish.rule_times(tmp_path) == {
+    package(tmp_path, {"mask/nobody.tsv": table.format(9), "train/another.tsv": table.format(9)})  # of another run
+    assert publish.rule_times(tmp_path, load(ROOT / "presets" / "demo.yaml")) == {
         "index": {"jobs": 1, "seconds": 1.0, "longest": 1.0},
         "mask": {"jobs": 2, "seconds": 5.0, "longest": 3.0},
     }
