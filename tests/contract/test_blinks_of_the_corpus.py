@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import io
-import sys
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from commands import call
 
 from stages import blink, mask, media, params
 from stages.download import rendered
@@ -20,15 +20,6 @@ HOW = SETTINGS.blink.model_dump()
 Matched = list[tuple[Blink, Blink]]
 
 
-def call(main, *arguments: object) -> None:
-    before = sys.argv
-    sys.argv = ["stage", *map(str, arguments), "--params", str(PARAMS)]
-    try:
-        main()
-    finally:
-        sys.argv = before
-
-
 @pytest.fixture(scope="module")
 def traces(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[np.ndarray, np.ndarray]]:
     """Of each clip of two speakers: the EAR by dlib, and the eyelids as they were rendered; (T,) each."""
@@ -37,8 +28,8 @@ def traces(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[np.ndarray, n
     for speaker in ("ada", "emil"):
         raw, faces, out = root / f"{speaker}.tar", root / f"{speaker}_faces.parquet", root / f"{speaker}.parquet"
         rendered.take(SETTINGS.corpus.rendered.model_copy(update={"sentences": 4}), speaker, raw)
-        call(mask.main, "--raw", raw, "--out", faces)
-        call(blink.main, "--faces", faces, "--out", out)
+        call(mask.main, "--raw", raw, "--out", faces, "--params", PARAMS)
+        call(blink.main, "--faces", faces, "--out", out, "--params", PARAMS)
         table = pq.read_table(io.BytesIO(media.read_tar_member(raw, "truth.parquet"))).to_pylist()
         truth = {row["clip"]: row for row in table}
         for row in pq.read_table(out).to_pylist():

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import sys
-from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ import numpy as np
 import pytest
 import soxr
 import yaml
+from commands import call
 from numpy.typing import NDArray
 
 from stages import blink, corpus, index, mask, media, params, spectrogram, tables
@@ -51,15 +50,6 @@ def write_wav(path: Path, audio: NDArray[np.float32]) -> None:
         part.sample_rate, part.pts = 16000, 0
         out.mux(track.encode(part))
         out.mux(track.encode(None))
-
-
-def call(main: Callable[[], None], *arguments: object) -> None:
-    before = sys.argv
-    sys.argv = ["stage", *map(str, arguments)]
-    try:
-        main()
-    finally:
-        sys.argv = before
 
 
 @pytest.fixture(scope="module")

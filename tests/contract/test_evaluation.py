@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from commands import call
 
 from stages import (
     blink,
@@ -36,15 +37,6 @@ from stages.networks.judges import build
 
 JUDGES = ("sync", "frame", "video")
 TESTS = ["ada_s02", "kira_s01", "kira_s02"]
-
-
-def call(main, *arguments):
-    before = sys.argv
-    sys.argv = ["stage", *map(str, arguments)]
-    try:
-        main()
-    finally:
-        sys.argv = before
 
 
 def write_samples(root, method, change, sound_of=lambda name: name):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+from commands import call
 from numpy.typing import NDArray
 
 from stages import checkpoint, media, params
@@ -23,13 +23,8 @@ from stages.networks.judges import FrameEncoder, SyncJudge, VideoEncoder
 SETTINGS = params.load("presets/demo.yaml")
 
 
-def call(*arguments: object) -> None:
-    before = sys.argv
-    sys.argv = ["metrics", "--params", "presets/demo.yaml", *map(str, arguments)]
-    try:
-        scoring.main()
-    finally:
-        sys.argv = before
+def score(*arguments: object) -> None:
+    call(scoring.main, "--params", "presets/demo.yaml", *arguments)
 
 
 def write(path: Path, frames: NDArray[np.uint8], fps: float = 25) -> None:
@@ -68,7 +63,7 @@ def refused(folders: tuple[Path, Path], message: str) -> None:
 
 
 def test_the_same_video_scores_best(folders: tuple[Path, Path], tmp_path: Path) -> None:
-    call("--videos", folders[0], "--truth", folders[1], "--out", tmp_path / "scores.json")
+    score("--videos", folders[0], "--truth", folders[1], "--out", tmp_path / "scores.json")
     found: dict[str, Any] = json.loads((tmp_path / "scores.json").read_text())
     same, blurred = found["clips"]["ada/one"], found["clips"]["emil/one"]
     assert same["psnr"] == 100 > 40 > blurred["psnr"]
@@ -95,7 +90,7 @@ def test_with_judges_there_are_distances(
     for judge, network in networks.items():
         config = {"judge": judge, **how, "size": 64} | ({} if judge == "sync" else {"heads": heads})
         checkpoint.write_weights(tmp_path / "judges" / f"{judge}.safetensors", network.state_dict(), config)
-    call("--videos", folders[0], "--truth", folders[1], "--judges", tmp_path / "judges")
+    score("--videos", folders[0], "--truth", folders[1], "--judges", tmp_path / "judges")
     scores = json.loads(capsys.readouterr().out)["scores"]
     assert scores["fd_frame"]["all"]["value"] > 0
     assert scores["fd_frame_floor"]["all"]["value"] > 0

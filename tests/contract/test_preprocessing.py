@@ -2,13 +2,13 @@
 
 import json
 import re
-import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import yaml
+from commands import call
 
 from stages import blink, corpus, index, mask, media, params, spectrogram, tables
 from stages.download import folder, rendered
@@ -26,15 +26,6 @@ BAD = {
     "ada_text": "not a readable video",
     "ada_torn": "damaged after|truncated: ",  # which, depends on where in a frame the file ends
 }
-
-
-def call(main, *arguments):
-    before = sys.argv
-    sys.argv = ["stage", *map(str, arguments)]
-    try:
-        main()
-    finally:
-        sys.argv = before
 
 
 def write_bad_clips(videos, good):
