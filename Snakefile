@@ -13,7 +13,7 @@ sys.path.insert(0, workflow.basedir)
 
 from workflow import checks, lock
 from workflow.artifacts import artifacts, everything
-from workflow.sources import code
+from workflow.sources import code, kind
 
 min_version("9.16")
 
@@ -27,6 +27,8 @@ configfile: "params.yaml"
 PARAMS = checks.params(config)
 validate(config, "workflow/schemas/params.schema.json")
 settings = checks.Settings(config)
+if workflow.is_main_process:
+    checks.rows(PARAMS)
 
 DATA = PARAMS.data.as_posix()
 REPORTS = PARAMS.reports.as_posix()

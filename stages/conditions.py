@@ -19,6 +19,8 @@ from stages.crops import mouth_map
 from stages.geometry import RIGID, similarity
 from stages.networks.hifidiff import Conditions
 
+REFERENCE = 0  # at inference the reference frame is the clip's first
+
 
 def to_tensor(frames_NHWC: NDArray[np.uint8]) -> Tensor:
     """uint8 RGB → (N, C, H, W) in [-1, 1]."""

@@ -172,6 +172,12 @@ def _row(data: Path, table: str, shard: str, clip: str, columns: list[str]) -> p
     return tables.read_rows(path, _places(path, table)[clip][:1], columns)
 
 
+def crop(data: Path, shard: str, clip: str) -> tuple[int, int, int]:
+    """The square that a clip's faces were cut from, (x, y, side) in pixels of the source's upright pictures."""
+    x, y, side = _values(_row(data, "faces", shard, clip, ["crop"])["crop"]).to_pylist()
+    return round(x), round(y), round(side)
+
+
 def load_split(data: Path, splits: Collection[str], *, size: int, dilation: float, stream: bool = False) -> list[Clip]:
     """All clips of some splits, in order of their names; see :func:`load`."""
     rows = index(data, splits)

@@ -19,6 +19,9 @@ from stages import cremad
 from stages.errors import ParameterError, run
 
 PARAMS_FILE = "params.yaml"
+# A row's kind is a module of stages/baselines. These are not trained by rule train_baseline.
+KINDS = sorted(path.stem for path in (Path(__file__).parent / "baselines").glob("*.py") if path.stem != "__init__")
+BUILT_IN = ("truth", "hifidiff", "videos")
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
@@ -302,24 +305,28 @@ Table = Literal["table1", "table2", "samplers"]
 
 
 class Method(Section):
-    kind: Literal["truth", "hifidiff"]
+    kind: str = Field(description="how its videos are made: a module of stages/baselines")
     title: str = Field(description="the row's name in tables")
     drop: list[Literal["blink", "masked_face"]] = Field(description="conditions left out, in training and sampling")
     made_from: str = Field(
-        pattern=r"^(raw|models/[a-z0-9][a-z0-9_-]*)$",
-        description="what its videos are made from, below data/<run>/: raw (the clips themselves) or models/<trained method>",
+        pattern=r"^(raw|(models|videos)/[a-z0-9][a-z0-9_-]*)$",
+        description="what its videos are made from, below data/<run>/: raw (the clips themselves), models/<trained method>, "
+        "or videos/<name>, where kind is videos",
     )
     audio: Literal["own", "other"] = Field(description="other: another clip's audio, to see what the mouth follows")
     splits: list[Split] = Field(min_length=1, description="the test clips that it is sampled and scored on")
     sample: dict[str, int | float | str | None] = Field(
         description="settings of section sample that this row has otherwise"
     )
+    settings: dict[str, Any] = Field(
+        description="the kind's own settings, as its module says; over those of the row whose weights it has"
+    )
     tables: list[Table] = Field(description="the tables that show the row; samplers: a study's, grouped by frames")
 
     @property
     def weights_of(self) -> str:
-        """The method whose trained weights are sampled; empty for the ground truth."""
-        return self.made_from.removeprefix("models/") if self.made_from != "raw" else ""
+        """The method whose weights are sampled; empty where there are none, as for the ground truth."""
+        return self.made_from.removeprefix("models/") if self.made_from.startswith("models/") else ""
 
 
 class Report(Section):
@@ -370,7 +377,10 @@ class Params(Section):
     metrics: Metrics
     methods: dict[Slug, Method]
     trained: list[Slug] = Field(
-        description="methods with weights of their own, those made from models/<their own name>"
+        description="methods of kind hifidiff with weights of their own, made from models/<their own name>"
+    )
+    baselines: dict[Slug, str] = Field(
+        description="methods of other kinds with weights of their own that are trained here, and their kind"
     )
     report: Report
     weights: Weights
@@ -383,21 +393,44 @@ class Params(Section):
             raise ValueError(f"index.unseen_speakers names {unknown}, which corpus.shards lacks")
         own = [name for name, method in self.methods.items() if method.weights_of == name]
         for name, method in self.methods.items():
-            sources = ["raw"] if method.kind == "truth" else [f"models/{trained}" for trained in own]
-            if method.made_from not in sources:
+            if method.kind not in KINDS:
+                raise ValueError(f"methods.{name}.kind is {method.kind!r}; allowed: {', '.join(KINDS)}")
+            sources = self._sources(method.kind, own)
+            if not any(method.made_from == s or (s.endswith("/") and method.made_from.startswith(s)) for s in sources):
                 raise ValueError(f"methods.{name}.made_from is {method.made_from!r}; allowed: {', '.join(sources)}")
-        if self.trained != own:
-            raise ValueError(f"trained is {self.trained}; the methods made from models/<their own name> are {own}")
+            if method.kind in ("truth", "hifidiff") and method.settings:
+                raise ValueError(f"methods.{name}.settings must be {{}}: rows of kind {method.kind} have none")
+            if method.kind != "hifidiff" and method.drop:
+                raise ValueError(f"methods.{name}.drop must be []: it drops HifiDiff's conditions")
+        hifidiffs = [name for name in own if self.methods[name].kind == "hifidiff"]
+        if self.trained != hifidiffs:
+            raise ValueError(
+                f"trained is {self.trained}; the methods of kind hifidiff made from models/<their own name> are {hifidiffs}"
+            )
+        for name, kind in self.baselines.items():
+            if name not in own or self.methods[name].kind != kind or kind in BUILT_IN:
+                raise ValueError(
+                    f"baselines.{name} is {kind!r}; it needs a method {name} of that kind, made from models/{name}, "
+                    f"and none of {', '.join(BUILT_IN)}"
+                )
         for name, method in self.methods.items():
             try:
                 self.sampling(name)
             except ValidationError as error:
-                raise ValueError("; ".join(_explain(e, f"methods.{name}.sample.") for e in error.errors())) from None
+                raise ValueError("; ".join(explain(e, f"methods.{name}.sample.") for e in error.errors())) from None
             if method.kind == "truth" and method.sample.keys() - {"frames"}:
                 raise ValueError(f"methods.{name}.sample: the truth is not sampled; allowed: frames")
         if self.methods.get("truth") is None or self.methods["truth"].kind != "truth":
             raise ValueError("methods needs truth, of kind truth, which the others are measured against")
         return self
+
+    def _sources(self, kind: str, own: list[str]) -> list[str]:
+        """What rows of a kind may be made from; what ends in a slash may be followed by any name."""
+        if kind in ("truth", "videos"):
+            return ["raw"] if kind == "truth" else ["videos/"]
+        if kind == "hifidiff":
+            return [f"models/{name}" for name in own if self.methods[name].kind == kind]
+        return ["models/"]  # trained here, or converted from official weights
 
     @model_validator(mode="after")
     def _values_agree(self) -> Params:
@@ -497,7 +530,7 @@ def validate(raw: Any, path: str | Path = PARAMS_FILE) -> Params:
     try:
         return Params.model_validate(raw)
     except ValidationError as error:
-        lines = [_explain(e) for e in error.errors()]
+        lines = [explain(e) for e in error.errors()]
         raise ParameterError(f"{path}: " + "; ".join(lines)) from None
 
 
@@ -507,7 +540,8 @@ def check_method(name: str, allowed: Iterable[str]) -> None:
         raise ParameterError(f"--method is {name!r}; allowed: {', '.join(names)}")
 
 
-def _explain(error: Any, prefix: str = "") -> str:
+def explain(error: Any, prefix: str = "") -> str:
+    """One of pydantic's errors in a line: the key (after ``prefix``), its value and what is allowed."""
     key = prefix + ".".join(str(part) for part in error["loc"]) or "the file"
     if error["type"] == "value_error":  # of a validator above, whose message names keys itself
         return str(error["ctx"]["error"])

@@ -28,7 +28,7 @@ class HifiDiff:
         import torch
         from stages import corpus, params
         from stages.pretrained import HifiDiff
-        from stages.sample.generate import generate
+        from stages.generate import generate
 
         model = HifiDiff.from_pretrained("data/demo/models/full")
         settings = params.load("params.yaml")

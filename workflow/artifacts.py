@@ -22,6 +22,8 @@ def artifacts(params: Params) -> dict[str, list[str]]:
     owned["judges"] = [f"{data}/judges/{judge}{end}" for judge in JUDGES for end in (".safetensors", ".csv")]
     for method in params.trained:
         owned[f"train@{method}"] = [f"{data}/models/{method}/{name}" for name in TRAINED]
+    for method in params.baselines:
+        owned[f"train_baseline@{method}"] = [f"{data}/models/{method}/{name}" for name in TRAINED]
     for method in params.methods:
         owned[f"sample@{method}"] = [f"{data}/samples/{method}/{shard}.tar" for shard in params.corpus.shards]
         owned[f"features@{method}"] = [f"{data}/features/{method}.parquet"]

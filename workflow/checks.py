@@ -10,7 +10,7 @@ import yaml
 from snakemake.exceptions import WorkflowError
 
 from stages.errors import InputError, ParameterError
-from stages.params import PARAMS_FILE, Params, Train, validate
+from stages.params import BUILT_IN, PARAMS_FILE, Params, Train, validate
 from workflow.artifacts import artifacts
 
 
@@ -65,6 +65,22 @@ def _sorted(value: Any) -> Any:
     return value
 
 
+def rows(params: Params) -> None:
+    """Check the settings that rows of some kinds have of their own.
+
+    Raises:
+        WorkflowError: naming the key, its value and what is allowed.
+    """
+    if all(not entry.settings and entry.kind in BUILT_IN for entry in params.methods.values()):
+        return  # and so the networks need not be imported
+    from stages import systems
+
+    try:
+        systems.check(params)
+    except ParameterError as error:
+        raise WorkflowError(f"{PARAMS_FILE}: {error}") from None
+
+
 def videos(params: Params, shard: str) -> list[str]:
     """The user's own files of a shard and the table that tells of them, where the corpus is a folder."""
     if params.corpus.source != "folder":
@@ -103,9 +119,27 @@ def public_expert(params: Params) -> list[str]:
 
 
 def made_from(params: Params, method: str) -> list[str]:
-    """What a method's videos are made from: the clips as they came, or a trained method's files."""
-    owner = params.methods[method].weights_of
-    return artifacts(params)[f"train@{owner}" if owner else "download"]
+    """What a method's videos are made from: the clips as they came, a trained method's files, or somebody's videos.
+
+    Raises:
+        WorkflowError: weights or videos that no rule makes are not there.
+    """
+    entry, owned = params.methods[method], artifacts(params)
+    if entry.made_from == "raw":
+        return owned["download"]
+    for rule in ("train", "train_baseline"):
+        if f"{rule}@{entry.weights_of}" in owned:
+            return owned[f"{rule}@{entry.weights_of}"]
+    folder = params.data / entry.made_from
+    found = sorted(path.as_posix() for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+    if not found:
+        fix = (
+            f"put the videos there, each of the name of its test clip, or take methods.{method} out of {PARAMS_FILE}"
+            if entry.kind == "videos"
+            else f"name {entry.weights_of} in baselines to train it, or make it by 'python -m stages.convert'"
+        )
+        raise WorkflowError(f"{folder}: no such folder, or an empty one, which methods.{method} is made from; {fix}")
+    return found
 
 
 def gpus(train: Train) -> int:

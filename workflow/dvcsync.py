@@ -25,7 +25,7 @@ from workflow.sources import ROOT, code
 RECORDS, INCOMPLETE = Path(".snakemake/metadata"), Path(".snakemake/incomplete")
 ADOPTING = "HIFIDIFF_ADOPTING"  # set in the environment while this command calls Snakemake
 MEASURED = ("reference", "features", "metrics")
-STAGES = (*SHARDED, "index", "expert", "judges", "train", "sample", *MEASURED, "card", "report")
+STAGES = (*SHARDED, "index", "expert", "judges", "train", "train_baseline", "sample", *MEASURED, "card", "report")
 RECORDED = "logs/dvc_recorded"
 
 

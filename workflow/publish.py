@@ -70,6 +70,7 @@ def rule_times(folder: Path, params: Params) -> dict[str, dict[str, float]]:
     shards, methods, trained = set(params.corpus.shards), set(params.methods), set(params.trained)
     own = dict.fromkeys(("download", "mask", "blink", "spectrogram"), shards)
     own |= dict.fromkeys(("sample", "features", "metrics"), methods) | dict.fromkeys(("train", "card"), trained)
+    own["train_baseline"] = set(params.baselines)
     times: dict[str, list[float]] = {}
     for path in sorted(folder.rglob("*.tsv")):
         rule = path.relative_to(folder).parts[0].removesuffix(".tsv")

@@ -31,15 +31,25 @@ WITHOUT_EFFECT = (
 )
 
 
+KINDS = "stages/baselines"
+ONE_KIND = ("train_baseline", "sample")  # a job needs one kind's module
+ALL_KINDS = ("report",)
+
+
 def code(stage: str, root: Path = ROOT) -> list[str]:
     """Files, relative to ``root``, of ``python -m stages.<stage>`` and of all project modules that it imports, sorted.
 
-    A file that is no Python (a template, a table) counts where a module of its folder is imported.
+    A file that is no Python (a template, a table) counts where a module of its folder is imported. The modules of
+    ``stages/baselines``, which are imported by the name of a row's kind, are in the list of :data:`ALL_KINDS` alone; that of
+    :data:`ONE_KIND` has what they import, and a job depends on its own kind's module besides (:func:`kind`).
     """
     start = root / "stages" / stage
     first = start / "__main__.py" if start.is_dir() else start.with_suffix(".py")
+    kinds = {path for path in (root / KINDS).glob("*.py") if path.stem != "__init__"}
     found: set[Path] = set()
     waiting = [first, *_packages_above(first, root)]
+    if stage in (*ONE_KIND, *ALL_KINDS):
+        waiting += sorted(kinds)
     while waiting:
         path = waiting.pop()
         if path in found or path.relative_to(root).as_posix() in WITHOUT_EFFECT:
@@ -47,8 +57,15 @@ def code(stage: str, root: Path = ROOT) -> list[str]:
         found.add(path)
         for imported in imports(path, root):
             waiting += [imported, *_packages_above(imported, root)]
+    if stage in ONE_KIND:
+        found -= kinds
     beside = {other for path in found if path.parent != root / "stages" for other in _data_beside(path.parent)}
     return sorted(path.relative_to(root).as_posix() for path in found | beside)
+
+
+def kind(name: str) -> str:
+    """The module of a row's kind."""
+    return f"{KINDS}/{name}.py"
 
 
 @cache
@@ -113,7 +130,7 @@ def update(dvc_yaml: Path, root: Path = ROOT) -> None:
     lists["in_step"] = sorted({path for paths in lists.values() for path in paths})
     for name, stage in stages.items():
         deps = stage.get("do", stage)["deps"]
-        others = [path for path in deps if not path.startswith(PACKAGES)]
+        others = [path for path in deps if not path.startswith(PACKAGES) or "${" in path]
         deps[:] = [*lists[name], *others]
     with open(dvc_yaml, "w") as file:
         yaml.dump(document, file)

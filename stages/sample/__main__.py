@@ -2,7 +2,7 @@
 
     python -m stages.sample --data data/demo --method full --out-dir data/demo/samples/full
 
-The method of kind ``truth`` writes the test clips' own frames through the same codec.
+How a clip's frames are made is the affair of the row's kind, a module of :mod:`stages.baselines`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import argparse
 import itertools
 import json
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -19,16 +19,12 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from stages import corpus, devices, media, memory, params
+from stages import corpus, media, memory, params, systems
+from stages.conditions import REFERENCE
 from stages.corpus import Clip
 from stages.errors import InputError, run
 from stages.params import Params
-from stages.pretrained import HifiDiff
 from stages.progress import Progress
-from stages.sample.generate import REFERENCE, generate
-
-# (clip, clip whose audio is given) → its frames, some (N, H, W, 3) at a time
-Render = Callable[[Clip, Clip], Iterator[NDArray[np.uint8]]]
 
 
 def other_clip(tests: pd.DataFrame, clip: str) -> str:
@@ -46,27 +42,6 @@ def other_clip(tests: pd.DataFrame, clip: str) -> str:
     if found.empty:
         raise ValueError(f"no test clip says another sentence than {clip}")
     return str(found.iloc[0]["clip"])
-
-
-def renderer(settings: Params, data: Path, method: str, progress: Progress) -> Render:
-    """How the method makes a clip's frames."""
-    chosen, own = settings.methods[method], settings.sampling(method)
-    if chosen.kind == "truth":
-
-        def copy(clip: Clip, sound: Clip) -> Iterator[NDArray[np.uint8]]:
-            for first in range(0, len(clip.frames_THWC), own.batch):
-                frames = clip.frames_THWC[first : first + own.batch]
-                yield frames
-                progress.update(len(frames))
-
-        return copy
-    device = devices.choose(own.device, "sample.device")
-    model = HifiDiff.from_pretrained(data / "models" / chosen.weights_of, device)
-    model.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    torch.backends.cudnn.benchmark = True  # the shapes are the same at each step
-    if own.compile:
-        model.net.compile()
-    return lambda clip, sound: generate(model, clip, sound, own, device, progress.update)
 
 
 def write(
@@ -114,26 +89,28 @@ def main() -> None:
         return corpus.load(args.data, shard_of[name], name, size=size, dilation=dilation, stream=True)
 
     progress = Progress(f"sample {args.method}", int(tests["frames"].clip(upper=most).sum()), "frames")
-    render = renderer(settings, args.data, args.method, progress)
+    row = systems.Row(settings, args.data, args.method, progress.update)
+    render = systems.module(row.entry.kind).renderer(row)
     for shard in settings.corpus.shards:
         listing: list[dict[str, object]] = []
         videos: list[tuple[str, Path]] = []
         with tempfile.TemporaryDirectory() as folder:
-            for row in tests[tests["shard"] == shard].itertuples():
-                clip = load(str(row.clip)).head(most)
+            for test in tests[tests["shard"] == shard].itertuples():
+                clip = load(str(test.clip)).head(most)
                 sound = clip
                 if settings.methods[args.method].audio == "other":
-                    sound = load(other_clip(tests, str(row.clip)))
-                frames, path = len(clip.frames_THWC), Path(folder) / f"{row.clip}.mp4"
+                    sound = load(other_clip(tests, str(test.clip)))
+                frames, path = len(clip.frames_THWC), Path(folder) / f"{test.clip}.mp4"
                 write(path, render(clip, sound), frames, sound.audio, settings)
                 listing.append(
                     {
-                        "clip": row.clip,
+                        "clip": test.clip,
                         "shard": shard,
-                        "split": row.split,
+                        "split": test.split,
                         "audio_clip": sound.name,
                         "reference_frame": REFERENCE,
                         "frames": frames,
+                        **row.notes.get(str(test.clip), {}),
                     }
                 )
                 videos.append((path.name, path))

@@ -8,13 +8,10 @@ depends on (seed, step, index in the batch), not on how it is cut.
 from __future__ import annotations
 
 import math
-import signal
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,6 +21,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from stages import checkpoint
 from stages.errors import TrainingError
+from stages.loop import Curves, Stop, update_average
 from stages.networks.hifidiff import HifiDiffNet
 from stages.params import Train
 from stages.progress import Progress
@@ -41,43 +39,6 @@ def learning_rate(step: int, settings: Train) -> float:
         return settings.learning_rate
     done = (step - settings.warmup) / max(settings.steps - settings.warmup, 1)
     return settings.learning_rate * (0.02 + 0.98 * (1 + math.cos(math.pi * done)) / 2)
-
-
-@torch.no_grad()
-def update_average(average: dict[str, Tensor], net: nn.Module, step: int, decay: float) -> None:
-    """Exponential moving average of the weights; its memory grows to ``decay`` over the first steps."""
-    keep = min(decay, (1 + step) / (10 + step))
-    weights = net.state_dict()
-    torch._foreach_lerp_(list(average.values()), [weights[name].float() for name in average], 1 - keep)
-
-
-@dataclass
-class Curves:
-    """Means of each loss term over ``every`` steps."""
-
-    every: int
-    rows: list[dict[str, float]] = field(default_factory=list)
-    sums: dict[str, float] = field(default_factory=dict)
-
-    def add(self, step: int, values: dict[str, float], *, last: bool = False) -> None:
-        """Take a step's values in; a row is finished every ``every`` steps and at the last one."""
-        for name, value in values.items():
-            self.sums[name] = self.sums.get(name, 0.0) + value
-        if last or (step + 1) % self.every == 0:
-            count = step % self.every + 1
-            self.rows.append({"step": step + 1, **{name: total / count for name, total in self.sums.items()}})
-            self.sums = {}
-
-
-class Stop:
-    """Turns SIGTERM into a request, so that the state is saved before the process ends."""
-
-    def __init__(self) -> None:
-        self.wanted = False
-        signal.signal(signal.SIGTERM, self._ask)
-
-    def _ask(self, number: int, frame: FrameType | None) -> None:
-        self.wanted = True
 
 
 class Readback:

@@ -14,9 +14,9 @@ import torch
 
 from stages import corpus, params
 from stages.diffusion.schedule import Diffusion
+from stages.generate import generate
 from stages.pretrained import HifiDiff
 from stages.sample.__main__ import write
-from stages.sample.generate import generate
 
 
 def main() -> None:

@@ -15,9 +15,9 @@ from conftest import write_clip
 
 from stages import params
 from stages.diffusion.schedule import Diffusion
+from stages.generate import Noise, generate, guided
 from stages.networks.hifidiff import Conditions
 from stages.pretrained import HifiDiff
-from stages.sample.generate import Noise, generate, guided
 
 SHAPE = (3, 64, 64)
 SETTINGS = params.load("presets/smoke.yaml").sample

@@ -17,6 +17,7 @@ STAGES = [
     "expert",
     "judges",
     "train",
+    "train_baseline",
     "sample",
     "reference",
     "features",
@@ -28,11 +29,12 @@ STAGES = [
 COMMANDS = ["convert", "export"]
 # Libraries, lowest first. A module may import its own layer and those above it in this list.
 LAYERS = (
-    ("params", "errors", "progress", "lazy", "memory", "devices", "cremad"),
+    ("params", "errors", "progress", "lazy", "memory", "devices", "cremad", "loop"),
     ("media", "tables", "tracking", "checkpoint", "catalogue", "weights", "fetch", "lfs"),
     ("geometry", "landmarks", "faces", "corpus", "crops", "corruptions"),
     ("networks",),
     ("diffusion", "measures", "conditions", "windows", "pretrained", "experts", "public", "encoders"),
+    ("systems", "generate"),
     ("baselines",),
 )
 

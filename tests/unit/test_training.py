@@ -9,11 +9,12 @@ import torch
 from stages import checkpoint, params
 from stages.diffusion.losses import pyramid_distance
 from stages.errors import TrainingError
+from stages.loop import Curves, update_average
 from stages.networks import seeded
 from stages.networks.expert import LipSyncExpert
 from stages.pretrained import HifiDiff
 from stages.train import loader
-from stages.train.engine import Curves, fit, learning_rate, update_average
+from stages.train.engine import fit, learning_rate
 from stages.train.objective import Objective
 from stages.windows import TrainingSet, Windows
 

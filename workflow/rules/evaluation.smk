@@ -4,7 +4,7 @@
 rule sample:
     """Generate a method's videos of the test clips."""
     input:
-        code=code("sample"),
+        code=lambda wildcards: [*code("sample"), kind(PARAMS.methods[wildcards.method].kind)],
         clips=CLIPS,
         made_from=lambda wildcards: checks.made_from(PARAMS, wildcards.method),
     output:
@@ -31,6 +31,7 @@ rule sample:
             "methods.{method}.audio",
             "methods.{method}.splits",
             "methods.{method}.sample",
+            "methods.{method}.settings",
         ),
     message:
         "sample {wildcards.method}"

@@ -1,7 +1,10 @@
-# The networks: the lip-sync expert of the loss, the judges that only the metrics use, and one training a method. A killed
+# The networks: the lip-sync expert of the loss, the judges that only the metrics use, one training a method or baseline. A killed
 # training goes on from its last state in data/<run>/resume/, which no rule owns.
 
 CLIPS = [*OWNED["index"], *OWNED["mask"], *OWNED["blink"], *OWNED["spectrogram"]]
+
+
+NONE = "(?!)"  # matches no method
 
 
 wildcard_constraints:
@@ -62,6 +65,8 @@ rule judges:
 
 rule train:
     """Train one method; killed, it goes on from its last saved state."""
+    wildcard_constraints:
+        method="|".join(PARAMS.trained) or NONE,
     input:
         code=code("train"),
         clips=CLIPS,
@@ -99,3 +104,43 @@ rule train:
         "train {wildcards.method}"
     shell:
         f"{checks.launcher(PARAMS.train)} stages.train --data {DATA} --method {{wildcards.method}} --out {{output.weights}} 2>&1 | tee {{log}}"
+
+
+rule train_baseline:
+    """Train one of the systems that HifiDiff is compared with; killed, it goes on from its last saved state."""
+    wildcard_constraints:
+        method="|".join(PARAMS.baselines) or NONE,
+    input:
+        code=lambda wildcards: [*code("train_baseline"), kind(PARAMS.baselines[wildcards.method])],
+        clips=CLIPS,
+        expert=f"{DATA}/expert/expert.safetensors",
+    output:
+        weights=f"{DATA}/models/{{method}}/model.safetensors",
+        config=f"{DATA}/models/{{method}}/config.json",
+        curves=f"{DATA}/models/{{method}}/curves.csv",
+    log:
+        "logs/train_baseline/{method}.log",
+    benchmark:
+        "logs/benchmarks/train_baseline/{method}.tsv"
+    priority: 50
+    threads: PARAMS.train.threads
+    resources:
+        mem_mb=8000,
+        runtime=2880,
+        gpu=int(PARAMS.train.device != "cpu"),
+    params:
+        cfg=settings(
+            "network.size",
+            "mask",
+            "spectrogram",
+            "train.seed",
+            "train.log_every",
+            "sample",
+            "methods.{method}.kind",
+            "methods.{method}.settings",
+            "methods.{method}.sample",
+        ),
+    message:
+        "train_baseline {wildcards.method}"
+    shell:
+        f"python -m stages.train_baseline --data {DATA} --method {{wildcards.method}} --out {{output.weights}} 2>&1 | tee {{log}}"

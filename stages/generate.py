@@ -12,13 +12,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stages import conditions
+from stages.conditions import REFERENCE
 from stages.corpus import Clip
 from stages.diffusion.samplers import SAMPLERS
 from stages.networks.hifidiff import Conditions
 from stages.params import Sample
 from stages.pretrained import HifiDiff
-
-REFERENCE = 0  # at inference the reference frame is the clip's first
 
 
 class Noise:

@@ -1,0 +1,81 @@
+"""A method is a row: README's system, or somebody's videos, added to a finished run make their own files alone."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, Project
+
+from stages import media, tables
+from stages.params import load
+
+pytestmark = pytest.mark.workflow
+
+SECTION = (ROOT / "README.md").read_text().split("## A method is a row")[1].split("\n## ")[0]
+MODULE = re.search(r"```python\n(.*?)```", SECTION, re.DOTALL)
+ENTRIES = re.findall(r"```yaml\n(.*?)```", SECTION, re.DOTALL)
+
+
+def add(project: Project, entry: str) -> None:
+    project.edit("\ntrained:", f"\n{entry}\ntrained:")
+
+
+def test_readmes_system_is_one_module_and_one_entry(smoke: Project) -> None:
+    assert MODULE is not None
+    (smoke.root / "stages/baselines/linear.py").write_text(MODULE[1])
+    add(smoke, ENTRIES[1])
+    smoke.edit("baselines: {}", "baselines: {linear: linear}")
+    before = smoke.read("data/smoke/models/full/model.safetensors")
+    once = dict.fromkeys(("train_baseline", "sample", "features", "metrics", "report", "dvc_record"), 1)
+    to_do = smoke.to_do()
+    assert {rule: count for rule, count in to_do.items() if rule != "card"} == once
+    smoke.snakemake()
+    assert smoke.to_do() == {}
+    assert smoke.changed() == []
+    assert smoke.read("data/smoke/models/full/model.safetensors") == before
+    config = json.loads(smoke.read("data/smoke/models/linear/config.json"))
+    size = load(smoke.root / "params.yaml").network.size
+    assert config["parameters"] == (16 * 80 + 1) * 3 * size**2
+    assert config["frame_flops"] == 2 * 16 * 80 * 3 * size**2
+    assert (config["steps"], config["images_per_step"]) == (20, 8)
+    page = smoke.read("reports/smoke/index.md").decode()
+    assert "| Linear |" in page
+    assert "It is of no paper." in page
+
+    smoke.edit("{steps: 20, batch: 8", "{steps: 20, batch: 0")
+    assert "methods.linear.settings.batch is 0" in smoke.run("snakemake", "-n", fails=True)
+
+
+def test_videos_from_elsewhere_are_a_row(smoke: Project, tmp_path: Path) -> None:
+    params = load(smoke.root / "params.yaml")
+    add(smoke, ENTRIES[0])
+    assert "put the videos there" in smoke.run("snakemake", "-n", fails=True)
+    folder = smoke.root / "data/smoke/videos/theirs/deeper"
+    folder.mkdir(parents=True)
+    lost = {}
+    for shard in params.corpus.shards:
+        tar = smoke.root / f"data/smoke/samples/truth/{shard}.tar"
+        for number, clip in enumerate(media.tar_json(tar, keys=("clip",))):
+            path = tmp_path / "whole.mp4"
+            path.write_bytes(media.read_tar_member(tar, f"{clip['clip']}.mp4"))
+            frames, lost[clip["clip"]] = media.decode(path, fps=25), number % 3
+            kept = frames[: len(frames) - number % 3]
+            media.write_video(folder / f"{clip['clip']}.mp4", kept, fps=25, audio=None, sample_rate=16000, crf=10)
+    to_do = smoke.to_do()
+    assert "train" not in to_do
+    assert to_do["sample"] == 1
+    smoke.snakemake()
+    assert smoke.to_do() == {}
+    assert smoke.changed() == []
+    listed = [
+        clip
+        for shard in params.corpus.shards
+        for clip in media.tar_json(smoke.root / f"data/smoke/samples/theirs/{shard}.tar", keys=("clip",))
+    ]
+    assert {clip["clip"]: clip["repeated_at_end"] for clip in listed} == lost
+    scores = tables.read(smoke.root / "data/smoke/metrics/theirs.parquet", tables.METRICS)
+    assert len(scores) == len(lost)
+    assert f"{sum(lost.values())} repeated at the end" in smoke.read("reports/smoke/index.md").decode()
