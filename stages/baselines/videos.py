@@ -1,10 +1,10 @@
 """Videos from elsewhere as a row: what any program made of the test clips, brought onto their frames.
 
 The row's ``made_from`` is ``videos/<name>``: put the files below ``data/<run>/videos/<name>/``, each of the name of its test
-clip, in any sub-folders. They are put on the time base of the pipeline (62.5 frames a second become 25), but programs lose frames,
-and start late. For 62 frames at 25 a second the published ones give: SDA and Diffused Heads 62; Wav2Lip 60, the end is lost;
-PC-AVS 60, two lost at either end, so that its sound is early by two frames unless it is padded; EAMM 62 or 61; MakeItTalk 157 at
-62.5 a second, which is 63. So:
+clip, in any sub-folders. They are put on the time base of the pipeline (62.5 frames a second become 25), but programs lose
+frames, and start late. For 62 frames at 25 a second the published ones give: SDA and Diffused Heads 62; Wav2Lip 60, the end is
+lost; PC-AVS 60, two lost at either end, so that its sound is early by two frames unless it is padded; EAMM 62 or 61; MakeItTalk
+157 at 62.5 a second, which is 63. So:
 
 - ``lost_at_start`` frames are put back by repeating the first picture;
 - what is then missing at the end, at most ``lost_at_end`` frames, is put back by repeating the last one; frames too many at the
