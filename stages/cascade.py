@@ -1,0 +1,277 @@
+"""dlib's landmark model, evaluated for many looks at once: Kazemi and Sullivan 2014, "One Millisecond Face Alignment".
+
+A look is a picture and a box in it. The model starts from the mean face in the box, and fifteen times a forest of 500 trees
+looks at differences of two pixels around the face as it is believed to be, and corrects it. dlib takes one look at a time, and so
+reads leaves scattered over 65 MB for each. Here a forest serves all looks before the next one begins, so that its leaves, 4 MB,
+are read from the cache. Positions come as real numbers, where dlib rounds them to pixels.
+
+K cascades (15), F pixels that a forest compares (500), R trees of a forest (500), S splits of a tree (15), V leaves (16), P points
+(68), N looks, B pictures, H height, W width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from stages.errors import InputError
+
+LEVELS = 4  # of a tree; dlib's files don't say it but by the number of splits
+SPLITS, LEAVES = 2**LEVELS - 1, 2**LEVELS
+SHORTEST = 4  # bytes of a number: a mantissa and an exponent, each of a byte and a byte that gives its length
+
+Float = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Cascade:
+    """The model; call it with looks.
+
+    ``first_KX`` and ``second_KX`` are the pixels that are compared, X = S·R, split by split; a tree goes to its right child where
+    first − second ≤ ``threshold_KX``.
+    """
+
+    mean_P2: Float  # of a face in a box of side 1, the first pixel's corner at (0, 0)
+    anchor_KF: NDArray[np.intp]  # the point of the face that a pixel moves with
+    offset_KF2: Float  # and where it lies from there, in the mean face
+    first_KX: NDArray[np.intp]
+    second_KX: NDArray[np.intp]
+    threshold_KX: NDArray[np.int16]
+    leaves_KYQ: Float  # corrections, Y = R·V tree by tree, Q = 2·P
+
+    def __call__(self, pictures_BHW: NDArray[np.uint8], picture_N: NDArray[np.intp], boxes_N4: NDArray[np.floating]) -> Float:
+        """The points of the face in each look, (N, P, 2): (x, y) in pixels, pixel centres at whole numbers.
+
+        Args:
+            pictures_BHW: luma, uint8; beyond a picture's edge the edge is seen (dlib: black).
+            picture_N: which picture each look is at.
+            boxes_N4: (left, top, right, bottom) in its pixels.
+        """
+        height, width = pictures_BHW.shape[1:]
+        pixels = pictures_BHW.reshape(-1)
+        count, (forests, features) = len(picture_N), self.anchor_KF.shape
+        trees = self.first_KX.shape[1] // SPLITS
+        begins_N = (picture_N * (height * width)).astype(np.int32)
+        corner_2N = np.ascontiguousarray(boxes_N4[:, :2].T, np.float32)
+        side_2N = np.ascontiguousarray((boxes_N4[:, 2:] - boxes_N4[:, :2]).T, np.float32)
+        centred_P2 = (self.mean_P2 - self.mean_P2.mean(0)).astype(np.float64)
+        spread = float((centred_P2**2).sum())
+        shape_NQ = np.tile(self.mean_P2.reshape(-1), (count, 1))
+        # One row a look, one column a leaf; a product with the leaves adds up those that the look has come to.
+        reached = csr_array(
+            (
+                np.ones(count * trees, np.float32),
+                np.zeros(count * trees, np.int32),
+                np.arange(0, count * trees + 1, trees, dtype=np.int32),
+            ),
+            shape=(count, trees * LEAVES),
+        )
+        tree_R = np.arange(0, trees * LEAVES, LEAVES, dtype=np.int32)
+        for k in range(forests):
+            shape_QN = np.ascontiguousarray(shape_NQ.T)
+            x_PN, y_PN = shape_QN[0::2], shape_QN[1::2]
+            # The similarity that best turns the mean face into this one, least squares: a + bi.
+            a_N = ((centred_P2[:, 0] @ x_PN + centred_P2[:, 1] @ y_PN) / spread).astype(np.float32)
+            b_N = ((centred_P2[:, 0] @ y_PN - centred_P2[:, 1] @ x_PN) / spread).astype(np.float32)
+            right_F1, down_F1 = self.offset_KF2[k, :, :1], self.offset_KF2[k, :, 1:]
+            x_FN = a_N * right_F1 - b_N * down_F1 + shape_QN[2 * self.anchor_KF[k]]
+            y_FN = b_N * right_F1 + a_N * down_F1 + shape_QN[2 * self.anchor_KF[k] + 1]
+            place_FN = begins_N + width * _pixel(y_FN, corner_2N[1], side_2N[1], height)
+            place_FN += _pixel(x_FN, corner_2N[0], side_2N[0], width)
+            value_FN = pixels.take(place_FN).astype(np.int16)
+            difference_XN = value_FN.take(self.first_KX[k], 0)
+            difference_XN -= value_FN.take(self.second_KX[k], 0)
+            right_SRN = (difference_XN <= self.threshold_KX[k, :, None]).view(np.uint8).reshape(SPLITS, trees, count)
+            reached.indices[:] = (_leaf(right_SRN).T + tree_R).ravel()
+            shape_NQ += reached @ self.leaves_KYQ[k]
+        points_NP2 = shape_NQ.reshape(count, -1, 2)
+        return points_NP2 * side_2N.T[:, None] + corner_2N.T[:, None]
+
+
+def _pixel(share_FN: Float, corner_N: Float, side_N: Float, size: int) -> NDArray[np.int32]:
+    """The pixel's number along a side of the picture, of positions given as shares of the box; overwrites them."""
+    share_FN *= side_N
+    share_FN += corner_N + np.float32(0.5)
+    np.clip(share_FN, 0, size - 1, out=share_FN)
+    return share_FN.astype(np.int32)
+
+
+def _leaf(right_SRN: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Which leaf each look comes to in each tree, (R, N): all splits are known, and a tree's path selects among them.
+
+    Split 0 is the root; the children of split i are 2·i + 1, where ``right`` is 0, and 2·i + 2.
+    """
+    path: list[NDArray[np.uint8]] = []
+    leaf_RN = np.zeros(right_SRN.shape[1:], np.uint8)
+    for level in range(LEVELS):
+        candidates = right_SRN[2**level - 1 : 2 ** (level + 1) - 1]
+        for taken in path:
+            low, high = candidates[: len(candidates) // 2], candidates[len(candidates) // 2 :]
+            candidates = low ^ (taken & (low ^ high))
+        path.append(candidates[0])
+        leaf_RN = leaf_RN << 1 | candidates[0]
+    return leaf_RN
+
+
+# --- dlib's file -----------------------------------------------------------------------------------------------------
+
+
+def read(path: Path) -> Cascade:
+    """The model in a file as ``dlib.shape_predictor`` reads it; its trees must have four levels.
+
+    dlib writes an integer as a byte that holds its length and sign and then its bytes, lowest first, and a real number as two
+    integers, mantissa and exponent of 2. Where a number begins is known only when all before it are read; but each leaf
+    starts with the same four bytes, the size of its vector, so that the leaves of a forest are read side by side, and each has
+    to end where the next thing begins.
+
+    Raises:
+        InputError: the file is another kind of file, is cut off, or its trees are of another kind.
+    """
+    data = path.read_bytes()
+    try:
+        return _parse(data)
+    except _Unreadable as error:
+        raise InputError(path, f"no landmark model of dlib that can be read here ({error})", "give another file") from None
+
+
+class _Unreadable(Exception):
+    pass
+
+
+class _Reader:
+    """Numbers one after another, and many side by side."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.at = 0
+        padded = np.frombuffer(data + bytes(8), np.uint8)
+        # Eight bytes from any byte on, as one number.
+        self._words = np.ndarray((len(data),), np.dtype("<u8"), buffer=padded, strides=(1,))
+
+    def integer(self) -> int:
+        values, ends = self.integers(np.array([self.at]))
+        self.at = int(ends[0])
+        return int(values[0])
+
+    def expect(self, value: int, what: str) -> None:
+        found = self.integer()
+        if found != value:
+            raise _Unreadable(f"{what}: {found}, expected {value}")
+
+    def reals(self, count: int) -> Float:
+        values = []
+        for _ in range(count):
+            value, ends = self.reals_at(np.array([self.at]))
+            self.at = int(ends[0])
+            values.append(value[0])
+        return np.array(values, np.float32)
+
+    def integers(self, at_N: NDArray[np.intp]) -> tuple[NDArray[np.int64], NDArray[np.intp]]:
+        """The integers that begin at these bytes, and where they end."""
+        if len(at_N) and at_N.max() >= len(self.data):
+            raise _Unreadable("it ends too early")
+        return _integers(self._words[at_N], at_N)
+
+    def reals_at(self, at_N: NDArray[np.intp]) -> tuple[Float, NDArray[np.intp]]:
+        mantissa, between = self.integers(at_N)
+        exponent, ends = self.integers(between)
+        return np.ldexp(mantissa.astype(np.float32), exponent.astype(np.int32)), ends
+
+    def rows(self, at_N: NDArray[np.intp], count: int) -> tuple[Float, NDArray[np.intp]]:
+        """``count`` reals from each of these bytes on, (N, count), and where they end."""
+        mantissas, exponents = np.empty((2, count, len(at_N)), np.int32)
+        if len(at_N) and at_N.max() + SHORTEST * count > len(self.data):
+            raise _Unreadable("it ends too early")
+        for mantissa_N, exponent_N in zip(mantissas, exponents, strict=True):
+            mantissa_N[:], at_N = self.integers(at_N)
+            exponent_N[:], at_N = self.integers(at_N)
+        return np.ldexp(mantissas.astype(np.float32), exponents).T, at_N
+
+
+def _integers(word_N: NDArray[np.uint64], at_N: NDArray[np.intp]) -> tuple[NDArray[np.int64], NDArray[np.intp]]:
+    head = word_N & np.uint64(0xFF)
+    length = (head & np.uint64(0x0F)).astype(np.intp)
+    if ((head & np.uint64(0x70)) != 0).any() or length.min(initial=1) < 1 or length.max(initial=1) > 7:
+        raise _Unreadable("a number has no length that it can have")
+    value = ((word_N >> np.uint64(8)) & MASKS[length]).astype(np.int64)
+    return np.where(head & np.uint64(0x80), -value, value), at_N + 1 + length
+
+
+MASKS = np.array([256**n - 1 for n in range(8)], np.uint64)
+
+
+def _parse(data: bytes) -> Cascade:
+    reader = _Reader(data)
+    reader.expect(1, "version")
+    mean = reader.reals(_vector(reader))
+    forests = reader.integer()
+    parts = [_forest(reader, len(mean)) for _ in range(forests)]
+    reader.expect(forests, "lists of anchors")
+    anchors = [[reader.integer() for _ in range(reader.integer())] for _ in range(forests)]
+    reader.expect(forests, "lists of offsets")
+    offsets = [reader.reals(2 * reader.integer()) for _ in range(forests)]
+    if reader.at != len(data):
+        raise _Unreadable(f"{len(data) - reader.at} bytes are left over")
+    first, second, threshold, leaves = (np.stack(arrays) for arrays in zip(*parts, strict=True))
+    return Cascade(
+        mean_P2=mean.reshape(-1, 2),
+        anchor_KF=np.array(anchors, np.intp),
+        offset_KF2=np.stack(offsets).reshape(forests, -1, 2),
+        first_KX=first,
+        second_KX=second,
+        threshold_KX=threshold,
+        leaves_KYQ=leaves,
+    )
+
+
+def _vector(reader: _Reader) -> int:
+    """The length of the column vector that begins here; dlib writes its numbers of rows and columns as negative ones."""
+    rows = -reader.integer()
+    reader.expect(-1, "columns of a vector")
+    return rows
+
+
+def _forest(reader: _Reader, values: int) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.int16], Float]:
+    """First and second pixel and threshold of all splits, split by split, and the leaves tree by tree."""
+    trees = reader.integer()
+    head = _vector_head(values)
+    begins = np.empty(trees * LEAVES, np.intp)
+    at = reader.at
+    for leaf in range(len(begins)):
+        at = reader.data.find(head, at)
+        if at < 0:
+            raise _Unreadable("leaves are missing")
+        begins[leaf] = at
+        at += len(head) + SHORTEST * values
+    leaves, ends = reader.rows(begins + len(head), values)
+    last = ends[LEAVES - 1 :: LEAVES]  # of each tree's leaves
+    count, at_R = reader.integers(np.concatenate([[reader.at], last[:-1]]))
+    if (count != SPLITS).any():
+        raise _Unreadable(f"a tree with other than {SPLITS} splits")
+    pixels, thresholds = np.empty((2, SPLITS, trees), np.intp), np.empty((SPLITS, trees), np.float32)
+    for split in range(SPLITS):
+        for which in range(2):
+            pixels[which, split], at_R = reader.integers(at_R)
+        thresholds[split], at_R = reader.reals_at(at_R)
+    count, at_R = reader.integers(at_R)
+    between = np.arange(len(begins)) % LEAVES != LEAVES - 1
+    if (count != LEAVES).any() or (at_R != begins[::LEAVES]).any() or (ends[between] != begins[1:][between[:-1]]).any():
+        raise _Unreadable(f"a tree with other than {LEAVES} leaves")
+    reader.at = int(last[-1])
+    # Pixels are whole numbers: their difference exceeds the threshold where it exceeds the whole number below it.
+    whole = np.clip(np.floor(thresholds), -256, 255).astype(np.int16)
+    return pixels[0].ravel(), pixels[1].ravel(), whole.ravel(), leaves
+
+
+def _vector_head(rows: int) -> bytes:
+    """The bytes before a vector's values."""
+    return _negative(rows) + _negative(1)
+
+
+def _negative(value: int) -> bytes:
+    length = max((value.bit_length() + 7) // 8, 1)
+    return bytes([0x80 | length]) + value.to_bytes(length, "little")
