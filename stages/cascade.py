@@ -189,7 +189,7 @@ class _Reader:
         for mantissa_N, exponent_N in zip(mantissas, exponents, strict=True):
             mantissa_N[:], at_N = self.integers(at_N)
             exponent_N[:], at_N = self.integers(at_N)
-        return np.ldexp(mantissas.astype(np.float32), exponents).T, at_N
+        return np.ascontiguousarray(np.ldexp(mantissas.astype(np.float32), exponents).T), at_N
 
 
 def _integers(word_N: NDArray[np.uint64], at_N: NDArray[np.intp]) -> tuple[NDArray[np.int64], NDArray[np.intp]]:

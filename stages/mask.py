@@ -228,6 +228,8 @@ def main() -> None:
             try:
                 for row in rows(args.raw, clip["file"], name, settings):
                     write(row)
+                    if row["faces_seen"] > 1 and row["segment"] == 0:
+                        print(f"clip {name}: {row['faces_seen']} faces; the largest is followed", flush=True)
             except ClipError as error:
                 write(failed(name, error.reason, settings.fps))
                 print(f"{error}; left out, the other clips go on", flush=True)
