@@ -143,7 +143,7 @@ class Direct:
 
     def jpeg(self, image: Image, points: Points) -> bytes:
         crop = mask.crop_square(points[None], self.settings.margin)
-        face = cv2.cvtColor(mask.cut(image, crop, self.settings.size), cv2.COLOR_RGB2BGR)
+        face = cv2.cvtColor(media.cut(image, crop, self.settings.size), cv2.COLOR_RGB2BGR)
         return cv2.imencode(".jpg", face, [cv2.IMWRITE_JPEG_QUALITY, self.settings.jpeg_quality])[1].tobytes()
 
     def shards(self, source: Media) -> dict[str, list[Points | None]]:

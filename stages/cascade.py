@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
+from scipy.sparse import csc_array
 
 from stages.errors import InputError
 
@@ -61,16 +61,8 @@ class Cascade:
         centred_P2 = (self.mean_P2 - self.mean_P2.mean(0)).astype(np.float64)
         spread = float((centred_P2**2).sum())
         shape_NQ = np.tile(self.mean_P2.reshape(-1), (count, 1))
-        # One row a look, one column a leaf; a product with the leaves adds up those that the look has come to.
-        reached = csr_array(
-            (
-                np.ones(count * trees, np.float32),
-                np.zeros(count * trees, np.int32),
-                np.arange(0, count * trees + 1, trees, dtype=np.int32),
-            ),
-            shape=(count, trees * LEAVES),
-        )
-        tree_R = np.arange(0, trees * LEAVES, LEAVES, dtype=np.int32)
+        ones = np.ones(count * trees, np.float32)
+        tree_R1 = np.arange(0, trees * LEAVES, LEAVES, dtype=np.int32)[:, None]
         for k in range(forests):
             shape_QN = np.ascontiguousarray(shape_NQ.T)
             x_PN, y_PN = shape_QN[0::2], shape_QN[1::2]
@@ -86,7 +78,12 @@ class Cascade:
             difference_XN = value_FN.take(self.first_KX[k], 0)
             difference_XN -= value_FN.take(self.second_KX[k], 0)
             right_SRN = (difference_XN <= self.threshold_KX[k, :, None]).view(np.uint8).reshape(SPLITS, trees, count)
-            reached.indices[:] = (_leaf(right_SRN).T + tree_R).ravel()
+            leaf_RN = _leaf(right_SRN)
+            # One row a look, one column a leaf: a product with the leaves adds up those that the look has come to. By columns,
+            # so that the leaves are read once, in their order.
+            looks = np.argsort(leaf_RN, 1, kind="stable").astype(np.int32).ravel()
+            ends = np.cumsum(np.bincount((leaf_RN + tree_R1).ravel(), minlength=trees * LEAVES), dtype=np.int32)
+            reached = csc_array((ones, looks, np.concatenate([[0], ends])), shape=(count, trees * LEAVES))
             shape_NQ += reached @ self.leaves_KYQ[k]
         points_NP2 = shape_NQ.reshape(count, -1, 2)
         return points_NP2 * side_2N.T[:, None] + corner_2N.T[:, None]

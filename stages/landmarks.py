@@ -29,7 +29,7 @@ import dlib
 import numpy as np
 from numpy.typing import NDArray
 
-from stages import cascade, memory
+from stages import cascade, media, memory
 from stages.errors import InputError
 from stages.geometry import RIGID, similarity, transform
 
@@ -185,9 +185,10 @@ class FaceTracker:
             limit = max(min(BATCH, HELD // image.nbytes), 1)
             stretch = min(self.detect_every, limit)
             pending.append(image)
-            if self._before is None or len(pending) >= stretch:
-                batch += self._stretch(pending)
-                pending = []
+            if self._before is None or len(pending) >= stretch + stretch // 2:  # the last stretch may be longer or shorter
+                first = min(stretch, len(pending))
+                batch += self._stretch(pending[:first])
+                pending = pending[first:]
                 if len(batch) + stretch > limit:
                     yield from self._measure(batch)
                     batch = []
@@ -231,17 +232,18 @@ class FaceTracker:
         if not pictures:
             return np.empty((0, 68, 2), np.float32)
         patches = np.empty((len(pictures), SMALL_PATCH, SMALL_PATCH), np.uint8)
-        scales, offsets = np.empty((len(pictures), 1, 1)), np.empty((len(pictures), 1, 2))
+        cuts = np.array([_around(picture.box) for picture in pictures])
         for number, picture in enumerate(pictures):
-            to_patch = _to_patch(picture.box, SMALL_PATCH, SMALL_BOX)
-            scales[number], offsets[number] = to_patch[0, 0], to_patch[:, 2]
-            patches[number] = _patch(picture.image, to_patch, SMALL_PATCH)
-        right, down, size = np.array(self.looks).T
-        centre, half = (SMALL_PATCH - 1) / 2 + SMALL_BOX * np.stack([right, down], -1), SMALL_BOX / 2 * size[:, None]
-        boxes = np.tile(np.concatenate([centre - half, centre + half], -1), (len(pictures), 1))
-        points = _cascade()(patches, np.repeat(np.arange(len(pictures)), len(self.looks)), boxes)
-        mean = points.reshape(len(pictures), len(self.looks), 68, 2).mean(1)
-        return ((mean - offsets) / scales).astype(np.float32)
+            patches[number] = media.cut(luma(picture.image), cuts[number], SMALL_PATCH)
+        corner_N12, scale_N11 = cuts[:, None, :2], (SMALL_PATCH / cuts[:, 2])[:, None, None]
+        boxes = np.stack([picture.box for picture in pictures]).reshape(-1, 2, 2)
+        boxes = ((boxes - corner_N12 + 0.5) * scale_N11 - 0.5).reshape(-1, 1, 4)
+        centre, half = (boxes[..., :2] + boxes[..., 2:]) / 2, (boxes[..., 2:] - boxes[..., :2]) / 2
+        shift, size = np.array(self.looks)[:, :2], np.array(self.looks)[:, 2:]
+        seen = np.concatenate([centre + 2 * half * shift - half * size, centre + 2 * half * shift + half * size], -1)
+        points = _cascade()(patches, np.repeat(np.arange(len(pictures)), len(self.looks)), seen.reshape(-1, 4))
+        mean = points.reshape(*seen.shape[:2], 68, 2).mean(1)
+        return ((mean + 0.5) / scale_N11 - 0.5 + corner_N12).astype(np.float32)
 
     def _detect(self, image: Image, near: Box | None) -> _Found | None:
         """The followed face near where it was, else the largest in the picture that may be the same."""
@@ -264,6 +266,13 @@ class FaceTracker:
             return True
         shift = np.linalg.norm((box[:2] + box[2:] - self._known.box[:2] - self._known.box[2:]) / 2)
         return bool(shift < 1.5 * _side(self._known.box) and 0.5 < _side(box) / _side(self._known.box) < 2)
+
+
+def _around(box: Box) -> tuple[int, int, int]:
+    """The square, (x, y, side), that becomes the small picture around a box; whole pixels, so that it need not be warped."""
+    side = max(round(SMALL_PATCH / SMALL_BOX * _side(box)), 2)
+    x, y = np.round((box[:2] + box[2:] + 1 - side) / 2).astype(int)
+    return int(x), int(y), side
 
 
 def _slipped(pictures: Sequence[_Picture], found: Sequence[Landmarks]) -> list[int]:

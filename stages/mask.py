@@ -129,20 +129,6 @@ def crop_square(landmarks_TL2: NDArray[np.float64], margin: float) -> tuple[int,
     return int(x), int(y), side
 
 
-def cut(image_HWC: NDArray[np.uint8], crop: tuple[int, int, int], size: int) -> NDArray[np.uint8]:
-    """The crop resized to ``size`` by area; outside the picture its edge is repeated.
-
-    (H, W, 3) → (size, size, 3), or (H, W) → (size, size).
-    """
-    x, y, side = crop
-    height, width = image_HWC.shape[:2]
-    inside = image_HWC[max(y, 0) : max(y + side, 0), max(x, 0) : max(x + side, 0)]
-    beyond = (max(-y, 0), max(y + side - height, 0), max(-x, 0), max(x + side - width, 0))
-    if any(beyond):
-        inside = cv2.copyMakeBorder(inside, *beyond, cv2.BORDER_REPLICATE).astype(np.uint8, copy=False)
-    return cv2.resize(inside, (size, size), interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
-
-
 def to_crop(landmarks: NDArray[np.float64], crop: tuple[int, int, int], size: int) -> NDArray[np.float64]:
     """Source pixels → pixels of the resized crop, pixel centres at whole numbers in both."""
     x, y, side = crop
@@ -158,9 +144,9 @@ def face_picture(
     """
     planes = converter.planes(picture)
     if planes is None:
-        return np.ascontiguousarray(cut(converter.rgb(picture), crop, size))
+        return np.ascontiguousarray(media.cut(converter.rgb(picture), crop, size))
     half = (crop[0] >> planes.halvings, crop[1] >> planes.halvings, crop[2] >> planes.halvings)
-    parts = [cut(planes.luma, crop, size), *(cut(plane, half, size) for plane in (planes.blue, planes.red))]
+    parts = [media.cut(planes.luma, crop, size), *(media.cut(plane, half, size) for plane in (planes.blue, planes.red))]
     return cv2.transform(cv2.merge(parts), planes.to_rgb_34).astype(np.uint8, copy=False)
 
 

@@ -225,6 +225,21 @@ def _upright(image: NDArray[np.uint8], rotation: int) -> NDArray[np.uint8]:
     return np.ascontiguousarray(np.rot90(image, rotation // 90)) if rotation else image
 
 
+def cut(image_HWC: NDArray[np.uint8], square: tuple[int, int, int], size: int) -> NDArray[np.uint8]:
+    """A square part (x, y, side) of a picture, in whole pixels, resized to ``size``: by area where it shrinks.
+
+    Outside the picture its edge is repeated. (H, W, 3) → (size, size, 3), or (H, W) → (size, size).
+    """
+    x, y, side = (int(value) for value in square)
+    height, width = image_HWC.shape[:2]
+    inside = image_HWC[max(y, 0) : max(y + side, 0), max(x, 0) : max(x + side, 0)]
+    beyond = (max(-y, 0), max(y + side - height, 0), max(-x, 0), max(x + side - width, 0))
+    if any(beyond):
+        inside = cv2.copyMakeBorder(inside, *beyond, cv2.BORDER_REPLICATE).astype(np.uint8, copy=False)
+    how = cv2.INTER_AREA if side > size else cv2.INTER_LINEAR
+    return cv2.resize(inside, (size, size), interpolation=how).astype(np.uint8, copy=False)
+
+
 def pictures(source: Source, *, fps: float, clip: str = "") -> Iterator[Picture]:
     """The video's frames on the time base k / fps, one at a time; at most one source frame is held.
 

@@ -109,15 +109,15 @@ def test_cut_repeats_the_edge_and_keeps_positions():
     image[:, 0] = 200
     image[20:24, 30:34] = 255
     crop = (-16, -10, 96)
-    found = mask.cut(image, crop, 96)
+    found = media.cut(image, crop, 96)
     assert found.shape == (96, 96, 3)
     assert (found[15:60, :17] == 200).all()
     x, y = mask.to_crop(np.array([31.5, 21.5]), crop, 96)
     assert found[int(y), int(x), 0] == 255
-    half = mask.cut(image, crop, 48)
+    half = media.cut(image, crop, 48)
     bright = np.argwhere(half[:, 12:, 0] > 200).mean(0)[::-1] + [12, 0]
     np.testing.assert_allclose(bright, mask.to_crop(np.array([31.5, 21.5]), crop, 48), atol=0.3)
 
 
 def test_a_face_at_the_pictures_edge_is_cut_out():
-    assert mask.cut(np.full((50, 50, 3), 7, np.uint8), (40, 40, 30), 16).mean() == 7
+    assert media.cut(np.full((50, 50, 3), 7, np.uint8), (40, 40, 30), 16).mean() == 7
