@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csc_array
+from scipy.sparse import csr_array
 
 from stages.errors import InputError
 
@@ -61,8 +61,7 @@ class Cascade:
         centred_P2 = (self.mean_P2 - self.mean_P2.mean(0)).astype(np.float64)
         spread = float((centred_P2**2).sum())
         shape_NQ = np.tile(self.mean_P2.reshape(-1), (count, 1))
-        ones = np.ones(count * trees, np.float32)
-        tree_R1 = np.arange(0, trees * LEAVES, LEAVES, dtype=np.int32)[:, None]
+        tree_R = np.arange(0, trees * LEAVES, LEAVES, dtype=np.int32)
         for k in range(forests):
             shape_QN = np.ascontiguousarray(shape_NQ.T)
             x_PN, y_PN = shape_QN[0::2], shape_QN[1::2]
@@ -78,13 +77,7 @@ class Cascade:
             difference_XN = value_FN.take(self.first_KX[k], 0)
             difference_XN -= value_FN.take(self.second_KX[k], 0)
             right_SRN = (difference_XN <= self.threshold_KX[k, :, None]).view(np.uint8).reshape(SPLITS, trees, count)
-            leaf_RN = _leaf(right_SRN)
-            # One row a look, one column a leaf: a product with the leaves adds up those that the look has come to. By columns,
-            # so that the leaves are read once, in their order.
-            looks = np.argsort(leaf_RN, 1, kind="stable").astype(np.int32).ravel()
-            ends = np.cumsum(np.bincount((leaf_RN + tree_R1).ravel(), minlength=trees * LEAVES), dtype=np.int32)
-            reached = csc_array((ones, looks, np.concatenate([[0], ends])), shape=(count, trees * LEAVES))
-            shape_NQ += reached @ self.leaves_KYQ[k]
+            shape_NQ += _sums(_leaf(right_SRN).T + tree_R, self.leaves_KYQ[k])
         points_NP2 = shape_NQ.reshape(count, -1, 2)
         return points_NP2 * side_2N.T[:, None] + corner_2N.T[:, None]
 
@@ -112,6 +105,26 @@ def _leaf(right_SRN: NDArray[np.uint8]) -> NDArray[np.uint8]:
         path.append(candidates[0])
         leaf_RN = leaf_RN << 1 | candidates[0]
     return leaf_RN
+
+
+def _sums(leaf_NR: NDArray[np.int32], leaves_YQ: Float) -> Float:
+    """The sum of the leaves that each look has come to, (N, Q).
+
+    From one look to the next most trees come to the same leaf, where the looks follow a face. So only what changes is summed, a
+    sparse product that adds the new leaf and takes away the old one, and then over the looks.
+    """
+    count, trees = leaf_NR.shape
+    changed = leaf_NR[1:] != leaf_NR[:-1]
+    where = np.flatnonzero(changed)
+    flat = leaf_NR.ravel()
+    columns = np.stack([flat[where + trees], flat[where]], -1).ravel()
+    ends = np.cumsum(2 * np.count_nonzero(changed, 1), dtype=np.int32)
+    signs = np.tile(np.array([1, -1], np.float32), len(where))
+    steps = csr_array((signs, columns, np.concatenate([[0], ends])), shape=(count - 1, len(leaves_YQ)))
+    sums = np.empty((count, leaves_YQ.shape[1]), np.float32)
+    sums[0] = leaves_YQ[leaf_NR[0]].sum(0)
+    sums[1:] = steps @ leaves_YQ
+    return np.cumsum(sums, 0, out=sums)
 
 
 # --- dlib's file -----------------------------------------------------------------------------------------------------

@@ -237,12 +237,13 @@ class FaceTracker:
             patches[number] = media.cut(luma(picture.image), cuts[number], SMALL_PATCH)
         corner_N12, scale_N11 = cuts[:, None, :2], (SMALL_PATCH / cuts[:, 2])[:, None, None]
         boxes = np.stack([picture.box for picture in pictures]).reshape(-1, 2, 2)
-        boxes = ((boxes - corner_N12 + 0.5) * scale_N11 - 0.5).reshape(-1, 1, 4)
+        boxes = ((boxes - corner_N12 + 0.5) * scale_N11 - 0.5).reshape(-1, 4)
         centre, half = (boxes[..., :2] + boxes[..., 2:]) / 2, (boxes[..., 2:] - boxes[..., :2]) / 2
-        shift, size = np.array(self.looks)[:, :2], np.array(self.looks)[:, 2:]
-        seen = np.concatenate([centre + 2 * half * shift - half * size, centre + 2 * half * shift + half * size], -1)
-        points = _cascade()(patches, np.repeat(np.arange(len(pictures)), len(self.looks)), seen.reshape(-1, 4))
-        mean = points.reshape(*seen.shape[:2], 68, 2).mean(1)
+        shift, size = np.array(self.looks)[:, None, :2], np.array(self.looks)[:, None, 2:]
+        centre, half = centre + 2 * half * shift, half * size  # by look, then picture: neighbours resemble each other
+        seen = np.concatenate([centre - half, centre + half], -1)
+        points = _cascade()(patches, np.tile(np.arange(len(pictures)), len(self.looks)), seen.reshape(-1, 4))
+        mean = points.reshape(*seen.shape[:2], 68, 2).mean(0)
         return ((mean + 0.5) / scale_N11 - 0.5 + corner_N12).astype(np.float32)
 
     def _detect(self, image: Image, near: Box | None) -> _Found | None:
