@@ -38,6 +38,8 @@ SHA256 = "fbdc2cb80eb9aa7a758672cbfdda32ba6300efe9b6e6c7a299ff7e736b11b92f"
 WINDOW = 80  # side of the HOG detector's window: no smaller face is found
 PYRAMID = 5 / 6  # the detector's step from a size to the next
 FACE_SIDE = 90  # a face whose size is known is scaled down for the detector, but not below this side
+FIRST_STEPS = 2  # down the pyramid, at which a clip's face is searched at first
+FIRST_SIDE = round(WINDOW / PYRAMID**FIRST_STEPS)  # of the smallest face found so, in a picture of 640 pixels
 AROUND = 0.4  # of the box's side: how far around the box a face is searched that was there before
 BATCH = 64  # pictures whose landmarks are measured at once
 HELD = 16 * 2**20  # bytes that they take at most
@@ -116,6 +118,16 @@ def detect(image: Image, *, threshold: float = 0.0) -> list[tuple[float, Box]]:
     return []
 
 
+def detect_first(image: Image) -> list[tuple[float, Box]]:
+    """Faces in the whole picture like :func:`detect`, but smaller ones only where there is none of :data:`FIRST_SIDE` pixels.
+
+    Two steps down the detector's pyramid half of its time is saved, and larger faces are seen at the same sizes as without.
+    """
+    gray = luma(image)
+    found = _hog(gray, min(640 / max(gray.shape), 1.0) * PYRAMID**FIRST_STEPS, 0.0)
+    return sorted(found, key=lambda face: (-_side(face[1]), *face[1])) if found else detect(gray)
+
+
 def detect_landmarks(image: Image) -> Landmarks | None:
     """The landmarks of the largest face, or None where no face is found."""
     faces = detect(image)
@@ -165,7 +177,7 @@ class FaceTracker:
     """Follows the largest face of a clip; one instance a clip.
 
     Attributes:
-        faces_seen: the largest number of faces found in one whole picture.
+        faces_seen: the largest number of faces that :func:`detect_first` found in one whole picture.
     """
 
     def __init__(self, detect_every: int, looks: int) -> None:
@@ -253,7 +265,7 @@ class FaceTracker:
             around = [face for face in _detect_near(image, near) if _overlap(face[1], near) > 0.3]
             box = max(around, key=lambda face: face[0])[1] if around else None
         if box is None:
-            faces = detect(image)
+            faces = detect_first(image)
             self.faces_seen = max(self.faces_seen, len(faces))
             box = next((face for _, face in faces if self._may_be(face)), None)
         if box is None:

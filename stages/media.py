@@ -236,8 +236,13 @@ def cut(image_HWC: NDArray[np.uint8], square: tuple[int, int, int], size: int) -
     beyond = (max(-y, 0), max(y + side - height, 0), max(-x, 0), max(x + side - width, 0))
     if any(beyond):
         inside = cv2.copyMakeBorder(inside, *beyond, cv2.BORDER_REPLICATE).astype(np.uint8, copy=False)
-    how = cv2.INTER_AREA if side > size else cv2.INTER_LINEAR
-    return cv2.resize(inside, (size, size), interpolation=how).astype(np.uint8, copy=False)
+    # OpenCV averages blocks of whole pixels ten times as fast as parts of pixels, so the part is brought to a multiple first.
+    whole = size * math.ceil(side / size)
+    if whole != side:
+        inside = cv2.resize(inside, (whole, whole), interpolation=cv2.INTER_LINEAR)
+    if whole != size:
+        inside = cv2.resize(inside, (size, size), interpolation=cv2.INTER_AREA)
+    return inside.astype(np.uint8, copy=False)
 
 
 def pictures(source: Source, *, fps: float, clip: str = "") -> Iterator[Picture]:
