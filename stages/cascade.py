@@ -11,6 +11,7 @@ K cascades (15), F pixels that a forest compares (500), R trees of a forest (500
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -141,10 +142,9 @@ def read(path: Path) -> Cascade:
     Raises:
         InputError: the file is another kind of file, is cut off, or its trees are of another kind.
     """
-    data = path.read_bytes()
     try:
-        return _parse(data)
-    except _Unreadable as error:
+        return _parse(path.read_bytes())
+    except (_Unreadable, IndexError) as error:  # an index beyond the end of the file
         raise InputError(path, f"no landmark model of dlib that can be read here ({error})", "give another file") from None
 
 
@@ -158,14 +158,17 @@ class _Reader:
     def __init__(self, data: bytes) -> None:
         self.data = data
         self.at = 0
-        padded = np.frombuffer(data + bytes(8), np.uint8)
-        # Eight bytes from any byte on, as one number.
-        self._words = np.ndarray((len(data),), np.dtype("<u8"), buffer=padded, strides=(1,))
+        # Eight bytes from any byte on, as one number; the last numbers of a file are read one after another.
+        self._words = np.ndarray((max(len(data) - 7, 0),), np.dtype("<u8"), buffer=data, strides=(1,))
 
     def integer(self) -> int:
-        values, ends = self.integers(np.array([self.at]))
-        self.at = int(ends[0])
-        return int(values[0])
+        """The integer that comes next."""
+        head = self.data[self.at]
+        start, self.at = self.at + 1, self.at + 1 + (head & 0x0F)
+        if head & 0x70 or not 1 <= head & 0x0F <= 8 or self.at > len(self.data):
+            raise _Unreadable("a number has no length that it can have")
+        value = int.from_bytes(self.data[start : self.at], "little")
+        return -value if head & 0x80 else value
 
     def expect(self, value: int, what: str) -> None:
         found = self.integer()
@@ -173,33 +176,41 @@ class _Reader:
             raise _Unreadable(f"{what}: {found}, expected {value}")
 
     def reals(self, count: int) -> Float:
-        values = []
-        for _ in range(count):
-            value, ends = self.reals_at(np.array([self.at]))
-            self.at = int(ends[0])
-            values.append(value[0])
-        return np.array(values, np.float32)
+        """The reals that come next."""
+        return np.array([math.ldexp(self.integer(), self.integer()) for _ in range(count)], np.float32)
 
     def integers(self, at_N: NDArray[np.intp]) -> tuple[NDArray[np.int64], NDArray[np.intp]]:
         """The integers that begin at these bytes, and where they end."""
-        if len(at_N) and at_N.max() >= len(self.data):
-            raise _Unreadable("it ends too early")
         return _integers(self._words[at_N], at_N)
-
-    def reals_at(self, at_N: NDArray[np.intp]) -> tuple[Float, NDArray[np.intp]]:
-        mantissa, between = self.integers(at_N)
-        exponent, ends = self.integers(between)
-        return np.ldexp(mantissa.astype(np.float32), exponent.astype(np.int32)), ends
 
     def rows(self, at_N: NDArray[np.intp], count: int) -> tuple[Float, NDArray[np.intp]]:
         """``count`` reals from each of these bytes on, (N, count), and where they end."""
-        mantissas, exponents = np.empty((2, count, len(at_N)), np.int32)
-        if len(at_N) and at_N.max() + SHORTEST * count > len(self.data):
-            raise _Unreadable("it ends too early")
-        for mantissa_N, exponent_N in zip(mantissas, exponents, strict=True):
-            mantissa_N[:], at_N = self.integers(at_N)
-            exponent_N[:], at_N = self.integers(at_N)
-        return np.ascontiguousarray(np.ldexp(mantissas.astype(np.float32), exponents).T), at_N
+        words = np.empty((count, len(at_N)), "<u8")
+        for word_N in words:
+            word_N[:] = self._words[at_N]  # not take(), which copies an array that is not aligned
+            at_N = at_N + ((word_N & np.uint64(0x0F)).astype(np.intp) + SHORTEST - 1)
+        return np.concatenate([_reals(part) for part in np.array_split(words, 8)]).T.copy(), at_N
+
+
+def _reals(word: NDArray[np.uint64]) -> Float:
+    """The reals that begin with these bytes: nearly all have a mantissa of three bytes; all have an exponent of one."""
+    word = word.copy()
+    low, high = word.view(np.uint32)[..., 0::2], word.view(np.uint32)[..., 1::2]
+    odd = np.nonzero((low & np.uint32(0x7F)) != 3)
+    if len(odd[0]):  # widened to three bytes
+        some = word[odd]
+        length = some & np.uint64(0x7F)
+        if ((length < 1) | (length > 2)).any():
+            raise _Unreadable("a real number with a mantissa of no or of more than three bytes")
+        bits = np.uint64(8) * (length + np.uint64(1))
+        head = some & ((np.uint64(1) << bits) - np.uint64(1))
+        word[odd] = (head & ~np.uint64(0x7F)) | np.uint64(3) | ((some >> bits) << np.uint64(32))
+    if ((high & np.uint32(0x7F)) != 1).any():
+        raise _Unreadable("a real number with an exponent of more than one byte")
+    mantissa, exponent = (low >> np.uint32(8)).astype(np.int32), ((high >> np.uint32(8)) & np.uint32(0xFF)).astype(np.int32)
+    for value, sign in ((mantissa, low), (exponent, high)):
+        np.negative(value, out=value, where=(sign & np.uint32(0x80)) != 0)
+    return np.ldexp(mantissa.astype(np.float32), exponent)
 
 
 def _integers(word_N: NDArray[np.uint64], at_N: NDArray[np.intp]) -> tuple[NDArray[np.int64], NDArray[np.intp]]:
@@ -219,14 +230,14 @@ def _parse(data: bytes) -> Cascade:
     reader.expect(1, "version")
     mean = reader.reals(_vector(reader))
     forests = reader.integer()
-    parts = [_forest(reader, len(mean)) for _ in range(forests)]
+    trees = [_forest(reader, len(mean)) for _ in range(forests)]
     reader.expect(forests, "lists of anchors")
     anchors = [[reader.integer() for _ in range(reader.integer())] for _ in range(forests)]
     reader.expect(forests, "lists of offsets")
     offsets = [reader.reals(2 * reader.integer()) for _ in range(forests)]
     if reader.at != len(data):
         raise _Unreadable(f"{len(data) - reader.at} bytes are left over")
-    first, second, threshold, leaves = (np.stack(arrays) for arrays in zip(*parts, strict=True))
+    first, second, threshold, leaves = (np.ascontiguousarray(np.stack(arrays)) for arrays in zip(*trees, strict=True))
     return Cascade(
         mean_P2=mean.reshape(-1, 2),
         anchor_KF=np.array(anchors, np.intp),
@@ -266,7 +277,8 @@ def _forest(reader: _Reader, values: int) -> tuple[NDArray[np.intp], NDArray[np.
     for split in range(SPLITS):
         for which in range(2):
             pixels[which, split], at_R = reader.integers(at_R)
-        thresholds[split], at_R = reader.reals_at(at_R)
+        values, at_R = reader.rows(at_R, 1)
+        thresholds[split] = values[:, 0]
     count, at_R = reader.integers(at_R)
     between = np.arange(len(begins)) % LEAVES != LEAVES - 1
     if (count != LEAVES).any() or (at_R != begins[::LEAVES]).any() or (ends[between] != begins[1:][between[:-1]]).any():
