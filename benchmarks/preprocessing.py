@@ -352,7 +352,7 @@ def windows(shards: Sequence[Path], folder: Path, count: int) -> dict[str, Calla
 
 def start_up() -> float:
     """CPU seconds of a job before its first clip: the interpreter, the imports, the detector and the landmark model."""
-    code = "from stages import landmarks, mask; landmarks._detector(); landmarks._predictor()"
+    code = "from stages import landmarks, mask; landmarks._detector(); landmarks._cascade()"
 
     def spent() -> float:
         usage = resource.getrusage(resource.RUSAGE_CHILDREN)

@@ -5,8 +5,8 @@ looks at differences of two pixels around the face as it is believed to be, and 
 reads leaves scattered over 65 MB for each. Here a forest serves all looks before the next one begins, so that its leaves, 4 MB,
 are read from the cache. Positions come as real numbers, where dlib rounds them to pixels.
 
-K cascades (15), F pixels that a forest compares (500), R trees of a forest (500), S splits of a tree (15), V leaves (16), P points
-(68), N looks, B pictures, H height, W width.
+K cascades (15), F pixels that a forest compares (500), R trees of a forest (500), S splits of a tree (15), V leaves (16), P
+points (68), N looks, B pictures, H height, W width.
 """
 
 from __future__ import annotations
@@ -44,7 +44,9 @@ class Cascade:
     threshold_KX: NDArray[np.int16]
     leaves_KYQ: Float  # corrections, Y = R·V tree by tree, Q = 2·P
 
-    def __call__(self, pictures_BHW: NDArray[np.uint8], picture_N: NDArray[np.intp], boxes_N4: NDArray[np.floating]) -> Float:
+    def __call__(
+        self, pictures_BHW: NDArray[np.uint8], picture_N: NDArray[np.intp], boxes_N4: NDArray[np.floating]
+    ) -> Float:
         """The points of the face in each look, (N, P, 2): (x, y) in pixels, pixel centres at whole numbers.
 
         Args:
@@ -54,7 +56,7 @@ class Cascade:
         """
         height, width = pictures_BHW.shape[1:]
         pixels = pictures_BHW.reshape(-1)
-        count, (forests, features) = len(picture_N), self.anchor_KF.shape
+        count, forests = len(picture_N), len(self.anchor_KF)
         trees = self.first_KX.shape[1] // SPLITS
         begins_N = (picture_N * (height * width)).astype(np.int32)
         corner_2N = np.ascontiguousarray(boxes_N4[:, :2].T, np.float32)
@@ -78,7 +80,7 @@ class Cascade:
             difference_XN = value_FN.take(self.first_KX[k], 0)
             difference_XN -= value_FN.take(self.second_KX[k], 0)
             right_SRN = (difference_XN <= self.threshold_KX[k, :, None]).view(np.uint8).reshape(SPLITS, trees, count)
-            shape_NQ += _sums(_leaf(right_SRN).T + tree_R, self.leaves_KYQ[k])
+            shape_NQ += _sums(_leaf(right_SRN).T.astype(np.int32) + tree_R, self.leaves_KYQ[k])
         points_NP2 = shape_NQ.reshape(count, -1, 2)
         return points_NP2 * side_2N.T[:, None] + corner_2N.T[:, None]
 
@@ -145,7 +147,9 @@ def read(path: Path) -> Cascade:
     try:
         return _parse(path.read_bytes())
     except (_Unreadable, IndexError) as error:  # an index beyond the end of the file
-        raise InputError(path, f"no landmark model of dlib that can be read here ({error})", "give another file") from None
+        raise InputError(
+            path, f"no landmark model of dlib that can be read here ({error})", "give another file"
+        ) from None
 
 
 class _Unreadable(Exception):
@@ -207,7 +211,10 @@ def _reals(word: NDArray[np.uint64]) -> Float:
         word[odd] = (head & ~np.uint64(0x7F)) | np.uint64(3) | ((some >> bits) << np.uint64(32))
     if ((high & np.uint32(0x7F)) != 1).any():
         raise _Unreadable("a real number with an exponent of more than one byte")
-    mantissa, exponent = (low >> np.uint32(8)).astype(np.int32), ((high >> np.uint32(8)) & np.uint32(0xFF)).astype(np.int32)
+    mantissa, exponent = (
+        (low >> np.uint32(8)).astype(np.int32),
+        ((high >> np.uint32(8)) & np.uint32(0xFF)).astype(np.int32),
+    )
     for value, sign in ((mantissa, low), (exponent, high)):
         np.negative(value, out=value, where=(sign & np.uint32(0x80)) != 0)
     return np.ldexp(mantissa.astype(np.float32), exponent)
@@ -262,11 +269,11 @@ def _forest(reader: _Reader, values: int) -> tuple[NDArray[np.intp], NDArray[np.
     head = _vector_head(values)
     begins = np.empty(trees * LEAVES, np.intp)
     at = reader.at
-    for leaf in range(len(begins)):
+    for number in range(len(begins)):
         at = reader.data.find(head, at)
         if at < 0:
             raise _Unreadable("leaves are missing")
-        begins[leaf] = at
+        begins[number] = at
         at += len(head) + SHORTEST * values
     leaves, ends = reader.rows(begins + len(head), values)
     last = ends[LEAVES - 1 :: LEAVES]  # of each tree's leaves
@@ -277,8 +284,8 @@ def _forest(reader: _Reader, values: int) -> tuple[NDArray[np.intp], NDArray[np.
     for split in range(SPLITS):
         for which in range(2):
             pixels[which, split], at_R = reader.integers(at_R)
-        values, at_R = reader.rows(at_R, 1)
-        thresholds[split] = values[:, 0]
+        own_R1, at_R = reader.rows(at_R, 1)
+        thresholds[split] = own_R1[:, 0]
     count, at_R = reader.integers(at_R)
     between = np.arange(len(begins)) % LEAVES != LEAVES - 1
     if (count != LEAVES).any() or (at_R != begins[::LEAVES]).any() or (ends[between] != begins[1:][between[:-1]]).any():

@@ -6,9 +6,9 @@ all frames between some detections at once (:mod:`stages.cascade`). Where they d
 detections (by the points that neither speech nor blinks move, :data:`stages.geometry.RIGID`), the face is detected on that frame
 too. Carrying a box from frame to frame was tried: errors add up, 22 pixels within ten frames.
 
-The detector sees the picture at sizes 5/6 apart, and its boxes, and with them the landmarks, depend on which these are. So a part of
-a picture is scaled by a power of 5/6 for it, as the whole picture is: scaled to a face of 120 pixels instead, the landmarks' 95th
-percentile lay 1.2 to 1.4 times as far from those on whole pictures.
+The detector sees the picture at sizes 5/6 apart, and its boxes, and with them the landmarks, depend on which these are. So a part
+of a picture is scaled by a power of 5/6 for it, as the whole picture is: scaled to a face of 120 pixels instead, the landmarks'
+95th percentile lay 1.2 to 1.4 times as far from those on whole pictures.
 
 Pictures are uint8, (H, W) luma or (H, W, 3) RGB; boxes are (left, top, right, bottom); landmarks are float32 (68, 2) of
 (x, y), both in pixels of the picture, the centre of the first pixel at (0, 0).
@@ -45,6 +45,7 @@ BATCH = 64  # pictures whose landmarks are measured at once
 HELD = 16 * 2**20  # bytes that they take at most
 WEAK = -0.5  # detector score that keeps a face which is already followed; a new face needs 0
 SLIP = 0.1  # of the box's side: landmarks further off than this are not believed without a detection
+LOOSE = 0.5  # landmarks that go with the box by more than this share of its shift are not believed either
 PATCH = 400  # side of the picture that the landmarks are measured on, and of the face in it: dlib gives whole pixels,
 BOX = 250  # so the face is brought to one side first, which also makes the landmarks independent of its size
 # One look at a closing eye may take it for open. The mean over three boxes, shifted and scaled by 3 %, correlates better with
@@ -197,7 +198,9 @@ class FaceTracker:
             limit = max(min(BATCH, HELD // image.nbytes), 1)
             stretch = min(self.detect_every, limit)
             pending.append(image)
-            if self._before is None or len(pending) >= stretch + stretch // 2:  # the last stretch may be longer or shorter
+            if (
+                self._before is None or len(pending) >= stretch + stretch // 2
+            ):  # the last stretch may be longer or shorter
                 first = min(stretch, len(pending))
                 batch += self._stretch(pending[:first])
                 pending = pending[first:]
@@ -218,45 +221,56 @@ class FaceTracker:
                 stretch.append(_Picture(image, before, now, number / len(images)))
             else:
                 seen = self._detect(image, self._known)
-                stretch.append(seen and _Picture(image, seen, seen))
-        return [*stretch, now and _Picture(images[-1], now, now)]
+                stretch.append(None if seen is None else _Picture(image, seen, seen))
+        return [*stretch, None if now is None else _Picture(images[-1], now, now)]
 
     def _measure(self, batch: list[_Picture | None]) -> list[Landmarks | None]:
-        """The landmarks of all pictures at once; by a detection of its own where they slipped.
-
-        A face that is covered and seen again between two detections is not noticed.
-        """
+        """The landmarks of all pictures at once; by a detection of its own where they slipped or came loose."""
         pictures = [picture for picture in batch if picture is not None]
-        found: list[Landmarks | None] = list(self._look(pictures))
-        for picture, points in zip(pictures, found, strict=True):
+        points_N, loose_N = self._look(pictures)
+        for picture, points in zip(pictures, points_N, strict=True):
             if picture.before is picture.now:
                 picture.now.points = points
-        again = {number: self._detect(pictures[number].image, pictures[number].box) for number in _slipped(pictures, found)}
+        doubtful = [
+            number
+            for number, doubt in enumerate(_slipped(pictures, points_N) | loose_N)
+            if doubt and pictures[number].before is not pictures[number].now
+        ]
+        again = {number: self._detect(pictures[number].image, pictures[number].box) for number in doubtful}
         seen = {number: _Picture(pictures[number].image, face, face) for number, face in again.items() if face}
-        found = [None if number in again else points for number, points in enumerate(found)]
-        for number, points in zip(seen, self._look(list(seen.values())), strict=True):
+        found = [None if number in again else points for number, points in enumerate(points_N)]
+        for number, points in zip(seen, self._look(list(seen.values()))[0], strict=True):
             found[number] = points
         rest = iter(found)
         return [None if picture is None else next(rest) for picture in batch]
 
-    def _look(self, pictures: list[_Picture]) -> Landmarks:
-        """The landmarks in each picture, (N, 68, 2): the mean over the looks at its box."""
+    def _look(self, pictures: list[_Picture]) -> tuple[Landmarks, NDArray[np.bool_]]:
+        """The landmarks in each picture, (N, 68, 2), the mean over the looks at its box; and whether they came loose, (N,).
+
+        The looks at a face agree, though their boxes differ: their rigid points lie apart by 0.05 to 0.3 of what the boxes do.
+        Where no face is, in a flat or a noisy picture or beside the face, the points go with the box: 0.5 and more. A single
+        look can't tell.
+        """
         if not pictures:
-            return np.empty((0, 68, 2), np.float32)
+            return np.empty((0, 68, 2), np.float32), np.empty(0, np.bool_)
         patches = np.empty((len(pictures), SMALL_PATCH, SMALL_PATCH), np.uint8)
         cuts = np.array([_around(picture.box) for picture in pictures])
         for number, picture in enumerate(pictures):
             patches[number] = media.cut(luma(picture.image), cuts[number], SMALL_PATCH)
         corner_N12, scale_N11 = cuts[:, None, :2], (SMALL_PATCH / cuts[:, 2])[:, None, None]
-        boxes = np.stack([picture.box for picture in pictures]).reshape(-1, 2, 2)
-        boxes = ((boxes - corner_N12 + 0.5) * scale_N11 - 0.5).reshape(-1, 4)
-        centre, half = (boxes[..., :2] + boxes[..., 2:]) / 2, (boxes[..., 2:] - boxes[..., :2]) / 2
+        corners_N22 = np.stack([picture.box for picture in pictures]).reshape(-1, 2, 2)
+        corners_N22 = (corners_N22 - corner_N12 + 0.5) * scale_N11 - 0.5
+        centre, half = corners_N22.mean(1), np.diff(corners_N22, axis=1)[:, 0] / 2
         shift, size = np.array(self.looks)[:, None, :2], np.array(self.looks)[:, None, 2:]
         centre, half = centre + 2 * half * shift, half * size  # by look, then picture: neighbours resemble each other
         seen = np.concatenate([centre - half, centre + half], -1)
         points = _cascade()(patches, np.tile(np.arange(len(pictures)), len(self.looks)), seen.reshape(-1, 4))
-        mean = points.reshape(*seen.shape[:2], 68, 2).mean(0)
-        return ((mean + 0.5) / scale_N11 - 0.5 + corner_N12).astype(np.float32)
+        points = points.reshape(*seen.shape[:2], 68, 2)
+        one, other = points[0][:, RIGID], points[-1][:, RIGID]
+        with_box = (one - centre[0][:, None]) * (half[-1] / half[0])[:, None] + centre[-1][:, None]
+        apart, boxes_apart = (np.square(there - one).sum((1, 2)) for there in (other, with_box))
+        landmarks = ((points.mean(0) + 0.5) / scale_N11 - 0.5 + corner_N12).astype(np.float32)
+        return landmarks, apart > LOOSE**2 * boxes_apart
 
     def _detect(self, image: Image, near: Box | None) -> _Found | None:
         """The followed face near where it was, else the largest in the picture that may be the same."""
@@ -277,8 +291,8 @@ class FaceTracker:
         """Whether a box is near enough to the face that was lost; another person's is not."""
         if self._known is None:
             return True
-        shift = np.linalg.norm((box[:2] + box[2:] - self._known.box[:2] - self._known.box[2:]) / 2)
-        return bool(shift < 1.5 * _side(self._known.box) and 0.5 < _side(box) / _side(self._known.box) < 2)
+        shift = np.linalg.norm((box[:2] + box[2:] - self._known[:2] - self._known[2:]) / 2)
+        return bool(shift < 1.5 * _side(self._known) and 0.5 < _side(box) / _side(self._known) < 2)
 
 
 def _around(box: Box) -> tuple[int, int, int]:
@@ -288,17 +302,17 @@ def _around(box: Box) -> tuple[int, int, int]:
     return int(x), int(y), side
 
 
-def _slipped(pictures: Sequence[_Picture], found: Sequence[Landmarks]) -> list[int]:
-    """The numbers of those pictures whose landmarks don't sit in the box as they did in the detections."""
+def _slipped(pictures: Sequence[_Picture], points_N: Landmarks) -> NDArray[np.bool_]:
+    """Whether the landmarks don't sit in the box as they did in the detections, (N,)."""
     if not pictures:
-        return []
-    rigid = np.stack(found)[:, RIGID]
+        return np.empty(0, np.bool_)
+    rigid = points_N[:, RIGID]
     shares = np.array([picture.share for picture in pictures])[:, None]
     before = _carried([picture.before for picture in pictures], rigid)
     now = _carried([picture.now for picture in pictures], rigid)
     boxes = np.stack([picture.box for picture in pictures])
     off = np.abs((1 - shares) * before + shares * now - boxes).max(-1)
-    return np.flatnonzero(off > SLIP * (boxes[:, 2:] - boxes[:, :2]).max(-1)).tolist()
+    return off > SLIP * (boxes[:, 2:] - boxes[:, :2]).max(-1)
 
 
 def _carried(faces: Sequence[_Found], rigid: NDArray[np.float32]) -> Box:

@@ -116,10 +116,11 @@ def longest_gap(detected_T: NDArray[np.bool_]) -> tuple[int, int]:
 
 
 def crop_square(landmarks_TL2: NDArray[np.float64], margin: float) -> tuple[int, int, int]:
-    """The clip's crop as (x, y, side), source pixels, even numbers, so that chroma of half the size is cut at the same places.
+    """The clip's crop as (x, y, side), source pixels; it may reach beyond the picture.
 
-    It may reach beyond the picture. Its side is ``margin`` times the median over the frames of the landmarks' bounding square, or more where the head moves
-    so far that the landmarks of some frame would leave it.
+    All three are even, so that chroma of half the size is cut at the same places. The side is ``margin`` times the median
+    over the frames of the landmarks' bounding square, or more where the head moves so far that the landmarks of some frame
+    would leave it.
     """
     low, high = landmarks_TL2.min(1), landmarks_TL2.max(1)
     span = high.max(0) - low.min(0)

@@ -236,13 +236,13 @@ def cut(image_HWC: NDArray[np.uint8], square: tuple[int, int, int], size: int) -
     beyond = (max(-y, 0), max(y + side - height, 0), max(-x, 0), max(x + side - width, 0))
     if any(beyond):
         inside = cv2.copyMakeBorder(inside, *beyond, cv2.BORDER_REPLICATE).astype(np.uint8, copy=False)
-    # OpenCV averages blocks of whole pixels ten times as fast as parts of pixels, so the part is brought to a multiple first.
+    # OpenCV averages blocks of whole pixels far faster than parts of pixels, so the part is brought to a multiple first.
     whole = size * math.ceil(side / size)
     if whole != side:
-        inside = cv2.resize(inside, (whole, whole), interpolation=cv2.INTER_LINEAR)
+        inside = cv2.resize(inside, (whole, whole), interpolation=cv2.INTER_LINEAR).astype(np.uint8, copy=False)
     if whole != size:
-        inside = cv2.resize(inside, (size, size), interpolation=cv2.INTER_AREA)
-    return inside.astype(np.uint8, copy=False)
+        inside = cv2.resize(inside, (size, size), interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+    return inside
 
 
 def pictures(source: Source, *, fps: float, clip: str = "") -> Iterator[Picture]:

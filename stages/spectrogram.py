@@ -41,7 +41,13 @@ class Mel:
         self.window_W = (0.5 - 0.5 * np.cos(turn_W)).astype(np.float32)  # Hann's
         bins = settings.n_fft // 2 + 1
         filters_FM = melscale_fbanks(
-            bins, settings.f_min, settings.f_max, settings.n_mels, settings.sample_rate, norm="slaney", mel_scale="slaney"
+            bins,
+            settings.f_min,
+            settings.f_max,
+            settings.n_mels,
+            settings.sample_rate,
+            norm="slaney",
+            mel_scale="slaney",
         )
         self.filters_FM = np.ascontiguousarray(filters_FM.numpy(), np.float32)
 
