@@ -254,10 +254,11 @@ class FaceTracker:
         if not pictures:
             return np.empty((0, 68, 2), np.float32), np.empty(0, np.bool_)
         patches = np.empty((len(pictures), SMALL_PATCH, SMALL_PATCH), np.uint8)
-        cuts = np.array([_around(picture.box) for picture in pictures])
+        squares = [_around(picture.box) for picture in pictures]
         for number, picture in enumerate(pictures):
-            patches[number] = media.cut(luma(picture.image), cuts[number], SMALL_PATCH)
-        corner_N12, scale_N11 = cuts[:, None, :2], (SMALL_PATCH / cuts[:, 2])[:, None, None]
+            patches[number] = media.cut(luma(picture.image), squares[number], SMALL_PATCH)
+        squares_N13 = np.array(squares)[:, None]
+        corner_N12, scale_N11 = squares_N13[..., :2], SMALL_PATCH / squares_N13[..., 2:]
         corners_N22 = np.stack([picture.box for picture in pictures]).reshape(-1, 2, 2)
         corners_N22 = (corners_N22 - corner_N12 + 0.5) * scale_N11 - 0.5
         centre, half = corners_N22.mean(1), np.diff(corners_N22, axis=1)[:, 0] / 2

@@ -42,10 +42,11 @@ class Film:
             yield from self._held
             return
         held: list[media.Picture] | None = []
-        taken = 0
+        taken = each = 0
         with media.tar_member(self.raw, self.file) as source:
             for picture in media.pictures(source, fps=self.fps, clip=self.clip):
-                taken += 0 if picture.repeated else picture.nbytes
+                each = each or picture.nbytes  # all are of one size
+                taken += 0 if picture.repeated else each
                 held = held if taken <= HELD else None
                 if held is not None:
                     held.append(picture)

@@ -230,11 +230,11 @@ def cut(image_HWC: NDArray[np.uint8], square: tuple[int, int, int], size: int) -
 
     Outside the picture its edge is repeated. (H, W, 3) → (size, size, 3), or (H, W) → (size, size).
     """
-    x, y, side = (int(value) for value in square)
+    x, y, side = square
     height, width = image_HWC.shape[:2]
     inside = image_HWC[max(y, 0) : max(y + side, 0), max(x, 0) : max(x + side, 0)]
-    beyond = (max(-y, 0), max(y + side - height, 0), max(-x, 0), max(x + side - width, 0))
-    if any(beyond):
+    if x < 0 or y < 0 or x + side > width or y + side > height:
+        beyond = (max(-y, 0), max(y + side - height, 0), max(-x, 0), max(x + side - width, 0))
         inside = cv2.copyMakeBorder(inside, *beyond, cv2.BORDER_REPLICATE).astype(np.uint8, copy=False)
     # OpenCV averages blocks of whole pixels far faster than parts of pixels, so the part is brought to a multiple first.
     whole = size * math.ceil(side / size)
