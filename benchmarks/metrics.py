@@ -80,7 +80,7 @@ def clip(folder: Path, frames: int) -> tuple[Clip, bytes]:
     rendered.take(settings.corpus.rendered.model_copy(update={"sentences": 1}), "ada", folder / "ada.tar")
     name = media.tar_json(folder / "ada.tar")[0]["file"]
     source = media.decode(media.read_tar_member(folder / "ada.tar", name), fps=25)[:frames, :, 60:420]
-    points = np.stack([p for p in FaceTracker(10).follow([luma(f) for f in source]) if p is not None])
+    points = np.stack([p for p in FaceTracker(10, 2).follow([luma(f) for f in source]) if p is not None])
     scale = SIDE / source.shape[1]
     small = np.stack([cv2.resize(f, (SIDE, SIDE), interpolation=cv2.INTER_AREA) for f in source]).astype(np.uint8)
     media.write_video(folder / "ada.mp4", small, fps=25, audio=None, sample_rate=16000, crf=12)

@@ -4,8 +4,8 @@
 
 The clips are rendered, as the demo's are (``--params``). The direct way: OpenCV decodes, dlib's HOG detector sees every frame
 in RGB, its landmarks are measured once, OpenCV cuts, resizes and encodes. Both take the same frames, those nearest to k / 25 s,
-and write one Parquet file a speaker. librosa is not installed here: its recipe is written out in NumPy and SciPy
-(:func:`recipe`), which is leaner than librosa itself.
+and write one Parquet file a speaker. The spectrogram's peer is Wav2Lip's recipe with librosa, where that is installed
+(``requirements-bench.lock``); else the same written out in NumPy and SciPy, which is leaner. The report names which it was.
 
 Accuracy is the distance to a reference, the detector on the luma of every full-size frame with one look at its landmarks. It is
 held against the reference's own noise: its distance to itself on the same pictures shifted by :data:`SHIFT` pixels.
@@ -14,6 +14,7 @@ held against the reference's own noise: its distance to itself on the same pictu
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import io
 import resource
 import subprocess
@@ -47,6 +48,7 @@ from stages.spectrogram import FLOOR, LIMIT, RANGE_DB, REFERENCE_DB, Mel
 
 SHIFT = 3  # pixels to the right
 WINDOW = 5  # frames
+CLIP = 64  # frames of the clips that windows are drawn from: 2.54 s, the mean of CREMA-D's clips
 FASTER, FRAME_MS, WITHIN_NOISE = Goal(least=10), Goal(most=2.5), Goal(most=1.0)
 MEL_FASTER, MEL_ERROR, OVER_NPZ, OVER_TAR = Goal(least=2), Goal(most=1e-4), Goal(least=28), Goal(least=5)
 
@@ -141,7 +143,7 @@ class Direct:
 
     def jpeg(self, image: Image, points: Points) -> bytes:
         crop = mask.crop_square(points[None], self.settings.margin)
-        face = cv2.cvtColor(mask.cut(image, crop, self.settings.size), cv2.COLOR_RGB2BGR)
+        face = cv2.cvtColor(media.cut(image, crop, self.settings.size), cv2.COLOR_RGB2BGR)
         return cv2.imencode(".jpg", face, [cv2.IMWRITE_JPEG_QUALITY, self.settings.jpeg_quality])[1].tobytes()
 
     def shards(self, source: Media) -> dict[str, list[Points | None]]:
@@ -245,7 +247,46 @@ def follows(found: dict[str, list[Points | None]], lids: dict[str, NDArray[np.fl
 # --- the other stages ------------------------------------------------------------------------------------------------
 
 
-def recipe(settings: params.Spectrogram) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
+Recipe = Callable[[NDArray[np.float32]], NDArray[np.floating]]
+
+
+def mel_peer(settings: params.Spectrogram) -> tuple[str, Recipe]:
+    """The spectrogram's peer and its name: librosa where it is installed, else :func:`recipe`."""
+    if importlib.util.find_spec("librosa") is None:
+        return "librosa's recipe in NumPy and SciPy (librosa is not installed)", recipe(settings)
+    import librosa
+
+    return f"Wav2Lip's recipe with librosa {librosa.__version__}", librosa_recipe(settings)
+
+
+def librosa_recipe(settings: params.Spectrogram) -> Recipe:
+    """Wav2Lip's ``audio.melspectrogram`` by the functions of librosa that it calls: (N,) → (S, M) in [-4, 4].
+
+    Filters are made once, as there. Edges are reflected, which was librosa's default when Wav2Lip was written.
+    """
+    import librosa
+
+    basis = librosa.filters.mel(
+        sr=settings.sample_rate, n_fft=settings.n_fft, n_mels=settings.n_mels, fmin=settings.f_min, fmax=settings.f_max
+    )
+
+    def mel(audio_N: NDArray[np.float32]) -> NDArray[np.floating]:
+        emphasised = scipy.signal.lfilter([1, -settings.preemphasis], [1], audio_N)
+        spectrum = librosa.stft(
+            y=emphasised, n_fft=settings.n_fft, hop_length=settings.hop, win_length=settings.n_fft, pad_mode="reflect"
+        )
+        return normalised(np.dot(basis, np.abs(spectrum))).T
+
+    return mel
+
+
+def normalised(magnitude_MS: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Mel magnitudes in decibels, spread over [-4, 4]."""
+    decibels = 20 * np.log10(np.maximum(FLOOR, magnitude_MS)) - REFERENCE_DB
+    return np.clip(2 * LIMIT * ((decibels + RANGE_DB) / RANGE_DB) - LIMIT, -LIMIT, LIMIT)
+
+
+def recipe(settings: params.Spectrogram) -> Recipe:
     """Wav2Lip's ``audio.melspectrogram`` as librosa computes it, written out: (N,) → (S, M) in [-4, 4].
 
     ``lfilter`` for the pre-emphasis, reflected edges, a Hann window, ``rfft`` in single precision, Slaney's filters (made once).
@@ -259,28 +300,39 @@ def recipe(settings: params.Spectrogram) -> Callable[[NDArray[np.float32]], NDAr
     )
     basis = np.ascontiguousarray(filters.numpy().T)
 
-    def mel(audio_N: NDArray[np.float32]) -> NDArray[np.float32]:
+    def mel(audio_N: NDArray[np.float32]) -> NDArray[np.floating]:
         emphasised = scipy.signal.lfilter([1, -settings.preemphasis], [1], audio_N)
         padded = np.pad(emphasised, n_fft // 2, mode="reflect").astype(np.float32)
         windows = np.lib.stride_tricks.sliding_window_view(padded, n_fft)[::hop]
         magnitude = np.abs(scipy.fft.rfft((windows * window).T, axis=0))
-        decibels = 20 * np.log10(np.maximum(FLOOR, basis @ magnitude)) - REFERENCE_DB
-        return np.clip(2 * LIMIT * ((decibels + RANGE_DB) / RANGE_DB) - LIMIT, -LIMIT, LIMIT).T
+        return normalised(basis @ magnitude).T
 
     return mel
 
 
+def clips_of(shards: Sequence[Path]) -> list[list[bytes]]:
+    """The shards' JPEGs as clips of :data:`CLIP` frames: a speaker's own, one after another, for they are shorter.
+
+    An npz is decompressed whole, so that what a window costs there depends on the clip's length.
+    """
+    clips: list[list[bytes]] = []
+    for shard in shards:
+        frames = [jpeg for row in tables.read(shard, tables.FACES)["frames"].to_pylist() for jpeg in row]
+        length = min(CLIP, len(frames))
+        clips += [frames[start : start + length] for start in range(0, len(frames) - length + 1, length)]
+    return clips
+
+
 def windows(shards: Sequence[Path], folder: Path, count: int) -> dict[str, Callable[[], list[Image]]]:
     """``count`` random windows of five frames, by three ways: the shard in memory, compressed npz files, a tar of JPEGs."""
-    columns = [tables.read(shard, tables.FACES)["frames"] for shard in shards]
-    rows = [frames.values for column in columns for frames in column if len(frames) >= WINDOW]
-    held = [HeldJpegs(jpegs) for jpegs in rows]
+    rows = clips_of(shards)
+    held = [HeldJpegs(pa.array(jpegs, pa.binary())) for jpegs in rows]
     npz = [folder / f"{number}.npz" for number in range(len(held))]
     for path, jpegs in zip(npz, rows, strict=True):
-        np.savez_compressed(path, frames=np.stack([simplejpeg.decode_jpeg(jpeg.as_py()) for jpeg in jpegs]))
+        np.savez_compressed(path, frames=np.stack([simplejpeg.decode_jpeg(jpeg) for jpeg in jpegs]))
     tars = [folder / f"{number}_frames.tar" for number in range(len(held))]
     for path, jpegs in zip(tars, rows, strict=True):
-        media.write_tar(path, [(f"{t:05d}.jpg", jpeg.as_py()) for t, jpeg in enumerate(jpegs)])
+        media.write_tar(path, [(f"{t:05d}.jpg", jpeg) for t, jpeg in enumerate(jpegs)])
     rng = np.random.default_rng(0)
     chosen = [(clip, int(rng.integers(len(rows[clip]) - WINDOW + 1))) for clip in rng.integers(len(rows), size=count)]
 
@@ -300,7 +352,7 @@ def windows(shards: Sequence[Path], folder: Path, count: int) -> dict[str, Calla
 
 def start_up() -> float:
     """CPU seconds of a job before its first clip: the interpreter, the imports, the detector and the landmark model."""
-    code = "from stages import landmarks, mask; landmarks._detector(); landmarks._predictor()"
+    code = "from stages import landmarks, mask; landmarks._detector(); landmarks._cascade()"
 
     def spent() -> float:
         usage = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -394,13 +446,13 @@ def main() -> None:
 
 def spectrograms(audio: Sequence[NDArray[np.float32]], given: params.Spectrogram, setting: Setting) -> list[Result]:
     """The mel spectrogram of all clips against the recipe."""
-    mel, peer = Mel(given), recipe(given)
+    mel, (name, peer) = Mel(given), mel_peer(given)
     turns = setting.time({"mel": lambda: [mel(x) for x in audio], "recipe": lambda: [peer(x) for x in audio]})
     error = max(float(np.abs(mel(x) - peer(x)).max()) for x in audio)
     return [
         Result(
             "mel_speedup",
-            "mel spectrogram, over librosa's recipe in NumPy and SciPy",
+            f"mel spectrogram, over {name}",
             turns.ratio("recipe", "mel"),
             MEL_FASTER,
         ),

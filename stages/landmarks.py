@@ -1,10 +1,14 @@
 """Faces and their 68 landmarks (iBUG numbering) with dlib: in one picture, or followed through a clip.
 
-dlib's HOG detector costs about 20 ms on a 480x360 picture, its landmarks (Kazemi and Sullivan 2014) 1 ms a look. So a clip's
-face is detected on every n-th frame and the last, and the box is interpolated in between; the landmarks are measured on every
-frame. Where they don't sit in the box as they did in the two detections (by the points that neither speech nor blinks move,
-:data:`stages.geometry.RIGID`), the face is detected on that frame too. Carrying a box from frame to frame was tried: errors
-add up, 22 pixels within ten frames.
+dlib's HOG detector costs about 12 ms on a 480x360 picture, so a clip's face is detected on every n-th frame and the last, near
+where it was, and the box is interpolated in between. The landmarks (Kazemi and Sullivan 2014) are measured on every frame, for
+all frames between some detections at once (:mod:`stages.cascade`). Where they don't sit in the box as they did in the two
+detections (by the points that neither speech nor blinks move, :data:`stages.geometry.RIGID`), the face is detected on that frame
+too. Carrying a box from frame to frame was tried: errors add up, 22 pixels within ten frames.
+
+The detector sees the picture at sizes 5/6 apart, and its boxes, and with them the landmarks, depend on which these are. So a part
+of a picture is scaled by a power of 5/6 for it, as the whole picture is: scaled to a face of 120 pixels instead, the landmarks'
+95th percentile lay 1.2 to 1.4 times as far from those on whole pictures.
 
 Pictures are uint8, (H, W) luma or (H, W, 3) RGB; boxes are (left, top, right, bottom); landmarks are float32 (68, 2) of
 (x, y), both in pixels of the picture, the centre of the first pixel at (0, 0).
@@ -14,7 +18,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -25,21 +29,31 @@ import dlib
 import numpy as np
 from numpy.typing import NDArray
 
-from stages import memory
+from stages import cascade, media, memory
 from stages.errors import InputError
 from stages.geometry import RIGID, similarity, transform
 
 PACKAGE, FILE = "face_recognition_models", "shape_predictor_68_face_landmarks.dat"
 SHA256 = "fbdc2cb80eb9aa7a758672cbfdda32ba6300efe9b6e6c7a299ff7e736b11b92f"
 WINDOW = 80  # side of the HOG detector's window: no smaller face is found
-FACE_SIDE = 120  # a face is scaled down to this side for the detector where its size is known
+PYRAMID = 5 / 6  # the detector's step from a size to the next
+FACE_SIDE = 90  # a face whose size is known is scaled down for the detector, but not below this side
+FIRST_STEPS = 2  # down the pyramid, at which a clip's face is searched at first
+FIRST_SIDE = round(WINDOW / PYRAMID**FIRST_STEPS)  # of the smallest face found so, in a picture of 640 pixels
+AROUND = 0.4  # of the box's side: how far around the box a face is searched that was there before
+BATCH = 64  # pictures whose landmarks are measured at once
+HELD = 16 * 2**20  # bytes that they take at most
 WEAK = -0.5  # detector score that keeps a face which is already followed; a new face needs 0
 SLIP = 0.1  # of the box's side: landmarks further off than this are not believed without a detection
+LOOSE = 0.5  # landmarks that go with the box by more than this share of its shift are not believed either
 PATCH = 400  # side of the picture that the landmarks are measured on, and of the face in it: dlib gives whole pixels,
 BOX = 250  # so the face is brought to one side first, which also makes the landmarks independent of its size
 # One look at a closing eye may take it for open. The mean over three boxes, shifted and scaled by 3 %, correlates better with
 # the rendered eyelid (0.84 and 0.91 on two clips, against 0.68 and 0.82 for one box) and adds 2 ms a frame.
 LOOKS = [(0.029, 0.009, 1.016), (-0.022, 0.021, 0.970), (-0.007, -0.030, 1.014)]  # right, down (of the side), scale
+# The same for :class:`FaceTracker`, whose points are real numbers, so that a smaller picture will do.
+SMALL_PATCH, SMALL_BOX = 240, 150
+SMALL_LOOKS = ([(0.0, 0.0, 1.0)], [(0.015, 0.015, 1.015), (-0.015, -0.015, 0.985)], LOOKS)  # one, two, three
 
 Image = NDArray[np.uint8]
 Box = NDArray[np.float64]
@@ -78,6 +92,11 @@ def _predictor() -> Any:
     return predictor
 
 
+@cache
+def _cascade() -> cascade.Cascade:
+    return cascade.read(model_file())
+
+
 def luma(image: Image) -> Image:
     """(H, W, 3) RGB or (H, W) → (H, W), contiguous."""
     gray = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
@@ -100,6 +119,16 @@ def detect(image: Image, *, threshold: float = 0.0) -> list[tuple[float, Box]]:
     return []
 
 
+def detect_first(image: Image) -> list[tuple[float, Box]]:
+    """Faces in the whole picture like :func:`detect`, but smaller ones only where there is none of :data:`FIRST_SIDE` pixels.
+
+    Two steps down the detector's pyramid half of its time is saved, and larger faces are seen at the same sizes as without.
+    """
+    gray = luma(image)
+    found = _hog(gray, min(640 / max(gray.shape), 1.0) * PYRAMID**FIRST_STEPS, 0.0)
+    return sorted(found, key=lambda face: (-_side(face[1]), *face[1])) if found else detect(gray)
+
+
 def detect_landmarks(image: Image) -> Landmarks | None:
     """The landmarks of the largest face, or None where no face is found."""
     faces = detect(image)
@@ -111,12 +140,9 @@ def landmarks(image: Image, box: Box, looks: int = len(LOOKS)) -> Landmarks:
 
     A single look is at the box itself.
     """
-    scale = BOX / max(_side(box), 1.0)
-    offset = (PATCH - 1) / 2 - scale * (box[:2] + box[2:]) / 2
-    to_patch = np.array([[scale, 0, offset[0]], [0, scale, offset[1]]])
-    patch = cv2.warpAffine(
-        luma(image), to_patch, (PATCH, PATCH), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-    )
+    to_patch = _to_patch(box, PATCH, BOX)
+    scale, offset = to_patch[0, 0], to_patch[:, 2]
+    patch = _patch(image, to_patch, PATCH)
     seen = []
     for right, down, size in LOOKS[:looks] if looks > 1 else [(0.0, 0.0, 1.0)]:
         x, y, half = PATCH / 2 + right * BOX, PATCH / 2 + down * BOX, BOX / 2 * size
@@ -125,95 +151,193 @@ def landmarks(image: Image, box: Box, looks: int = len(LOOKS)) -> Landmarks:
     return ((np.mean(seen, 0) - offset) / scale).astype(np.float32)
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Found:
-    """A detected face."""
+    """A detected face; its landmarks are measured later, with those of the pictures around."""
 
     box: Box
-    points: Landmarks
+    points: Landmarks | None = None
 
-    def box_at(self, points: Landmarks) -> Box:
-        """Where the box is when the face has moved to these landmarks, by its rigid points."""
-        motion = similarity(self.points[RIGID], points[RIGID])
-        centre = transform((self.box[:2] + self.box[2:]) / 2, motion)
-        half = (self.box[2:] - self.box[:2]) / 2 * np.hypot(motion[0, 0], motion[1, 0])
-        return np.concatenate([centre - half, centre + half])
+
+@dataclass(frozen=True)
+class _Picture:
+    """A picture whose landmarks are to be measured: between two detections, or at one, which is both then."""
+
+    image: Image
+    before: _Found
+    now: _Found
+    share: float = 0.0  # of the way from the one to the other
+
+    @property
+    def box(self) -> Box:
+        """Interpolated between the detections."""
+        return (1 - self.share) * self.before.box + self.share * self.now.box
 
 
 class FaceTracker:
     """Follows the largest face of a clip; one instance a clip.
 
     Attributes:
-        faces_seen: the largest number of faces found in one whole picture.
+        faces_seen: the largest number of faces that :func:`detect_first` found in one whole picture.
     """
 
-    def __init__(self, detect_every: int, looks: int = len(LOOKS)) -> None:
-        self.detect_every, self.looks, self.faces_seen = detect_every, looks, 0
-        self._known: _Found | None = None  # the last detection, kept while the face is lost
+    def __init__(self, detect_every: int, looks: int) -> None:
+        self.detect_every, self.looks, self.faces_seen = detect_every, SMALL_LOOKS[looks - 1], 0
+        self._known: Box | None = None  # of the last detection, kept while the face is lost
+        self._before: _Found | None = None  # the last detection, None while the face is lost
 
     def follow(self, images: Iterable[Image]) -> Iterator[Landmarks | None]:
         """The landmarks in each of a clip's pictures, in order; None where there is no face.
 
-        At most ``detect_every`` pictures are held: those since the last detection. Where the next one fails they are searched
-        one by one.
+        :data:`BATCH` pictures are held, or as many large ones as :data:`HELD` bytes hold, at least one; the face is detected
+        as often at least.
         """
-        before: _Found | None = None
-        pending: list[Image] = []
+        pending: list[Image] = []  # since the last detection
+        batch: list[_Picture | None] = []
         for image in images:
+            limit = max(min(BATCH, HELD // image.nbytes), 1)
+            stretch = min(self.detect_every, limit)
             pending.append(image)
-            if before is None or len(pending) == self.detect_every:
-                before, found = self._stretch(pending, before)
-                pending = []
-                yield from found
+            if (
+                self._before is None or len(pending) >= stretch + stretch // 2
+            ):  # the last stretch may be longer or shorter
+                first = min(stretch, len(pending))
+                batch += self._stretch(pending[:first])
+                pending = pending[first:]
+                if len(batch) + stretch > limit:
+                    yield from self._measure(batch)
+                    batch = []
         if pending:
-            yield from self._stretch(pending, before)[1]
+            batch += self._stretch(pending)
+        yield from self._measure(batch)
 
-    def _stretch(self, images: list[Image], before: _Found | None) -> tuple[_Found | None, list[Landmarks | None]]:
-        """Detect in the last of these pictures, which follow the detection ``before``, and measure those in between."""
-        now = self._detect(images[-1])
-        found: list[Landmarks | None] = []
+    def _stretch(self, images: list[Image]) -> list[_Picture | None]:
+        """Detect in the last of these pictures, which follow the last detection; None where there is no face."""
+        before, now = self._before, self._detect(images[-1], self._known)
+        self._before = now
+        stretch: list[_Picture | None] = []
         for number, image in enumerate(images[:-1], 1):
             if before is not None and now is not None:
-                found.append(self._between(image, before, now, number / len(images)))
+                stretch.append(_Picture(image, before, now, number / len(images)))
             else:
-                seen = self._detect(image)
-                found.append(None if seen is None else seen.points)
-        return now, [*found, None if now is None else now.points]
+                seen = self._detect(image, self._known)
+                stretch.append(None if seen is None else _Picture(image, seen, seen))
+        return [*stretch, None if now is None else _Picture(images[-1], now, now)]
 
-    def _between(self, image: Image, before: _Found, now: _Found, share: float) -> Landmarks | None:
-        """Landmarks at ``share`` of the way between two detections; by a detection of its own where they don't fit.
+    def _measure(self, batch: list[_Picture | None]) -> list[Landmarks | None]:
+        """The landmarks of all pictures at once; by a detection of its own where they slipped or came loose."""
+        pictures = [picture for picture in batch if picture is not None]
+        points_N, loose_N = self._look(pictures)
+        for picture, points in zip(pictures, points_N, strict=True):
+            if picture.before is picture.now:
+                picture.now.points = points
+        doubtful = [
+            number
+            for number, doubt in enumerate(_slipped(pictures, points_N) | loose_N)
+            if doubt and pictures[number].before is not pictures[number].now
+        ]
+        again = {number: self._detect(pictures[number].image, pictures[number].box) for number in doubtful}
+        seen = {number: _Picture(pictures[number].image, face, face) for number, face in again.items() if face}
+        found = [None if number in again else points for number, points in enumerate(points_N)]
+        for number, points in zip(seen, self._look(list(seen.values()))[0], strict=True):
+            found[number] = points
+        rest = iter(found)
+        return [None if picture is None else next(rest) for picture in batch]
 
-        A face that is covered and seen again between two detections is not noticed.
+    def _look(self, pictures: list[_Picture]) -> tuple[Landmarks, NDArray[np.bool_]]:
+        """The landmarks in each picture, (N, 68, 2), the mean over the looks at its box; and whether they came loose, (N,).
+
+        The looks at a face agree, though their boxes differ: their rigid points lie apart by 0.05 to 0.3 of what the boxes do.
+        Where no face is, in a flat or a noisy picture or beside the face, the points go with the box: 0.5 and more. A single
+        look can't tell.
         """
-        box = (1 - share) * before.box + share * now.box
-        points = landmarks(image, box, self.looks)
-        implied = (1 - share) * before.box_at(points) + share * now.box_at(points)
-        if np.abs(implied - box).max() <= SLIP * _side(box):
-            return points
-        seen = self._detect(image)
-        return None if seen is None else seen.points
+        if not pictures:
+            return np.empty((0, 68, 2), np.float32), np.empty(0, np.bool_)
+        patches = np.empty((len(pictures), SMALL_PATCH, SMALL_PATCH), np.uint8)
+        squares = [_around(picture.box) for picture in pictures]
+        for number, picture in enumerate(pictures):
+            patches[number] = media.cut(luma(picture.image), squares[number], SMALL_PATCH)
+        squares_N13 = np.array(squares)[:, None]
+        corner_N12, scale_N11 = squares_N13[..., :2], SMALL_PATCH / squares_N13[..., 2:]
+        corners_N22 = np.stack([picture.box for picture in pictures]).reshape(-1, 2, 2)
+        corners_N22 = (corners_N22 - corner_N12 + 0.5) * scale_N11 - 0.5
+        centre, half = corners_N22.mean(1), np.diff(corners_N22, axis=1)[:, 0] / 2
+        shift, size = np.array(self.looks)[:, None, :2], np.array(self.looks)[:, None, 2:]
+        centre, half = centre + 2 * half * shift, half * size  # by look, then picture: neighbours resemble each other
+        seen = np.concatenate([centre - half, centre + half], -1)
+        points = _cascade()(patches, np.tile(np.arange(len(pictures)), len(self.looks)), seen.reshape(-1, 4))
+        points = points.reshape(*seen.shape[:2], 68, 2)
+        one, other = points[0][:, RIGID], points[-1][:, RIGID]
+        with_box = (one - centre[0][:, None]) * (half[-1] / half[0])[:, None] + centre[-1][:, None]
+        apart, boxes_apart = (np.square(there - one).sum((1, 2)) for there in (other, with_box))
+        landmarks = ((points.mean(0) + 0.5) / scale_N11 - 0.5 + corner_N12).astype(np.float32)
+        return landmarks, apart > LOOSE**2 * boxes_apart
 
-    def _detect(self, image: Image) -> _Found | None:
+    def _detect(self, image: Image, near: Box | None) -> _Found | None:
         """The followed face near where it was, else the largest in the picture that may be the same."""
         box = None
-        if self._known is not None:
-            near = [face for face in _detect_near(image, self._known.box) if _overlap(face[1], self._known.box) > 0.3]
-            box = max(near, key=lambda face: face[0])[1] if near else None
+        if near is not None:
+            around = [face for face in _detect_near(image, near) if _overlap(face[1], near) > 0.3]
+            box = max(around, key=lambda face: face[0])[1] if around else None
         if box is None:
-            faces = detect(image)
+            faces = detect_first(image)
             self.faces_seen = max(self.faces_seen, len(faces))
             box = next((face for _, face in faces if self._may_be(face)), None)
         if box is None:
             return None
-        self._known = _Found(box, landmarks(image, box, self.looks))
-        return self._known
+        self._known = box
+        return _Found(box)
 
     def _may_be(self, box: Box) -> bool:
         """Whether a box is near enough to the face that was lost; another person's is not."""
         if self._known is None:
             return True
-        shift = np.linalg.norm((box[:2] + box[2:] - self._known.box[:2] - self._known.box[2:]) / 2)
-        return bool(shift < 1.5 * _side(self._known.box) and 0.5 < _side(box) / _side(self._known.box) < 2)
+        shift = np.linalg.norm((box[:2] + box[2:] - self._known[:2] - self._known[2:]) / 2)
+        return bool(shift < 1.5 * _side(self._known) and 0.5 < _side(box) / _side(self._known) < 2)
+
+
+def _around(box: Box) -> tuple[int, int, int]:
+    """The square, (x, y, side), that becomes the small picture around a box; whole pixels, so that it need not be warped."""
+    side = max(round(SMALL_PATCH / SMALL_BOX * _side(box)), 2)
+    x, y = np.round((box[:2] + box[2:] + 1 - side) / 2).astype(int)
+    return int(x), int(y), side
+
+
+def _slipped(pictures: Sequence[_Picture], points_N: Landmarks) -> NDArray[np.bool_]:
+    """Whether the landmarks don't sit in the box as they did in the detections, (N,)."""
+    if not pictures:
+        return np.empty(0, np.bool_)
+    rigid = points_N[:, RIGID]
+    shares = np.array([picture.share for picture in pictures])[:, None]
+    before = _carried([picture.before for picture in pictures], rigid)
+    now = _carried([picture.now for picture in pictures], rigid)
+    boxes = np.stack([picture.box for picture in pictures])
+    off = np.abs((1 - shares) * before + shares * now - boxes).max(-1)
+    return off > SLIP * (boxes[:, 2:] - boxes[:, :2]).max(-1)
+
+
+def _carried(faces: Sequence[_Found], rigid: NDArray[np.float32]) -> Box:
+    """Where the faces' boxes are when their rigid points, (N, 13, 2), have moved to these: (N, 4)."""
+    boxes = np.stack([face.box for face in faces])
+    points = np.stack([face.points for face in faces if face.points is not None])
+    motion = similarity(points[:, RIGID], rigid)
+    centre = transform((boxes[:, None, :2] + boxes[:, None, 2:]) / 2, motion)[:, 0]
+    half = (boxes[:, 2:] - boxes[:, :2]) / 2 * np.hypot(motion[:, 0, 0], motion[:, 1, 0])[:, None]
+    return np.concatenate([centre - half, centre + half], -1)
+
+
+def _to_patch(box: Box, patch: int, side: int) -> NDArray[np.float64]:
+    """The 2×3 map that brings a box to this side, in the middle of a picture ``patch`` pixels wide."""
+    scale = side / max(_side(box), 1.0)
+    offset = (patch - 1) / 2 - scale * (box[:2] + box[2:]) / 2
+    return np.array([[scale, 0, offset[0]], [0, scale, offset[1]]])
+
+
+def _patch(image: Image, to_patch: NDArray[np.float64], patch: int) -> Image:
+    found = cv2.warpAffine(
+        luma(image), to_patch, (patch, patch), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
+    return found.astype(np.uint8, copy=False)
 
 
 def _hog(gray: Image, scale: float, threshold: float) -> list[tuple[float, Box]]:
@@ -229,12 +353,13 @@ def _hog(gray: Image, scale: float, threshold: float) -> list[tuple[float, Box]]
 def _detect_near(image: Image, box: Box) -> list[tuple[float, Box]]:
     """Faces around a box, also weak ones: a part of the picture, scaled so that the face just exceeds the window."""
     gray, side = luma(image), _side(box)
-    left, top = np.maximum(np.floor(box[:2] - 0.6 * side), 0).astype(int)
-    right, bottom = np.ceil(box[2:] + 0.6 * side).astype(int)
+    left, top = np.maximum(np.floor(box[:2] - AROUND * side), 0).astype(int)
+    right, bottom = np.ceil(box[2:] + AROUND * side).astype(int)
     part = np.ascontiguousarray(gray[top:bottom, left:right])
     if min(part.shape) < WINDOW // 2:
         return []
-    found = _hog(part, min(FACE_SIDE / side, 1.0) if side > WINDOW else 2.0, WEAK)
+    steps = max(int(np.log(FACE_SIDE / side) / np.log(PYRAMID)), 0)
+    found = _hog(part, PYRAMID**steps if side > WINDOW else 2.0, WEAK)
     return [(score, face + np.array([left, top, left, top])) for score, face in found]
 
 

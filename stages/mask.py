@@ -1,8 +1,8 @@
 """Stage mask: finds the face in every clip of a shard and cuts it out.
 
-A clip is decoded on the 25 fps time base twice: once for the landmarks, which are measured on the full-size picture, then
-for the frames, so that memory holds one picture at a time. One square crop serves the whole clip. A clip that can't be
-used gets one row that says why.
+A clip's pictures, on the 25 fps time base, are seen twice: for the landmarks, which are measured on the full-size picture, then
+for the frames. They are held in between where that takes no more than 64 MB; a longer clip is decoded twice, so that
+memory does not grow with it. One square crop serves the whole clip. A clip that can't be used gets one row that says why.
 
     python -m stages.mask --raw data/demo/raw/ada.tar --out data/demo/faces/ada.parquet
 """
@@ -25,7 +25,33 @@ from stages.errors import ClipError, run
 from stages.landmarks import FaceTracker
 from stages.progress import Progress
 
+HELD = 64 * 2**20  # bytes of decoded pictures
 RISE = 0.06  # the crop's centre lies this share of its side above the landmarks', which end at the brows
+
+
+class Film:
+    """A clip's pictures, which can be gone through several times; decoded once where they fit into :data:`HELD` bytes."""
+
+    def __init__(self, raw: Path, file: str, clip: str, fps: float) -> None:
+        self.raw, self.file, self.clip, self.fps = raw, file, clip, fps
+        self._held: list[media.Picture] | None = None
+
+    def __iter__(self) -> Iterator[media.Picture]:
+        """The pictures in order; raises ClipError like :func:`media.pictures`."""
+        if self._held is not None:
+            yield from self._held
+            return
+        held: list[media.Picture] | None = []
+        taken = each = 0
+        with media.tar_member(self.raw, self.file) as source:
+            for picture in media.pictures(source, fps=self.fps, clip=self.clip):
+                each = each or picture.nbytes  # all are of one size
+                taken += 0 if picture.repeated else each
+                held = held if taken <= HELD else None
+                if held is not None:
+                    held.append(picture)
+                yield picture
+        self._held = held
 
 
 @dataclass(frozen=True)
@@ -38,7 +64,7 @@ class Face:
     faces_seen: int
 
 
-def track(raw: Path, file: str, clip: str, settings: params.Mask) -> Face:
+def track(film: Film, settings: params.Mask) -> Face:
     """The landmarks on each frame of a clip.
 
     Raises:
@@ -47,14 +73,13 @@ def track(raw: Path, file: str, clip: str, settings: params.Mask) -> Face:
     tracker, converter = FaceTracker(settings.detect_every, settings.looks), media.Converter()
     rotations: list[int] = []
 
-    def images(source: Any) -> Iterator[NDArray[np.uint8]]:
-        for picture in media.pictures(source, fps=settings.fps, clip=clip):
+    def images() -> Iterator[NDArray[np.uint8]]:
+        for picture in film:
             rotations.append(picture.rotation)
             yield converter.luma(picture)
 
-    with media.tar_member(raw, file) as source:
-        found = list(tracker.follow(images(source)))
-    landmarks, detected = fill_gaps(found, settings.max_gap, clip)
+    found = list(tracker.follow(images()))
+    landmarks, detected = fill_gaps(found, settings.max_gap, film.clip)
     return Face(landmarks, detected, rotations[0], tracker.faces_seen)
 
 
@@ -92,28 +117,18 @@ def longest_gap(detected_T: NDArray[np.bool_]) -> tuple[int, int]:
 
 
 def crop_square(landmarks_TL2: NDArray[np.float64], margin: float) -> tuple[int, int, int]:
-    """The clip's crop as (x, y, side), whole source pixels; it may reach beyond the picture.
+    """The clip's crop as (x, y, side), source pixels; it may reach beyond the picture.
 
-    Its side is ``margin`` times the median over the frames of the landmarks' bounding square, or more where the head moves
-    so far that the landmarks of some frame would leave it.
+    All three are even, so that chroma of half the size is cut at the same places. The side is ``margin`` times the median
+    over the frames of the landmarks' bounding square, or more where the head moves so far that the landmarks of some frame
+    would leave it.
     """
     low, high = landmarks_TL2.min(1), landmarks_TL2.max(1)
     span = high.max(0) - low.min(0)
-    side = round(max(margin * float(np.median((high - low).max(-1))), 1.15 * float(span.max())))
+    side = 2 * round(max(margin * float(np.median((high - low).max(-1))), 1.15 * float(span.max())) / 2)
     centre = (high.max(0) + low.min(0)) / 2 - [0, RISE * side]
-    x, y = np.round(centre - (side - 1) / 2).astype(int)
+    x, y = 2 * np.round((centre - (side - 1) / 2) / 2).astype(int)
     return int(x), int(y), side
-
-
-def cut(image_HWC: NDArray[np.uint8], crop: tuple[int, int, int], size: int) -> NDArray[np.uint8]:
-    """The crop resized to ``size`` by area; outside the picture its edge is repeated. (H, W, 3) → (size, size, 3)."""
-    x, y, side = crop
-    height, width = image_HWC.shape[:2]
-    inside = image_HWC[max(y, 0) : max(y + side, 0), max(x, 0) : max(x + side, 0)]
-    beyond = (max(-y, 0), max(y + side - height, 0), max(-x, 0), max(x + side - width, 0))
-    if any(beyond):
-        inside = cv2.copyMakeBorder(inside, *beyond, cv2.BORDER_REPLICATE).astype(np.uint8, copy=False)
-    return cv2.resize(inside, (size, size), interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
 
 
 def to_crop(landmarks: NDArray[np.float64], crop: tuple[int, int, int], size: int) -> NDArray[np.float64]:
@@ -122,21 +137,36 @@ def to_crop(landmarks: NDArray[np.float64], crop: tuple[int, int, int], size: in
     return (landmarks - [x, y] + 0.5) * (size / side) - 0.5
 
 
-def jpegs(raw: Path, file: str, clip: str, crop: tuple[int, int, int], settings: params.Mask) -> Iterator[bytes]:
+def face_picture(
+    picture: media.Picture, converter: media.Converter, crop: tuple[int, int, int], size: int
+) -> NDArray[np.uint8]:
+    """The crop of a decoded picture, resized to ``size``: (size, size, 3) RGB.
+
+    Where the picture has planes, each is cut and resized, and what is left converted to RGB: a tenth of the pixels.
+    """
+    planes = converter.planes(picture)
+    if planes is None:
+        return np.ascontiguousarray(media.cut(converter.rgb(picture), crop, size))
+    half = (crop[0] >> planes.halvings, crop[1] >> planes.halvings, crop[2] >> planes.halvings)
+    parts = [media.cut(planes.luma, crop, size), *(media.cut(plane, half, size) for plane in (planes.blue, planes.red))]
+    return cv2.transform(cv2.merge(parts), planes.to_rgb_34).astype(np.uint8, copy=False)
+
+
+def jpegs(film: Film, crop: tuple[int, int, int], settings: params.Mask) -> Iterator[bytes]:
     """The clip's frames, cropped and encoded."""
     converter = media.Converter()
-    with media.tar_member(raw, file) as source:
-        for picture in media.pictures(source, fps=settings.fps, clip=clip):
-            image = np.ascontiguousarray(cut(converter.rgb(picture), crop, settings.size))
-            yield simplejpeg.encode_jpeg(image, quality=settings.jpeg_quality, colorsubsampling="444")
+    for picture in film:
+        image = face_picture(picture, converter, crop, settings.size)
+        yield simplejpeg.encode_jpeg(image, quality=settings.jpeg_quality, colorsubsampling="444")
 
 
 def rows(raw: Path, file: str, clip: str, settings: params.Mask) -> Iterator[dict[str, Any]]:
     """The clip's rows, a segment each; raises ClipError like :func:`track`, before the first row."""
-    face = track(raw, file, clip, settings)
+    film = Film(raw, file, clip, settings.fps)
+    face = track(film, settings)
     crop = crop_square(face.landmarks_TL2, settings.margin)
     landmarks = to_crop(face.landmarks_TL2, crop, settings.size).astype(np.float32)
-    pictures = jpegs(raw, file, clip, crop, settings)
+    pictures = jpegs(film, crop, settings)
     length = max(int(settings.segment_s * settings.fps), 1)
     for segment, start in enumerate(range(0, len(landmarks), length)):
         part = slice(start, min(start + length, len(landmarks)))
@@ -186,6 +216,8 @@ def main() -> None:
             try:
                 for row in rows(args.raw, clip["file"], name, settings):
                     write(row)
+                    if row["faces_seen"] > 1 and row["segment"] == 0:
+                        print(f"clip {name}: {row['faces_seen']} faces; the largest is followed", flush=True)
             except ClipError as error:
                 write(failed(name, error.reason, settings.fps))
                 print(f"{error}; left out, the other clips go on", flush=True)

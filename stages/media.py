@@ -20,6 +20,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 from typing import IO, Any
 
@@ -46,6 +47,11 @@ FORMATS = (
     "mov", "mp4", "matroska", "webm", "flv", "avi", "mpegts", "mpeg", "mpegvideo", "h264", "hevc", "asf", "ogg", "mxf", "nut",
     "dv", "rm", "gif", "wav", "w64", "aiff", "au", "mp3", "aac", "flac",
 )  # fmt: skip
+# Shares of red and blue in luma, by FFmpeg's number of the colour space; without one the scaler takes BT.601, whatever the size.
+LUMA_OF = {1: (0.2126, 0.0722), 9: (0.2627, 0.0593)} | dict.fromkeys((2, 5, 6), (0.299, 0.114))
+# Pixel formats of three planes of 8 bits, and how many halvings the chroma has along both sides.
+PLANAR = {"yuv420p": 1, "yuvj420p": 1, "yuv444p": 0, "yuvj444p": 0}
+FULL_RANGE = 2  # FFmpeg's number
 MISSING_S = 0.2  # a stream that ends this much before its header says was cut off
 CLIPS = "clips.json"
 
@@ -149,6 +155,22 @@ class Picture:
     repeated: bool  # the same source frame as the one before
     rotation: int  # degrees counter-clockwise that turn the picture upright: 0, 90, 180 or 270
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory that the source frame takes."""
+        return sum(plane.buffer_size for plane in self.frame.planes)
+
+
+@dataclass(frozen=True)
+class Planes:
+    """A picture's own planes, upright, so that no more of it need be converted to RGB than is wanted."""
+
+    luma: NDArray[np.uint8]  # (H, W)
+    blue: NDArray[np.uint8]  # (H >> halvings, W >> halvings)
+    red: NDArray[np.uint8]
+    halvings: int
+    to_rgb_34: NDArray[np.float32]  # from (luma, blue, red, 1), each in [0, 255]
+
 
 class Converter:
     """Turn decoded frames into upright arrays; holds the scaler's state, so use one for a clip."""
@@ -166,13 +188,61 @@ class Converter:
         frame = picture.frame
         if not frame.format.name.startswith(("yuv", "nv12", "nv21", "gray")) or frame.format.components[0].bits != 8:
             frame = self._reformatter.reformat(frame, format="gray")
-        plane = frame.planes[0]
-        luma = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[: frame.height, : frame.width]
-        return np.ascontiguousarray(_upright(luma, picture.rotation))
+        return np.ascontiguousarray(_upright(_plane(frame, 0), picture.rotation))
+
+    def planes(self, picture: Picture) -> Planes | None:
+        """The planes as they were decoded, or None where :meth:`rgb` has to convert them: another format, or odd sides."""
+        frame = picture.frame
+        halvings, space = PLANAR.get(frame.format.name), LUMA_OF.get(int(frame.colorspace))
+        if halvings is None or space is None or frame.width % 2 or frame.height % 2:
+            return None
+        luma, blue, red = (_upright(_plane(frame, number), picture.rotation) for number in range(3))
+        full = int(frame.color_range) == FULL_RANGE or frame.format.name.startswith("yuvj")
+        return Planes(luma, blue, red, halvings, _to_rgb(*space, full))
+
+
+@cache
+def _to_rgb(of_red: float, of_blue: float, full: bool) -> NDArray[np.float32]:
+    """The 3×4 matrix from luma and chroma to RGB, ITU-R BT.601 section 2.5 and BT.709 section 3, which differ by the shares."""
+    of_green = 1 - of_red - of_blue
+    to_red, to_blue = 2 * (1 - of_red), 2 * (1 - of_blue)
+    matrix = np.array(
+        [[1, 0, to_red], [1, -to_blue * of_blue / of_green, -to_red * of_red / of_green], [1, to_blue, 0]], np.float64
+    )
+    if not full:
+        matrix *= [255 / 219, 255 / 224, 255 / 224]
+    zero = np.array([0 if full else 16, 128, 128])
+    return np.column_stack([matrix, -matrix @ zero]).astype(np.float32)
+
+
+def _plane(frame: av.VideoFrame, number: int) -> NDArray[np.uint8]:
+    """A plane of 8 bits as it lies in the frame's memory, which it keeps alive, (H, W)."""
+    plane = frame.planes[number]
+    return np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[: plane.height, : plane.width]
 
 
 def _upright(image: NDArray[np.uint8], rotation: int) -> NDArray[np.uint8]:
     return np.ascontiguousarray(np.rot90(image, rotation // 90)) if rotation else image
+
+
+def cut(image_HWC: NDArray[np.uint8], square: tuple[int, int, int], size: int) -> NDArray[np.uint8]:
+    """A square part (x, y, side) of a picture, in whole pixels, resized to ``size``: by area where it shrinks.
+
+    Outside the picture its edge is repeated. (H, W, 3) → (size, size, 3), or (H, W) → (size, size).
+    """
+    x, y, side = square
+    height, width = image_HWC.shape[:2]
+    inside = image_HWC[max(y, 0) : max(y + side, 0), max(x, 0) : max(x + side, 0)]
+    if x < 0 or y < 0 or x + side > width or y + side > height:
+        beyond = (max(-y, 0), max(y + side - height, 0), max(-x, 0), max(x + side - width, 0))
+        inside = cv2.copyMakeBorder(inside, *beyond, cv2.BORDER_REPLICATE).astype(np.uint8, copy=False)
+    # OpenCV averages blocks of whole pixels far faster than parts of pixels, so the part is brought to a multiple first.
+    whole = size * math.ceil(side / size)
+    if whole != side:
+        inside = cv2.resize(inside, (whole, whole), interpolation=cv2.INTER_LINEAR).astype(np.uint8, copy=False)
+    if whole != size:
+        inside = cv2.resize(inside, (size, size), interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+    return inside
 
 
 def pictures(source: Source, *, fps: float, clip: str = "") -> Iterator[Picture]:

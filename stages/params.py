@@ -99,7 +99,7 @@ class Mask(Section):
     margin: Positive = Field(description="side of the crop over the side of the landmarks' bounding square")
     detect_every: Natural = Field(description="frames between two runs of the HOG detector; landmarks on every frame")
     looks: Natural = Field(
-        le=3, description="looks at a face whose landmarks are averaged; 1 is fastest, 3 see a blink best"
+        le=3, description="looks at a face whose landmarks are averaged; 1 is fastest, 2 see blinks and covered faces"
     )
     max_gap: Count = Field(description="longest run of frames without a face that is interpolated, frames")
     dilation: Fraction = Field(description="the hull is grown by this share of the inter-ocular distance")

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import scipy.fft
 import torch
 from numpy.typing import NDArray
 
@@ -22,29 +23,33 @@ from stages.progress import Progress
 
 # Wav2Lip's hparams: ref_level_db 20, min_level_db -100, symmetric normalisation to [-4, 4].
 REFERENCE_DB, RANGE_DB, LIMIT, FLOOR = 20.0, 100.0, 4.0, 1e-5
+BLOCK = 128  # steps that are transformed at once: half a megabyte, and memory that does not grow with the clip
 
 
 class Mel:
-    """Mel spectrogram of speech, equal to Wav2Lip's ``audio.melspectrogram`` within 1e-4."""
+    """Mel spectrogram of speech, equal to Wav2Lip's ``audio.melspectrogram`` and to torchaudio's transform within 1e-4.
+
+    torchaudio gives the filters alone: its transform takes three times as long as the same arithmetic in NumPy, in blocks of
+    steps that fit into the cache.
+    """
 
     def __init__(self, settings: params.Spectrogram) -> None:
-        from torchaudio.transforms import MelSpectrogram
+        from torchaudio.functional import melscale_fbanks
 
-        self.preemphasis = settings.preemphasis
-        self.transform = MelSpectrogram(
-            sample_rate=settings.sample_rate,
-            n_fft=settings.n_fft,
-            win_length=settings.n_fft,
-            hop_length=settings.hop,
-            f_min=settings.f_min,
-            f_max=settings.f_max,
-            n_mels=settings.n_mels,
-            power=1.0,
-            center=True,
-            pad_mode="reflect",
+        self.preemphasis, self.n_fft, self.hop = settings.preemphasis, settings.n_fft, settings.hop
+        turn_W = 2 * np.pi * np.arange(settings.n_fft) / settings.n_fft
+        self.window_W = (0.5 - 0.5 * np.cos(turn_W)).astype(np.float32)  # Hann's
+        bins = settings.n_fft // 2 + 1
+        filters_FM = melscale_fbanks(
+            bins,
+            settings.f_min,
+            settings.f_max,
+            settings.n_mels,
+            settings.sample_rate,
             norm="slaney",
             mel_scale="slaney",
         )
+        self.filters_FM = np.ascontiguousarray(filters_FM.numpy(), np.float32)
 
     def __call__(self, audio_N: NDArray[np.float32]) -> NDArray[np.float32]:
         """Mono audio in [-1, 1], (N,) → (S, M) in [-4, 4], step s centred on sample s·hop.
@@ -52,13 +57,21 @@ class Mel:
         Pre-emphasis y[n] = x[n] − preemphasis·x[n−1]; magnitude STFT; Slaney mel; 20·log10 − 20 dB, of which 100 dB are
         spread over [-4, 4].
         """
-        emphasised = audio_N.astype(np.float32).copy()
-        emphasised[1:] -= self.preemphasis * audio_N[:-1]
-        with torch.inference_mode():
-            mel_MS = self.transform(torch.from_numpy(emphasised)).numpy()
-        decibels = 20 * np.log10(np.maximum(mel_MS, FLOOR)) - REFERENCE_DB
-        scaled = 2 * LIMIT * (decibels + RANGE_DB) / RANGE_DB - LIMIT
-        return np.ascontiguousarray(np.clip(scaled, -LIMIT, LIMIT).T, np.float32)
+        emphasised = audio_N.astype(np.float32)  # a copy
+        emphasised[1:] -= np.float32(self.preemphasis) * audio_N[:-1]
+        padded = np.pad(emphasised, self.n_fft // 2, mode="reflect")
+        windows_SW = np.lib.stride_tricks.sliding_window_view(padded, self.n_fft)[:: self.hop]
+        mel_SM = np.empty((len(windows_SW), self.filters_FM.shape[1]), np.float32)
+        for start in range(0, len(mel_SM), BLOCK):
+            block = slice(start, start + BLOCK)
+            spectrum_SF = scipy.fft.rfft(windows_SW[block] * self.window_W)
+            np.matmul(np.sqrt(spectrum_SF.real**2 + spectrum_SF.imag**2), self.filters_FM, out=mel_SM[block])
+        np.log(np.maximum(mel_SM, FLOOR, out=mel_SM), out=mel_SM)
+        mel_SM *= 20 / np.log(10)  # decibels
+        mel_SM += RANGE_DB - REFERENCE_DB
+        mel_SM *= 2 * LIMIT / RANGE_DB
+        mel_SM -= LIMIT
+        return np.clip(mel_SM, -LIMIT, LIMIT, out=mel_SM)
 
 
 def fit(audio_N: NDArray[np.float32], samples: int) -> NDArray[np.float32]:

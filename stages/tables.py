@@ -45,7 +45,12 @@ FACES = _schema(
         "crop", pa.list_(pa.float32()), "x, y of the upper left corner and the side, source pixels (one crop a clip)"
     ),
     _field("rotation", pa.int32(), "degrees the source was turned by, as its display matrix says"),
-    _field("faces_seen", pa.int32(), "largest number of faces detected in one frame; the largest face is followed"),
+    _field(
+        "faces_seen",
+        pa.int32(),
+        "largest number of faces detected in one whole frame, small ones only where there is no larger one; "
+        "the largest is followed",
+    ),
 )
 
 TRUTH = _schema(

@@ -25,7 +25,7 @@ def rms(a, b):
 
 
 def test_tracking_equals_detection_on_every_frame(lumas):
-    followed = np.array(list(FaceTracker(10).follow(lumas)))
+    followed = np.array(list(FaceTracker(10, 2).follow(lumas)))
     single = np.array([landmarks.detect_landmarks(luma) for luma in lumas])
     assert followed.shape == (len(lumas), 68, 2)
     assert np.median(rms(followed, single)) < 1.2
@@ -45,14 +45,14 @@ def test_landmarks_move_with_the_picture(lumas):
 
 def test_no_face_gives_none_and_a_flat_picture_does_no_harm():
     assert landmarks.detect_landmarks(np.zeros((120, 160), np.uint8)) is None
-    assert list(FaceTracker(5).follow([np.full((90, 90), 128, np.uint8)] * 7)) == [None] * 7
-    assert list(FaceTracker(5).follow([])) == []
+    assert list(FaceTracker(5, 2).follow([np.full((90, 90), 128, np.uint8)] * 7)) == [None] * 7
+    assert list(FaceTracker(5, 2).follow([])) == []
 
 
 @pytest.mark.parametrize("start", [0, 7, 10, 26])
 def test_covered_frames_are_found_out(lumas, start):
     covered = [np.full_like(luma, 90) if start <= k < start + 6 else luma for k, luma in enumerate(lumas)]
-    found = list(FaceTracker(10).follow(covered))
+    found = list(FaceTracker(10, 2).follow(covered))
     missing = [k for k, points in enumerate(found) if points is None]
     assert missing == list(range(start, start + 6))
 
@@ -65,7 +65,7 @@ def test_the_largest_face_is_followed(lumas):
         picture[: little.shape[0], : little.shape[1]] = little
         picture[:, little.shape[1] :] = large
         both.append(picture)
-    tracker = FaceTracker(5)
+    tracker = FaceTracker(5, 2)
     found = list(tracker.follow(both))
     assert tracker.faces_seen == 2
     assert all(points is not None and points[:, 0].min() > small[0].shape[1] for points in found)
@@ -109,15 +109,15 @@ def test_cut_repeats_the_edge_and_keeps_positions():
     image[:, 0] = 200
     image[20:24, 30:34] = 255
     crop = (-16, -10, 96)
-    found = mask.cut(image, crop, 96)
+    found = media.cut(image, crop, 96)
     assert found.shape == (96, 96, 3)
     assert (found[15:60, :17] == 200).all()
     x, y = mask.to_crop(np.array([31.5, 21.5]), crop, 96)
     assert found[int(y), int(x), 0] == 255
-    half = mask.cut(image, crop, 48)
+    half = media.cut(image, crop, 48)
     bright = np.argwhere(half[:, 12:, 0] > 200).mean(0)[::-1] + [12, 0]
     np.testing.assert_allclose(bright, mask.to_crop(np.array([31.5, 21.5]), crop, 48), atol=0.3)
 
 
 def test_a_face_at_the_pictures_edge_is_cut_out():
-    assert mask.cut(np.full((50, 50, 3), 7, np.uint8), (40, 40, 30), 16).mean() == 7
+    assert media.cut(np.full((50, 50, 3), 7, np.uint8), (40, 40, 30), 16).mean() == 7

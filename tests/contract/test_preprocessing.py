@@ -129,7 +129,7 @@ def test_the_stored_crop_is_the_sources_own_picture(run):
     x, y, side = (int(value) for value in row["crop"][0].as_py())
     source = media.decode(run / "videos" / "Ada" / "s01.mp4", fps=25)
     clip = corpus.load(run, "ada", "ada_s01", size=128, dilation=0.12)
-    expected = mask.cut(source[7], (x, y, side), 128)
+    expected = media.cut(source[7], (x, y, side), 128)
     assert np.abs(clip.frames_THWC[7].astype(int) - expected).mean() < 2
 
 

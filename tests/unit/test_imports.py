@@ -31,7 +31,7 @@ COMMANDS = ["convert", "export"]
 LAYERS = (
     ("params", "errors", "progress", "lazy", "memory", "devices", "cremad", "loop"),
     ("media", "tables", "tracking", "checkpoint", "catalogue", "weights", "fetch", "lfs"),
-    ("geometry", "landmarks", "faces", "corpus", "crops", "corruptions"),
+    ("geometry", "cascade", "landmarks", "faces", "corpus", "crops", "corruptions"),
     ("networks",),
     ("diffusion", "measures", "conditions", "windows", "pretrained", "experts", "public", "encoders"),
     ("systems", "generate"),

@@ -3,12 +3,13 @@
 import contextlib
 import io
 import tarfile
+from dataclasses import replace
 
 import av
 import numpy as np
 import pytest
 
-from stages import media
+from stages import mask, media
 from stages.errors import ClipError, InputError
 
 RATE = 16000
@@ -53,6 +54,48 @@ def test_colours_survive(tmp_path):
     found = media.decode(tmp_path / "a.mp4", fps=25)
     assert found.shape == (5, 64, 80, 3)
     assert np.abs(found.astype(int) - picture).mean() < 2.5
+
+
+@pytest.mark.parametrize("rotation", [0, 90, 180, 270])
+def test_a_crop_of_the_planes_is_the_crop_of_the_picture(tmp_path, rotation):
+    """Inside the picture and beyond its edge, enlarged and shrunk; and its colours are nearer to those that were written."""
+    ramp = np.stack(np.meshgrid(np.linspace(20, 230, 96), np.linspace(20, 230, 64)), -1)
+    picture = np.concatenate([ramp, np.full((64, 96, 1), 120)], -1).astype(np.uint8)
+    media.write_video(tmp_path / "a.mp4", [picture] * 2, fps=25, audio=None, sample_rate=RATE, crf=1)
+    shown = replace(next(media.pictures(tmp_path / "a.mp4", fps=25)), rotation=rotation)
+    true, converter = np.rot90(picture, rotation // 90), media.Converter()
+    for crop in ((8, 6, 40), (-10, 20, 70), (4, 2, 24)):
+        planes = mask.face_picture(shown, converter, crop, 32).astype(float)
+        whole, expected = (media.cut(image, crop, 32).astype(float) for image in (converter.rgb(shown), true))
+        assert 10 * np.log10(255**2 / np.square(planes - whole).mean()) > 38
+        assert np.abs((planes - expected).mean((0, 1))).max() < 1.0
+        assert np.abs((planes - expected).mean()) <= np.abs((whole - expected).mean())
+
+
+@pytest.mark.parametrize("space", [1, 6], ids=["BT.709", "BT.601"])
+@pytest.mark.parametrize("full", [False, True])
+def test_colour_spaces_and_ranges_are_the_scalers(space, full):
+    """A frame of flat patches as it says what it is, against FFmpeg's own conversion."""
+    rng = np.random.default_rng(0)
+    planes = [np.kron(rng.integers(60, 190, (4, 4), dtype=np.uint8), np.ones((n, n), np.uint8)) for n in (16, 8, 8)]
+    frame = av.VideoFrame.from_ndarray(
+        np.concatenate([plane.ravel() for plane in planes]).reshape(96, 64), format="yuv420p"
+    )
+    frame.colorspace, frame.color_range = space, 2 if full else 1
+    shown, converter = media.Picture(0, frame, False, 0), media.Converter()
+    found = mask.face_picture(shown, converter, (0, 0, 64), 64).astype(float)
+    whole = converter.rgb(shown).astype(float)
+    inner = np.kron(np.ones((4, 4), bool), np.pad(np.ones((8, 8), bool), 4))
+    assert np.abs(found - whole)[inner].max() <= 3
+
+
+def test_other_formats_and_odd_sides_are_converted_whole():
+    for shape, name in (((64, 64, 3), "rgb24"), ((62, 63, 3), "rgb24")):
+        frame = av.VideoFrame.from_ndarray(np.full(shape, 90, np.uint8), format=name)
+        for shown in (frame, frame.reformat(format="yuv420p" if shape[1] % 2 else "yuv422p")):
+            picture = media.Picture(0, shown, False, 0)
+            assert media.Converter().planes(picture) is None
+            assert abs(mask.face_picture(picture, media.Converter(), (10, 10, 32), 16).mean() - 90) < 2
 
 
 @pytest.mark.parametrize("fps", [23.976, 25, 29.97, 30])

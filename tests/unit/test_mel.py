@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
+import torch
 from scipy.signal import get_window, lfilter
+from torchaudio.transforms import MelSpectrogram
 
 from stages import params, spectrogram
 
@@ -50,6 +52,19 @@ def test_mel_equals_wav2lips(settings, seed):
     expected = reference_mel(audio.astype(np.float32))
     assert found.shape == expected.shape
     assert np.abs(found - expected).max() < 1e-4
+
+
+def test_mel_equals_torchaudios(settings):
+    """Its transform, at every block's border too."""
+    audio = np.random.default_rng(2).normal(scale=0.1, size=3 * spectrogram.BLOCK * settings.hop + 71).astype(np.float32)
+    transform = MelSpectrogram(
+        sample_rate=16000, n_fft=800, win_length=800, hop_length=200, f_min=55, f_max=7600, n_mels=80, power=1.0,
+        norm="slaney", mel_scale="slaney",
+    )  # fmt: skip
+    emphasised = np.concatenate([audio[:1], audio[1:] - np.float32(0.97) * audio[:-1]])
+    decibels = 20 * np.log10(np.maximum(transform(torch.from_numpy(emphasised)).numpy().T, 1e-5)) - 20
+    expected = np.clip(8 * (decibels + 100) / 100 - 4, -4, 4)
+    assert np.abs(spectrogram.Mel(settings)(audio) - expected).max() < 1e-4
 
 
 def test_silence_is_minus_4_and_the_rate_is_80_a_second(settings):
