@@ -59,17 +59,6 @@ def resized(frames_THWC: Frames, size: int) -> Frames:
     return np.stack([cv2.resize(frame, (size, size), interpolation=how) for frame in frames_THWC])
 
 
-def square(image_HWC: Frames, crop: tuple[int, int, int], size: int) -> Frames:
-    """The crop (x, y, side), (H, W, 3) → (size, size, 3), resized by area; outside the picture its edge is repeated."""
-    x, y, side = crop
-    height, width = image_HWC.shape[:2]
-    inside = image_HWC[max(y, 0) : max(y + side, 0), max(x, 0) : max(x + side, 0)]
-    beyond = (max(-y, 0), max(y + side - height, 0), max(-x, 0), max(x + side - width, 0))
-    if any(beyond):
-        inside = cv2.copyMakeBorder(inside, *beyond, cv2.BORDER_REPLICATE).astype(np.uint8, copy=False)
-    return cv2.resize(inside, (size, size), interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
-
-
 def windows(frames_THWC: Frames, length: int, stride: int) -> Frames:
     """All windows of ``length`` frames, ``stride`` apart: (N, F, H, W, 3); N is 0 for a shorter clip."""
     starts = range(0, len(frames_THWC) - length + 1, stride)

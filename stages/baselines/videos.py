@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from stages import corpus, crops, media, params
+from stages import corpus, media, params
 from stages.corpus import Clip
 from stages.errors import ClipError, InputError
 from stages.systems import Render, Row
@@ -94,7 +94,7 @@ def renderer(row: Row) -> Render:
 
 def _face(picture: NDArray[np.uint8], cut: tuple[int, int, int] | None, size: int) -> NDArray[np.uint8]:
     if cut is not None:
-        return crops.square(picture, cut, size)
+        return media.cut(picture, cut, size)
     how = cv2.INTER_AREA if picture.shape[0] > size else cv2.INTER_CUBIC
     return cv2.resize(picture, (size, size), interpolation=how).astype(np.uint8)
 
