@@ -1,0 +1,129 @@
+"""Videos from elsewhere, brought onto the clips' frames: what is lost is put back, what can't be is refused by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import fake_run
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from stages import corpus, media, tables
+from stages.baselines import videos
+from stages.errors import InputError
+from stages.systems import Row
+
+CLIP, SIZE = "ada_s09", 64
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("run") / "data" / "fakeothers"
+    fake_run.make(folder, fake_run.others(), record=False)
+    return folder
+
+
+@pytest.fixture
+def row(data: Path, tmp_path: Path) -> Callable[..., Row]:
+    """The row, with other settings of its kind; its videos lie in ``tmp_path``."""
+
+    def made(**settings: Any) -> Row:
+        params = fake_run.others()
+        entry = params.methods["theirs"]
+        entry = entry.model_copy(update={"settings": entry.settings | settings})
+        changed = params.model_copy(update={"methods": params.methods | {"theirs": entry}})
+        link = data / "videos" / "theirs"
+        link.parent.mkdir(exist_ok=True)
+        link.unlink(missing_ok=True)
+        link.symlink_to(tmp_path)
+        return Row(changed, data, "theirs", lambda frames: None)
+
+    return made
+
+
+def clip(data: Path) -> corpus.Clip:
+    return corpus.load(data, "ada", CLIP, size=SIZE, dilation=0.12)
+
+
+def levels(frames: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Mean grey of each frame, which :func:`write` makes five times its number."""
+    return frames.reshape(len(frames), -1).mean(1) / 5
+
+
+def write(path: Path, count: int, *, fps: float = 25, size: int = SIZE) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    frames = [np.full((size, size, 3), 5 * number, np.uint8) for number in range(count)]
+    media.write_video(path, frames, fps=fps, audio=None, sample_rate=16000, crf=1)
+
+
+def render(row: Row, given: corpus.Clip) -> NDArray[np.uint8]:
+    return np.concatenate(list(videos.renderer(row)(given, given)))
+
+
+def test_what_was_lost_at_either_end_is_repeated(row: Callable[..., Row], data: Path, tmp_path: Path) -> None:
+    given = clip(data)
+    count = len(given.frames_THWC)
+    write(tmp_path / "some" / "folder" / f"{CLIP}.mp4", count - 4)
+    own = row(lost_at_start=2, lost_at_end=2)
+    found = levels(render(own, given))
+    expected = [0, 0, *range(count - 4), count - 5, count - 5]
+    assert found == pytest.approx(expected, abs=0.5)
+    assert own.notes[CLIP] == {"repeated_at_start": 2, "repeated_at_end": 2, "cut_at_end": 0}
+
+
+def test_frames_too_many_are_cut_and_other_rates_and_sizes_are_brought_to_ours(
+    row: Callable[..., Row], data: Path, tmp_path: Path
+) -> None:
+    given = clip(data)
+    count = len(given.frames_THWC)
+    write(tmp_path / f"{CLIP}.mp4", 2 * count + 2, fps=50, size=96)
+    own = row()
+    made = render(own, given)
+    assert made.shape == given.frames_THWC.shape
+    assert levels(made[:40]) == pytest.approx(2 * np.arange(count)[:40].clip(max=25), abs=0.6) or count > 25
+    assert own.notes[CLIP]["cut_at_end"] == 1
+
+
+def test_whole_frames_are_cut_as_the_clip_was(row: Callable[..., Row], data: Path, tmp_path: Path) -> None:
+    given = clip(data)
+    x, y, side = corpus.crop(data, "ada", CLIP)
+    picture = np.zeros((y + side + 20, x + side + 40, 3), np.uint8)
+    picture[y : y + side // 2, x : x + side] = 250
+    frames = [picture] * len(given.frames_THWC)
+    media.write_video(tmp_path / f"{CLIP}.mp4", frames, fps=25, audio=None, sample_rate=16000, crf=1)
+    made = render(row(shows="frame"), given)
+    assert made.shape == given.frames_THWC.shape
+    assert made[:, : SIZE // 2 - 2].min() > 235
+    assert made[:, SIZE // 2 + 2 :].max() < 20
+
+
+@pytest.mark.parametrize(
+    ("names", "frames", "message"),
+    [
+        ([], 0, "no video in it"),
+        (["bela_s09.mp4"], 50, f"no video {CLIP}"),
+        ([f"a/{CLIP}.mp4", f"b/{CLIP}.mp4"], 50, "another video of this name"),
+        ([f"{CLIP}.mp4"], 20, "too few after 0 lost at the start"),
+    ],
+)
+def test_what_does_not_fit_is_refused_by_name(
+    names: list[str], frames: int, message: str, row: Callable[..., Row], data: Path, tmp_path: Path
+) -> None:
+    for name in names:
+        write(tmp_path / name, frames)
+    with pytest.raises(InputError, match=message):
+        render(row(), clip(data))
+
+
+def test_a_damaged_video_is_named(row: Callable[..., Row], data: Path, tmp_path: Path) -> None:
+    (tmp_path / f"{CLIP}.mp4").write_bytes(b"no video")
+    with pytest.raises(InputError, match=f"{CLIP}.mp4"):
+        render(row(), clip(data))
+
+
+def test_the_crop_is_the_recorded_one(data: Path) -> None:
+    crop = tables.read(data / "faces" / "ada.parquet", tables.FACES, ["crop"]).to_pylist()[0]["crop"]
+    assert list(corpus.crop(data, "ada", CLIP)) == crop
