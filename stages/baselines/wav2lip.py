@@ -55,7 +55,9 @@ class Settings(systems.SystemSettings):
         description="the frame that is given, its upper half and as reference: the clip's first, or, as the published program "
         "does, each frame of the test video itself. A row that doesn't say video is driven by the first frame"
     )
-    width: params.Natural = Field(description="channels of G's first layer, of which all others are multiples; paper: 16")
+    width: params.Natural = Field(
+        description="channels of G's first layer, of which all others are multiples; paper: 16"
+    )
     discriminator_width: params.Natural = Field(description="the same of D; paper: 32")
     patch: params.Natural = Field(description="pixels are unshuffled by it before G, and shuffled after it; paper: 1")
     residual: bool = Field(description="G's output is added to what it is given, before the sigmoid; paper: false")
@@ -76,11 +78,13 @@ class Settings(systems.SystemSettings):
     beta_1: params.Fraction = Field(description="Adam's, of both; paper: 0.5")
     warmup: params.Count = Field(description="steps in which both learning rates rise; paper: 0")
     decay: Literal["constant", "cosine"] = Field(description="of both learning rates; cosine: to 0; paper: constant")
-    ema: params.Fraction = Field(description="memory of the average of G's weights, which is kept; paper: 0, the last ones")
-    clip_norm: params.Positive = Field(description="largest norm of G's gradient; paper: none, which is a large number")
+    ema: params.Fraction = Field(
+        description="memory of the average of G's weights, which is kept; paper: 0, the last ones"
+    )
+    clip_norm: float = Field(ge=0, description="largest norm of G's gradient; 0: any; paper: 0")
 
 
-# What is published. The code prints these numbers; steps are not given.
+# A row's settings at paper scale, all as published; how many steps were made is not.
 PUBLISHED: dict[str, Any] = {
     "driver": "first_frame",
     "width": 16,
@@ -103,7 +107,7 @@ PUBLISHED: dict[str, Any] = {
     "warmup": 0,
     "decay": "constant",
     "ema": 0.0,
-    "clip_norm": 1e9,
+    "clip_norm": 0.0,
 }
 
 
@@ -451,7 +455,8 @@ class Trainer(systems.Trainer):
         total = (1 - s_w - s_g) * l1 + s_w * sync + s_g * fooled
         self.optimiser.zero_grad(set_to_none=True)
         total.backward()
-        nn.utils.clip_grad_norm_(self.system.parameters(), own.clip_norm)
+        if own.clip_norm > 0:
+            nn.utils.clip_grad_norm_(self.system.parameters(), own.clip_norm)
         self.optimiser.step()
         update_average(self.average.weights, self.system, step, own.ema)
 
