@@ -19,7 +19,7 @@ import torch.nn.functional as F
 import yaml
 from torch import Tensor, nn
 
-from stages import convert, experts, params, systems
+from stages import conditions, convert, experts, params, systems
 from stages.baselines import wav2lip
 from stages.corpus import Clip, mel_window
 from stages.errors import InputError
@@ -239,7 +239,7 @@ def test_a_step_adds_the_terms_up(make_clip: Any) -> None:
     assert (first["sync_weight"], second["sync_weight"], third["sync_weight"]) == (0, 0, 0.3)
     for terms in (first, third):
         s_w = terms["sync_weight"]
-        expected = (1 - s_w - 0.07) * terms["l1"] + s_w * terms["sync"] + 0.07 * terms["adversarial"]
+        expected = (1 - s_w - 0.07) * terms["recon"] + s_w * terms["sync"] + 0.07 * terms["adversarial"]
         assert terms["total"] == pytest.approx(expected, rel=1e-5)
     assert first["adversarial"] == pytest.approx(math.log(2), abs=0.1)
     assert first["discriminator"] == pytest.approx(2 * math.log(2), abs=0.2)
@@ -273,14 +273,26 @@ def test_the_discriminator_judges_lower_halves_by_the_papers_loss() -> None:
 
 def test_examples_pair_frames_with_other_frames_of_their_clip(make_clip: Any) -> None:
     clip = make_clip(frames=9, size=64)
-    batch = trainer([clip], windows=2, singles=3, mouth_weight=1.0).batch(0)
+    batch = trainer([clip], windows=2, singles=3, mouth_weight=1.0, align=False).batch(0)
     assert batch.frames_NCHW.shape == batch.reference_NCHW.shape == (13, 3, 64, 64)
     assert batch.sync_mel_BSM.shape == (2, 16, 80)
     assert (batch.weight_N1HW == 1).all()
-    known = wav2lip.pictures(clip, range(9)).flatten(1)
+    known = wav2lip.picture(clip.frames_THWC).flatten(1)
     own, others = ([int((known == x.flatten()).all(1).nonzero()) for x in part] for part in batch[:2])
     assert all(a != b for a, b in zip(own, others, strict=True))
     assert np.diff(own[:5]).tolist() == np.diff(others[:5]).tolist() == [1] * 4
+
+
+def test_aligned_references_lie_on_their_frames(make_clip: Any) -> None:
+    clip = make_clip(frames=9, size=64)
+    settings = system(align=True, mouth_weight=4.0).settings
+    moved = wav2lip.example(clip, 2, 4, 5, settings)
+    for number, picture in enumerate(moved.reference_NCHW):
+        expected = wav2lip.picture(conditions.aligned(clip, [2 + number], 4 + number))[0]
+        assert torch.equal(picture, expected)
+    still = replace(clip, landmarks_TL2=np.repeat(clip.landmarks_TL2[:1], 9, 0))
+    assert torch.equal(wav2lip.example(still, 2, 4, 5, settings).reference_NCHW, wav2lip.picture(clip.frames_THWC[4:9]))
+    assert moved.weight_N1HW.unique().tolist() == [1, 4]
 
 
 def test_the_generator_gets_gradients_from_the_expert_and_leaves_it_as_it_was(make_clip: Any) -> None:
