@@ -294,7 +294,7 @@ class System(systems.System):
         "are aligned in training, single frames beside the windows, other learning rates, averaged weights.",
     )
 
-    def __init__(self, settings: Settings, facts: Facts) -> None:
+    def __init__(self, settings: Any, facts: Facts) -> None:
         super().__init__(settings, facts)
         self.generator = Generator(
             width=settings.width, size=facts.size, patch=settings.patch, residual=settings.residual
