@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from stages import conditions, convert, experts, params, systems
 from stages.baselines import wav2lip
 from stages.corpus import Clip, mel_window
-from stages.errors import InputError
+from stages.errors import InputError, ParameterError
 from stages.networks import seeded
 from stages.systems import Data, Facts
 from workflow.sources import ROOT
@@ -228,6 +228,24 @@ def test_a_row_says_its_driver_itself(tmp_path: Path) -> None:
     systems.save(system(driver="video"), tmp_path, kind="wav2lip", facts={})
     drivers = [wav2lip.System.from_pretrained(tmp_path, own, CPU).settings.driver for own in ({}, {"driver": "video"})]
     assert drivers == ["first_frame", "video"]
+
+
+def test_a_row_of_converted_weights_needs_no_settings() -> None:
+    """What it has is checked; a row that is trained here needs them all."""
+    raw = yaml.safe_load((ROOT / "presets/smoke.yaml").read_text())
+    entry = {
+        "kind": "wav2lip", "title": "", "drop": [], "made_from": "models/official", "audio": "own",
+        "splits": ["test_seen"], "sample": {}, "settings": {}, "tables": [],
+    }  # fmt: skip
+    raw["methods"] |= {"official": entry, "official_video": {**entry, "settings": {"driver": "video"}}}
+    systems.check(params.validate(raw))
+    raw["methods"]["official_video"]["settings"]["driver"] = "nobody"
+    with pytest.raises(ParameterError, match=r"methods\.official_video\.settings\.driver is 'nobody'"):
+        systems.check(params.validate(raw))
+    del raw["methods"]["official_video"]
+    raw["baselines"]["official"] = "wav2lip"
+    with pytest.raises(ParameterError, match=r"methods\.official\.settings\.steps is missing"):
+        systems.check(params.validate(raw))
 
 
 # The loss
