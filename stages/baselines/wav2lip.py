@@ -36,12 +36,14 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor, nn
 
-from stages import conditions, experts, params, systems
+from stages import checkpoint, conditions, experts, params, systems
 from stages.conditions import REFERENCE
 from stages.corpus import MEL_STEPS_PER_FRAME, Clip, mel_window, sync_window
 from stages.diffusion import losses
+from stages.errors import ParameterError
 from stages.loop import update_average
 from stages.networks.expert import FRAMES, MEL_STEPS, ConvBlock
+from stages.pretrained import WEIGHTS
 from stages.systems import Data, Facts, Render, Row
 from stages.windows import Windows, pixel_weights
 
@@ -286,7 +288,8 @@ class System(systems.System):
         "The network’s side is the run’s and not 96 pixels; its innermost convolution covers what five halvings leave of it.",
         "The expert of the loss is the one that HifiDiff’s loss asks, trained on this corpus unless the public one was "
         "converted.",
-        "Sampled frames hear the sound from the frame before them on, as in training; the published program is one frame late.",
+        "Sampled frames hear the sound from the frame before them on, as in training; the published program takes it one frame "
+        "later than its network learnt.",
         "The default row is driven by the clip’s first frame, where the published program takes the frames of a video, "
         "which show it pose, blinks and the true mouth.",
         "The settings may depart from the paper’s, and at demo scale do, so that minutes suffice: fewer channels, pixels "
@@ -534,8 +537,20 @@ def learning_rate(step: int, settings: Settings) -> float:
 
 
 def renderer(row: Row) -> Render:
-    """The generator that was trained here, or whose official weights were converted."""
-    return systems.trained(System, row)
+    """The generator that was trained here, or whose official weights were converted.
+
+    Raises:
+        ParameterError: official weights, and the run's sound or frame rate are not those that they were trained on.
+    """
+    render = systems.trained(System, row)
+    _, config = checkpoint.read_weights(row.made_from / WEIGHTS)
+    sound, fps = row.settings.spectrogram, row.settings.mask.fps
+    if config.get("converted") and (sound, fps) != (params.WAV2LIP_SOUND, 25):
+        raise ParameterError(
+            f"methods.{row.method}: Wav2Lip's official weights need mask.fps 25, here {fps:g}, and the spectrogram that they "
+            f"were trained on: {params.WAV2LIP_SOUND}, here {sound}"
+        )
+    return render
 
 
 def sees(entry: params.Method) -> str:

@@ -109,6 +109,17 @@ def sampled(made: wav2lip.System, clip: Clip, sound: Clip | None = None) -> np.n
         return np.concatenate(list(made.eval().generate(clip, sound or clip, SAMPLE, lambda count: None)))
 
 
+def smoke_with(**rows: dict[str, Any]) -> dict[str, Any]:
+    """Preset smoke with rows of converted weights, by name their settings."""
+    raw = yaml.safe_load((ROOT / "presets/smoke.yaml").read_text())
+    for name, settings in rows.items():
+        raw["methods"][name] = {
+            "kind": "wav2lip", "title": name, "drop": [], "made_from": "models/official", "audio": "own",
+            "splits": ["test_seen"], "sample": {}, "settings": settings, "tables": [],
+        }  # fmt: skip
+    return raw
+
+
 # The layout
 
 
@@ -216,12 +227,9 @@ def test_driven_by_the_video_it_sees_each_frame_and_no_landmark(make_clip: Any) 
 
 
 def test_the_report_is_told_what_the_video_shows() -> None:
-    entry: dict[str, Any] = {
-        "kind": "wav2lip", "title": "", "drop": [], "made_from": "models/wav2lip", "audio": "own",
-        "splits": ["test_seen"], "sample": {}, "tables": [],
-    }  # fmt: skip
-    assert wav2lip.sees(params.Method(**entry, settings={})) == "the first frame, the audio"
-    assert "true mouth" in wav2lip.sees(params.Method(**entry, settings={"driver": "video"}))
+    methods = params.validate(smoke_with(official={}, official_video={"driver": "video"})).methods
+    assert wav2lip.sees(methods["official"]) == "the first frame, the audio"
+    assert "true mouth" in wav2lip.sees(methods["official_video"])
 
 
 def test_a_row_says_its_driver_itself(tmp_path: Path) -> None:
@@ -232,12 +240,7 @@ def test_a_row_says_its_driver_itself(tmp_path: Path) -> None:
 
 def test_a_row_of_converted_weights_needs_no_settings() -> None:
     """What it has is checked; a row that is trained here needs them all."""
-    raw = yaml.safe_load((ROOT / "presets/smoke.yaml").read_text())
-    entry = {
-        "kind": "wav2lip", "title": "", "drop": [], "made_from": "models/official", "audio": "own",
-        "splits": ["test_seen"], "sample": {}, "settings": {}, "tables": [],
-    }  # fmt: skip
-    raw["methods"] |= {"official": entry, "official_video": {**entry, "settings": {"driver": "video"}}}
+    raw = smoke_with(official={}, official_video={"driver": "video"})
     systems.check(params.validate(raw))
     raw["methods"]["official_video"]["settings"]["driver"] = "nobody"
     with pytest.raises(ParameterError, match=r"methods\.official_video\.settings\.driver is 'nobody'"):
@@ -370,7 +373,14 @@ def test_official_weights_make_frames_of_a_clips_size(public: Path, tmp_path: Pa
     mel = torch.from_numpy(mel_window(clip.mel_SM, 3, 16))[None]  # of frame 2: from frame 1 on
     expected = (made.generator(mel, torch.cat([masked, picture], 1)).flip(1) * 255)[0].permute(1, 2, 0)
     assert np.abs(frames[2] - expected.numpy()).max() < 0.51
-    assert sampled(made, make_clip(frames=2, size=64)).shape == (2, 64, 64, 3)
+
+    raw = smoke_with(official={})
+    row = systems.Row(params.validate(raw), tmp_path, "official", lambda count: None)
+    (small,) = wav2lip.renderer(row)(make_clip(frames=2, size=64), clip)
+    assert small.shape == (2, 64, 64, 3)
+    raw["spectrogram"]["f_max"] = 7000
+    with pytest.raises(ParameterError, match="the spectrogram that they were trained on"):
+        wav2lip.renderer(replace(row, settings=params.validate(raw)))
 
 
 def test_another_file_than_the_official_is_refused_before_it_is_unpickled(
