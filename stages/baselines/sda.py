@@ -3,10 +3,10 @@
 One frame and the raw waveform give the video at once; nothing hand-made lies between. The sound around each frame (0.2 s at
 16 kHz, one frame further each time) is encoded by strided convolutions and a GRU, the frame by convolutions whose maps skip to
 the generator, and a GRU over white noise moves what the sound does not tell, such as blinks. A frame is drawn from the three
-codes side by side, z = (audio, identity, noise), by a UNet without a path of its own for the frame's content: the head stays
-where the given frame has it.
+codes side by side, z = (audio, identity, noise). Nothing tells the head's motion: it stays where the given frame has it, but for
+what the noise makes of it.
 
-The generator G is trained against three discriminators (section 3.2 of the paper):
+The generator G (section 3.1 of the paper) is trained against three discriminators (3.2) by the losses of 3.3 [M]:
 
 - D_img looks at single frames, S(x), beside the identity frame x_1:
   L_img = E[log D_img(S(x), x_1)] + E[log(1 − D_img(S(G(z)), x_1))]
@@ -20,9 +20,9 @@ G maximises log D of what it made instead, as usual. L_L1 is the mean over pixel
 weights 1, 0.8, 0.2 and 600, Adam's 1e-4 and 1e-5, and what this file says of the discriminators' layers are from memory of the
 paper, marked [M]; encoders and generator follow the published inference code's sizes.
 
-At paper scale (128 × 128; 57.4 M parameters, which are 55.3 M for the published 128 × 96 pictures; 4.6 GFLOP for one frame with
-its identity encoder) a row's settings are ``PAPER``, plus ``steps``. The published weights are pickles of whole modules, whose
-layout is stated nowhere but in their code: a row of them comes from ``kind: videos``, of frames that the published program made.
+At paper scale a row's settings are ``PAPER``, plus ``steps``: at 128 × 128 these are 57.4 M parameters, 55.3 M for the published
+pictures of 128 × 96, and 4.6 GFLOP for one frame with its identity encoder, 2.6 for each of ten. The public weights are pickles
+of whole modules, whose layout is stated nowhere but in their code: their row is of ``kind: videos``, of what their program made.
 
 Shapes: B clips of a batch, F frames each, N = B·F images, C = 3 channels, H = W = size, L samples of sound, Z noise, E code.
 Pictures and sound are in [-1, 1].
@@ -55,7 +55,7 @@ from stages.systems import Data, Facts, Render, Row
 from stages.windows import MOUTH_GROWTH, zone
 
 Norm = Literal["batch", "group"]
-GroupSize = 8  # channels
+GROUP_SIZE = 8  # channels
 States = tuple[Tensor, Tensor]  # of the audio's and the noise's GRU
 
 
@@ -66,7 +66,7 @@ class Settings(systems.SystemSettings):
     identity: params.Natural = Field(description="length of the identity code; paper: 128")
     audio_channels: params.Natural = Field(description="first layer of the audio encoder, doubled by each; paper: 16")
     audio: params.Natural = Field(description="length of the audio code, before and after its GRU; paper: 256")
-    audio_s: params.Positive = Field(description="seconds of sound around a frame; paper: 0.2")
+    audio_s: Annotated[float, Field(ge=0.05)] = Field(description="seconds of sound around a frame; paper: 0.2")
     noise: params.Natural = Field(description="length of the noise of a frame; paper: 10")
     noise_std: params.Positive = Field(description="its standard deviation; paper: 0.33")
     norm: Norm = Field(description="batch or group norm in the picture networks; paper: batch")
@@ -81,7 +81,7 @@ class Settings(systems.SystemSettings):
     )
     mirror: bool = Field(description="mirror half of the sequences; [M] paper: yes")
     frame_samples: params.Natural = Field(description="frames of a sequence that the frame discriminator sees")
-    sync_frames: params.Natural = Field(description="frames of a sync snippet; paper: 5, 0.2 s")
+    sync_frames: params.Natural = Field(ge=3, description="frames of a sync snippet; paper: 5, 0.2 s")
     l1: params.Positive = Field(description="λ_L1; [M] paper: 600")
     frame_weight: params.Positive = Field(description="λ_img; [M] paper: 1")
     sync_weight: params.Positive = Field(description="λ_sync; [M] paper: 0.8")
@@ -138,7 +138,7 @@ PAPER: dict[str, Any] = {
 
 
 def _norm(kind: Norm, width: int) -> nn.Module:
-    return nn.BatchNorm2d(width) if kind == "batch" else nn.GroupNorm(max(width // GroupSize, 1), width)
+    return nn.BatchNorm2d(width) if kind == "batch" else nn.GroupNorm(max(width // GROUP_SIZE, 1), width)
 
 
 def _halving(c_in: int, c_out: int, norm: Norm | None, activation: nn.Module) -> nn.Sequential:
@@ -148,9 +148,9 @@ def _halving(c_in: int, c_out: int, norm: Norm | None, activation: nn.Module) ->
 
 
 def levels(size: int) -> int:
-    """How often a picture is halved on the way to 4 × 4; raises ``ValueError`` for a size that is no power of 2 above 4."""
-    if size < 8 or size & (size - 1):
-        raise ValueError(f"network.size is {size}; SDA needs a power of 2 from 8 on")
+    """How often a picture is halved on the way to 4 × 4; raises ``ParameterError`` for another size than 32, 64, 128, …"""
+    if size < 32 or size & (size - 1):
+        raise ParameterError(f"network.size is {size}; rows of kind sda need 32, 64, 128 or a larger power of 2")
     return int(math.log2(size)) - 2
 
 
@@ -239,13 +239,14 @@ class System(systems.System):
         "Square pictures; the published ones are 128 × 96.",
         "The faces of a training sequence are moved onto the identity frame's pose by nose and eye corners, where the paper "
         "aligns all faces with one canonical face, because this pipeline's crops follow the face without turning it.",
-        "The loss weights, the learning rates and the discriminators' layers are from memory of the paper; its discriminators "
-        "were never published.",
-        "The sequence discriminator hears the sound, as in the authors' first system of 2018.",
+        "The loss weights, the learning rates and the discriminators' layers are from memory of the paper, since the authors "
+        "published the code of inference alone.",
+        "The sequence discriminator hears the sound beside the frames, as in the authors' system of 2018; the paper of 2020 was "
+        "not at hand to tell whether it still does.",
         "The L1 loss is a mean over pixels and channels of pictures in [-1, 1], a scale that the paper does not give.",
         "At demo scale: small networks with group norm, a picture that is added to the given frame, mouth pixels that count more "
         "and upper ones that count at all, any frame of the clip as identity frame, a higher learning rate with warm-up and "
-        "decay, averaged weights, and discriminators that begin later, because the paper's settings take days.",
+        "decay, averaged weights, and discriminators that begin later, because it is trained for minutes.",
     )
 
     def __init__(self, settings: Any, facts: Facts) -> None:
