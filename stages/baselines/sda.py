@@ -487,7 +487,7 @@ class Trainer(systems.Trainer):
     def __init__(self, system: System, data: Data) -> None:
         s, size = system.settings, system.facts.size
         shortest = min(len(clip.frames_THWC) for clip in data.train)
-        if min(s.sync_frames, s.frame_samples) > s.frames or max(s.frames, 3 * s.sync_frames - 1) > shortest:
+        if max(s.sync_frames, s.frame_samples) > s.frames or max(s.frames, 3 * s.sync_frames - 1) > shortest:
             raise ParameterError(
                 f"settings.frames is {s.frames}, sync_frames {s.sync_frames}, frame_samples {s.frame_samples}, and the shortest "
                 f"training clip has {shortest} frames; frames may be at most that and at least the other two, 3 sync_frames − 1 "

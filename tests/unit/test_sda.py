@@ -227,6 +227,14 @@ def test_a_step_teaches_the_discriminators_and_the_generator_but_not_before_thei
     assert not any(torch.equal(a, b) for a, b in zip(start, made.discriminators.parameters()))
 
 
-def test_sequences_longer_than_a_clip_are_refused():
+def test_frames_that_do_not_fit_are_refused():
     with pytest.raises(ParameterError, match="the shortest training clip has 13 frames"):
         trainer(system(), clip(13))
+    for over in ({"frames": 4}, {"frame_samples": 7}, {"frames": 17}):
+        with pytest.raises(ParameterError, match="the shortest training clip has 16 frames"):
+            trainer(system(**over))
+
+
+def test_a_size_that_cannot_be_halved_to_four_is_refused():
+    with pytest.raises(ParameterError, match=r"network\.size is 48; .* 32, 64, 128"):
+        system(replace(FACTS, size=48))
