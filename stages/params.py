@@ -337,6 +337,7 @@ class Report(Section):
         min_length=2, max_length=2, description="claim: least mouth correlation, seen and unseen"
     )
     ear_r: list[float] = Field(min_length=2, max_length=2, description="claim: least EAR correlation, seen and unseen")
+    baseline_mouth_r: Fraction = Field(description="claim: least mouth correlation of each of baselines, seen speakers")
     no_blink_ear_r: Fraction = Field(description="claim: largest |EAR r| without the blink signal")
     no_mask_ratio: Positive = Field(description="claim: least ratio of Frechet distances without the masked face")
     other_audio_r: Fraction = Field(description="claim: least mouth correlation with the audio that was given")

@@ -104,6 +104,32 @@ INDEX = _schema(
     _field("open_ear", pa.float32(), "EAR of the open eyes"),
 )
 
+# What the reference and the features of a method have in common.
+_OF_ENCODERS = (
+    _field("frame_features", pa.list_(pa.float32()), "T x E, row-major, of whole frames"),
+    _field("mask_features", pa.list_(pa.float32()), "T x E, of the hull of the face alone"),
+    _field("video_features", pa.list_(pa.float32()), "N x E, of windows of 8 frames, 4 apart"),
+)
+_OF_FRAMES = (
+    _field("grid", pa.list_(pa.float32()), "T; energy of the 2-pixel grid in the mask, squared grey levels"),
+    _field("border", pa.list_(pa.float32()), "T; gradient on the mask's border, grey levels a pixel"),
+    _field("f_mse", pa.list_(pa.float32()), "T - 1; mean squared difference of neighbouring frames in the mask"),
+    _field("ofm", pa.list_(pa.float32()), "T - 1; mean optical flow in the mask, pixels a frame"),
+)
+_OF_PUBLIC = (
+    _field(
+        "inception_features",
+        pa.list_(pa.float32()),
+        "T x 2048, Inception's, pytorch-fid's input; empty unless asked for",
+    ),
+    _field("fidelity_features", pa.list_(pa.float32()), "the same of torch-fidelity's input"),
+    _field(
+        "i3d_features",
+        pa.list_(pa.float32()),
+        "N x 400, I3D's, of clips of 16 frames, 16 apart; empty unless asked for",
+    ),
+)
+
 REFERENCE = _schema(
     "reference",
     _field("clip", pa.string(), "name of the test clip"),
@@ -114,9 +140,7 @@ REFERENCE = _schema(
     _field("level", pa.string(), "of the emotion; empty where unknown"),
     _field("frames", pa.int32(), "frames, T, of the lossless decode that everything here is measured on"),
     _field("encoders", pa.string(), "digest of the encoders' weights; features of different ones don't compare"),
-    _field("frame_features", pa.list_(pa.float32()), "T x E, row-major, of whole frames"),
-    _field("mask_features", pa.list_(pa.float32()), "T x E, of the hull of the face alone"),
-    _field("video_features", pa.list_(pa.float32()), "N x E, of windows of 8 frames, 4 apart"),
+    *_OF_ENCODERS,
     _field(
         "sound_embeddings", pa.list_(pa.float32()), "(T - 4) x E, the sync judge's, of the sound from each frame on"
     ),
@@ -131,26 +155,13 @@ REFERENCE = _schema(
     _field(
         "identity", pa.list_(pa.float32()), "K x 128, dlib's descriptors of frames 0, 10, 20, ...; NaN without a face"
     ),
-    _field("grid", pa.list_(pa.float32()), "T; energy of the 2-pixel grid in the mask, squared grey levels"),
-    _field("border", pa.list_(pa.float32()), "T; gradient on the mask's border, grey levels a pixel"),
-    _field("f_mse", pa.list_(pa.float32()), "T - 1; mean squared difference of neighbouring frames in the mask"),
-    _field("ofm", pa.list_(pa.float32()), "T - 1; mean optical flow in the mask, pixels a frame"),
+    *_OF_FRAMES,
     _field("warp_error", pa.list_(pa.float32()), "T - 1; mean squared change that the video's own flow leaves"),
     _field(
         "leak", pa.list_(pa.float32()), "T; mouth_dlib as it is read from mask, visible pixels and the head's place"
     ),
     _field("leak_within", pa.list_(pa.float32()), "T; the same with each clip's means removed"),
-    _field(
-        "inception_features",
-        pa.list_(pa.float32()),
-        "T x 2048, Inception's, pytorch-fid's input; empty unless asked for",
-    ),
-    _field("fidelity_features", pa.list_(pa.float32()), "the same of torch-fidelity's input"),
-    _field(
-        "i3d_features",
-        pa.list_(pa.float32()),
-        "N x 400, I3D's, of clips of 16 frames, 16 apart; empty unless asked for",
-    ),
+    *_OF_PUBLIC,
     _field("syncnet_sound", pa.list_(pa.float32()), "N x 1024, SyncNet's, of the clip's sound; empty unless asked for"),
 )
 
@@ -160,9 +171,7 @@ FEATURES = _schema(
     _field("audio_clip", pa.string(), "clip whose audio was given"),
     _field("frames", pa.int32(), "frames of the video, T"),
     _field("encoders", pa.string(), "digest of the encoders' weights, the same as in the reference"),
-    _field("frame_features", pa.list_(pa.float32()), "T x E, row-major, of whole frames"),
-    _field("mask_features", pa.list_(pa.float32()), "T x E, of the hull of the face alone"),
-    _field("video_features", pa.list_(pa.float32()), "N x E, of windows of 8 frames, 4 apart"),
+    *_OF_ENCODERS,
     _field(
         "mouth_embeddings", pa.list_(pa.float32()), "(T - 4) x E, the sync judge's, of five mouth cuts from each frame"
     ),
@@ -173,22 +182,9 @@ FEATURES = _schema(
     ),
     _field("psnr", pa.list_(pa.float32()), "T; dB, inside the mask, to the true frames"),
     _field("ssim", pa.list_(pa.float32()), "T; inside the mask, to the true frames"),
-    _field("grid", pa.list_(pa.float32()), "T; energy of the 2-pixel grid in the mask, squared grey levels"),
-    _field("border", pa.list_(pa.float32()), "T; gradient on the mask's border, grey levels a pixel"),
-    _field("f_mse", pa.list_(pa.float32()), "T - 1; mean squared difference of neighbouring frames in the mask"),
-    _field("ofm", pa.list_(pa.float32()), "T - 1; mean optical flow in the mask, pixels a frame"),
+    *_OF_FRAMES,
     _field("warp_error", pa.list_(pa.float32()), "T - 1; mean squared change that the true video's flow leaves"),
-    _field(
-        "inception_features",
-        pa.list_(pa.float32()),
-        "T x 2048, Inception's, pytorch-fid's input; empty unless asked for",
-    ),
-    _field("fidelity_features", pa.list_(pa.float32()), "the same of torch-fidelity's input"),
-    _field(
-        "i3d_features",
-        pa.list_(pa.float32()),
-        "N x 400, I3D's, of clips of 16 frames, 16 apart; empty unless asked for",
-    ),
+    *_OF_PUBLIC,
     _field(
         "syncnet_pictures", pa.list_(pa.float32()), "(T - 5) x 1024, SyncNet's, of five frames; empty unless asked for"
     ),

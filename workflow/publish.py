@@ -131,10 +131,10 @@ def page(found: dict[str, Any], ids: dict[str, dict[str, str]]) -> str:
         "",
     ]
     jobs = [
-        (method, t["frames"], f"{t['seconds']:.1f}", f"{t['seconds'] / t['frames']:.3f}")
+        (method, t["frames"], f"{t['seconds']:.1f}", f"{t['frames'] / t['seconds']:.1f}")
         for method, t in found["sampling"].items()
     ]
-    lines += _table(("method", "frames", "seconds", "seconds a frame"), jobs)
+    lines += _table(("method", "frames", "seconds", "frames a second"), jobs)
     lines += ["", "## MLflow runs", ""]
     runs = [(method, part, f"`{run_id}`") for method, parts in ids.items() for part, run_id in parts.items()]
     lines += _table(("method", "part", "run"), runs) if runs else ["MLflow: not present"]

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import lapack
 from scipy.special import stdtrit
 
-from stages.measures.intervals import FEWEST_SPEAKERS, NOTHING, Score
+from stages.measures.intervals import NOTHING, Score, units
 
 Array = NDArray[np.float64]
 Features = NDArray[np.floating]
@@ -92,18 +92,18 @@ def with_intervals(
     if not a or min(total, sum(len(x) for x in b)) < 3:
         return NOTHING, NOTHING
     whole = distance(np.concatenate(a), np.concatenate(b), ddof=ddof)
-    units = list(speakers) if len(set(speakers)) >= FEWEST_SPEAKERS else [str(i) for i in range(len(a))]
-    names = sorted(set(units))
+    owners = units(speakers)
+    names = sorted(set(owners))
     if len(names) < 3:
         return Score(whole, None, None, total), Score(None, None, None, total)
     count = len(names)
 
     def without(name: str) -> float:
-        left = [i for i, unit in enumerate(units) if unit != name]
+        left = [i for i, unit in enumerate(owners) if unit != name]
         return distance(np.concatenate([a[i] for i in left]), np.concatenate([b[i] for i in left]), ddof=ddof)
 
     d_G = np.array([without(name) for name in names])
-    h_G = total / np.array([sum(len(x) for x, unit in zip(a, units, strict=True) if unit == name) for name in names])
+    h_G = total / np.array([sum(len(x) for x, unit in zip(a, owners, strict=True) if unit == name) for name in names])
     limit = count * whole - ((1 - 1 / h_G) * d_G).sum()
     pseudo_G = h_G * whole - (h_G - 1) * d_G
     error = np.sqrt(((pseudo_G - limit) ** 2 / (h_G - 1)).mean())

@@ -62,14 +62,19 @@ def bootstrap(
     if not np.isfinite(value):
         return Score(None, None, None, len(sums))
     names = [s for s, good in zip(speakers, usable.tolist(), strict=True) if good]
-    units = by_group(sums, names) if len(set(names)) >= FEWEST_SPEAKERS else sums
-    if len(units) < 2:
+    grouped = by_group(sums, names) if len(set(names)) >= FEWEST_SPEAKERS else sums
+    if len(grouped) < 2:
         return Score(value, None, None, len(sums))
-    drawn = np.random.default_rng(seed).integers(len(units), size=(resamples, len(units)))
-    values = statistic(units[drawn].sum(1))
+    drawn = np.random.default_rng(seed).integers(len(grouped), size=(resamples, len(grouped)))
+    values = statistic(grouped[drawn].sum(1))
     values = values[np.isfinite(values)]
-    low, high = quantiles(values, units=len(units), confidence=confidence)
+    low, high = quantiles(values, units=len(grouped), confidence=confidence)
     return Score(value, low, high, len(sums))
+
+
+def units(speakers: Sequence[str]) -> list[str]:
+    """Names of what is resampled or left out together: a speaker's clips; where there are fewer than five speakers, each clip."""
+    return list(speakers) if len(set(speakers)) >= FEWEST_SPEAKERS else [str(i) for i in range(len(speakers))]
 
 
 def bootstrap_median(
@@ -79,17 +84,17 @@ def bootstrap_median(
     pooled = [x for clip in values for x in clip]
     if not pooled:
         return NOTHING
-    names = list(speakers) if len(set(speakers)) >= FEWEST_SPEAKERS else [str(i) for i in range(len(values))]
-    units = [
+    names = units(speakers)
+    grouped = [
         [x for clip, s in zip(values, names, strict=True) if s == name for x in clip] for name in sorted(set(names))
     ]
     value = float(np.median(pooled))
-    if len(units) < 2:
+    if len(grouped) < 2:
         return Score(value, None, None, len(pooled))
-    drawn = np.random.default_rng(seed).integers(len(units), size=(resamples, len(units)))
-    samples = [[x for unit in row for x in units[unit]] for row in drawn]
+    drawn = np.random.default_rng(seed).integers(len(grouped), size=(resamples, len(grouped)))
+    samples = [[x for unit in row for x in grouped[unit]] for row in drawn]
     medians = [np.median(sample) for sample in samples if sample]
-    low, high = quantiles(medians, units=len(units), confidence=confidence)
+    low, high = quantiles(medians, units=len(grouped), confidence=confidence)
     return Score(value, low, high, len(pooled))
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtrit
 
-from stages.measures.intervals import FEWEST_SPEAKERS, NOTHING, Score
+from stages.measures.intervals import NOTHING, Score, units
 
 Array = NDArray[np.float64]
 Features = NDArray[np.floating]
@@ -69,18 +69,18 @@ def with_interval(a: Sequence[Features], b: Sequence[Features], *, speakers: Seq
     frames. Of more than :data:`MOST` features in all, every second, third, … one of each clip is taken. n counts those taken.
     """
     step = max(-(-max(sum(map(len, side)) for side in (a, b)) // MOST), 1)
-    names = list(speakers) if len(set(speakers)) >= FEWEST_SPEAKERS else [str(i) for i in range(len(a))]
-    units = sorted(set(names))
+    owners = units(speakers)
+    names = sorted(set(owners))
 
     def joined(side: Sequence[Features]) -> list[Array]:
         parts = [
-            [np.asarray(x[::step], np.float64) for x, own in zip(side, names, strict=True) if own == unit]
-            for unit in units
+            [np.asarray(x[::step], np.float64) for x, own in zip(side, owners, strict=True) if own == name]
+            for name in names
         ]
         return [np.concatenate(part) for part in parts]
 
     a, b = joined(a), joined(b)
-    count, total = len(units), sum(map(len, a))
+    count, total = len(names), sum(map(len, a))
     sizes_C2 = np.array([[len(x), len(y)] for x, y in zip(a, b, strict=True)], np.float64).reshape(count, 2)
     if count == 0 or sizes_C2.sum(0).min() < 2:
         return NOTHING

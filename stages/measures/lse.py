@@ -5,8 +5,6 @@ Shapes: T frames at 25 fps, H, W, 3; N = min(T, samples // 640) − 5 windows, a
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
-
 import cv2
 import numpy as np
 import torch
@@ -14,6 +12,7 @@ from numpy.typing import NDArray
 
 from stages.measures.mfcc import mfcc
 from stages.measures.sync import Sync, sync
+from stages.networks import exact
 from stages.networks.syncnet import EMBEDDING, FRAMES, SIDE, STEPS, SyncNet
 
 FPS = 25
@@ -43,7 +42,7 @@ def pictures(network: SyncNet, frames_THWC: NDArray[np.uint8], *, batch: int = 2
         bgr_THWC = np.stack([_resized(frame) for frame in frames_THWC[own.start : own.stop + FRAMES - 1]])
         bgr_3THW = torch.from_numpy(bgr_THWC).movedim(-1, 0).to(device, torch.float32)
         windows_B3FHW = torch.stack([bgr_3THW[:, i - start : i - start + FRAMES] for i in own])
-        with _exact():
+        with exact():
             found[own.start : own.stop] = network.embed_video(windows_B3FHW).float().cpu().numpy()
     return found
 
@@ -65,14 +64,9 @@ def sound(network: SyncNet, samples: NDArray[np.int16], *, batch: int = 20) -> E
     for start in range(0, len(found), batch):
         own = range(start, min(start + batch, len(found)))
         windows_B1KS = torch.stack([cepstrum_KS[None, :, STEPS_A_FRAME * i :][..., :STEPS] for i in own]).to(device)
-        with _exact():
+        with exact():
             found[own.start : own.stop] = network.embed_audio(windows_B1KS).float().cpu().numpy()
     return found
-
-
-def _exact() -> AbstractContextManager[None]:
-    """cuDNN would round to ten bits of mantissa (TF32) and try several algorithms, of which each gives other bits."""
-    return torch.backends.cudnn.flags(benchmark=False, deterministic=True, allow_tf32=False)
 
 
 def _resized(frame_HWC: NDArray[np.uint8]) -> NDArray[np.uint8]:

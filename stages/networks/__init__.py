@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import TypeVar
 
 import torch
@@ -18,3 +19,11 @@ def seeded(seed: int, build: Callable[[], M]) -> M:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return build()
+
+
+def exact() -> AbstractContextManager[None]:
+    """Inside this, cuDNN gives the same bits each time.
+
+    It would round to ten bits of mantissa (TF32) and try several algorithms, of which each gives other bits.
+    """
+    return torch.backends.cudnn.flags(benchmark=False, deterministic=True, allow_tf32=False)

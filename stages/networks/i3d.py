@@ -12,6 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from stages.networks import exact
+
 FEATURES = 400
 FEWEST_FRAMES = 9  # fewer leave nothing after the network's pooling over time
 SIGNATURE = ["self", "x", "rescale", "resize", "return_features"]
@@ -87,7 +89,7 @@ def features(
         raise ValueError(f"frames are {frames_THWC.dtype} {frames_THWC.shape}; wanted: uint8 (T, H, W, 3)")
     starts = convention.starts(len(frames_THWC))
     parts = [np.zeros((0, FEATURES), np.float32)]
-    with torch.backends.cudnn.flags(benchmark=False, deterministic=True, allow_tf32=False):
+    with exact():
         for first in range(0, len(starts), batch):
             clips = np.stack([frames_THWC[i : i + convention.frames] for i in starts[first : first + batch]])
             parts.append(network(torch.from_numpy(clips).to(device)).float().cpu().numpy())

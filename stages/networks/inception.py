@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchvision.models import inception as tv
 
+from stages.networks import exact
+
 SIDE = 299  # pixels
 FEATURES = 2048
 CLASSES = 1008  # of the graph's logits; 1000 of them are used classes
@@ -136,8 +138,7 @@ def features(
     """
     device = next(network.parameters()).device
     parts = [np.zeros((0, FEATURES), np.float32)]
-    # cuDNN would round to ten bits of mantissa (TF32) and try several algorithms, of which each gives other bits.
-    with torch.backends.cudnn.flags(benchmark=False, deterministic=True, allow_tf32=False):
+    with exact():
         for start in range(0, len(frames_NHWC), batch):
             frames = torch.from_numpy(np.ascontiguousarray(frames_NHWC[start : start + batch])).to(device)
             parts.append(network(INPUTS[convention](frames)).float().cpu().numpy())

@@ -16,7 +16,7 @@ TABLES = ("table1", "table2")
 def files(params: Params) -> list[str]:
     """Everything that a run's report is made of, relative to its folder. A study's files lie with the figures."""
     study, long = params.has_study, bool(params.sampled_on("test_long"))
-    charts = [*CHARTS, *["samplers"] * study, *["long"] * long]
+    charts = [*CHARTS, *["curves_baselines"] * bool(params.baselines), *["samplers"] * study, *["long"] * long]
     return [
         *TEXTS,
         *(f"{name}.{kind}" for name in TABLES for kind in ("csv", "tex", "md")),

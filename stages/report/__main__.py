@@ -72,6 +72,8 @@ def draw(found: Results, shown: list[str], folder: Path) -> None:
     figures.speakers(found, folder / "speakers.png")
     figures.traces(found, shown[:2], folder / "traces")
     figures.curves(found, folder / "curves")
+    if found.params.baselines:
+        figures.curves_of_baselines(found, folder / "curves_baselines")
     figures.spectrogram(found, shown[0], folder / "spectrogram")
     figures.intervals(found, pages.plotted(found), folder / "intervals")
     figures.worst_frames(found, pages.worst_clips(found), folder / "worst.png")

@@ -30,6 +30,7 @@ def evaluate(results: Results) -> list[Claim]:
         *_leak(results),
         *_follows(results, "ear_r", "The eyelids follow the blink signal", results.params.report.ear_r),
         *_follows(results, "mouth_r", "The mouth follows the audio", results.params.report.mouth_r),
+        *_baselines_learnt(results),
         *_without_blink(results),
         *_without_mask(results),
         *_other_audio(results),
@@ -84,6 +85,21 @@ def _follows(results: Results, name: str, claim: str, least: list[float]) -> lis
         _bound(results, f"{claim} ({SPLIT_TITLES[split]})", "full", full.score(name, split), least=bound)
         for split, bound in zip(TEST_SPLITS, least, strict=True)
         if split in full.entry.splits
+    ]
+
+
+def _baselines_learnt(results: Results) -> list[Claim]:
+    """The systems that HifiDiff is compared with learnt to speak, so that the comparison is one."""
+    return [
+        _bound(
+            results,
+            f"The mouth follows the audio in the row “{results.methods[name].entry.title}” (seen speakers)",
+            name,
+            results.methods[name].score("mouth_r", "test_seen"),
+            least=results.params.report.baseline_mouth_r,
+        )
+        for name in results.params.baselines
+        if "test_seen" in results.methods[name].entry.splits
     ]
 
 
@@ -162,7 +178,7 @@ def _sync_apart(results: Results) -> Claim:
 
 
 def _same_steps(results: Results) -> list[Claim]:
-    configs = {m.name: m.config for m in results.methods.values() if m.config is not None}
+    configs = {name: config for name in results.params.trained if (config := results.methods[name].config)}
     if len(configs) < 2:
         return []
     steps = {name: (config["steps"], config["images_per_step"]) for name, config in configs.items()}

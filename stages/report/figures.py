@@ -136,7 +136,7 @@ def _lines(axis: Axes, results: Results, clip: str, signal: str, wanted: NDArray
 
 def curves(results: Results, path: Path) -> None:
     """Each loss term over the training steps, a line a setting; logarithmic where all values are positive."""
-    trained = [m for m in results.methods.values() if m.curves is not None]
+    trained = [results.methods[name] for name in results.params.trained]
     terms = [c for c in trained[0].curves.columns if c != "step"]  # type: ignore[union-attr]
     with drawing.style():
         across = min(3, len(terms))
@@ -156,6 +156,27 @@ def curves(results: Results, path: Path) -> None:
         for axis in axes[len(terms) :]:
             axis.set_axis_off()
         figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper left", ncols=len(trained))
+        figure.supxlabel("training step", fontsize=8.5)
+        drawing.save(figure, path)
+
+
+def curves_of_baselines(results: Results, path: Path) -> None:
+    """Each term of the systems that HifiDiff is compared with over the training steps, a row a system."""
+    trained = [results.methods[name] for name in results.params.baselines]
+    tables = [m.curves.set_index("step") for m in trained if m.curves is not None]
+    across = max(len(table.columns) for table in tables)
+    with drawing.style():
+        figure = Figure(figsize=(max(1.5 * across, 4.0), 1.7 * len(tables) + 0.3), layout="constrained")
+        axes = figure.subplots(len(tables), across, squeeze=False)
+        for row, method, table in zip(axes, trained, tables, strict=True):
+            for axis, term in zip(row, table.columns, strict=False):
+                axis.plot(table.index, table[term], color=drawing.colour("full"), lw=1.1)
+                axis.set_title(term.replace("_", " "))
+                axis.set_yscale("log" if (table[term] > 0).all() else "linear")
+                axis.tick_params(labelsize=6.5)
+            for axis in row[len(table.columns) :]:
+                axis.set_axis_off()
+            row[0].set_ylabel(method.entry.title)
         figure.supxlabel("training step", fontsize=8.5)
         drawing.save(figure, path)
 

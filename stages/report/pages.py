@@ -11,7 +11,7 @@ from markupsafe import Markup, escape
 from PIL import Image
 
 from stages import catalogue, cremad, media
-from stages.report import breakdown, drawing, figures, paper, study, tables, weak
+from stages.report import breakdown, drawing, figures, methods, paper, study, tables, weak
 from stages.report.claims import Claim, verdict
 from stages.report.results import SPLIT_TITLES, Results
 from stages.report.tables import Table
@@ -55,7 +55,13 @@ def content(results: Results, claims: list[Claim], videos: list[str]) -> Page:
         "clips": len(results.index),
         "terms": cremad.TERMS if results.params.corpus.source == "cremad" else (),
         "splits": splits(results),
-        "sees": sees(results),
+        "sees": methods.seen(results),
+        "sees_heads": methods.SEEN_HEADS,
+        "made": methods.made(results),
+        "made_heads": methods.MADE_HEADS,
+        "departs": methods.departs(results),
+        "departs_heads": methods.DEPARTS_HEADS,
+        "restored": methods.restored(results),
         "deviations": paper.deviations(results.params),
         "settings": settings(results),
         "worst": worst_table(results),
@@ -116,6 +122,18 @@ def described(results: Results, shown: list[str]) -> dict[str, Figure]:
             True,
             "Training curves of each loss term",
             "Each loss term over training, means of the logged steps.",
+        ),
+        *(
+            [
+                Figure(
+                    "curves_baselines",
+                    True,
+                    "Training curves of the systems compared with",
+                    "The terms of the systems that HifiDiff is compared with, over their training; a row a system.",
+                )
+            ]
+            if results.params.baselines
+            else []
         ),
         Figure(
             "spectrogram",
@@ -264,17 +282,6 @@ def splits(results: Results) -> list[list[str]]:
         rows.append(
             [split, str(len(part)), str(part["speaker"].nunique()), f"{seconds:.0f}", str(part["blinks"].sum())]
         )
-    return rows
-
-
-def sees(results: Results) -> list[list[str]]:
-    """What each method is given of a test clip."""
-    rows = []
-    for method in results.apart():
-        entry = method.entry
-        given = [name for name in ("masked_face", "reference", entry.audio, "blink") if name not in entry.drop]
-        text = paper.SEES["truth"] if entry.kind == "truth" else ", ".join(paper.SEES[name] for name in given)
-        rows.append([entry.title, text, method.key])
     return rows
 
 

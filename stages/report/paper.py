@@ -129,14 +129,3 @@ def deviations(settings: Params) -> list[tuple[str, str, str]]:
     if settings.corpus.source == "cremad":
         known = [(what, *_ON_CREMAD.get(what, words)) for what, *words in known]
     return [*known, ("features of the distances", "I3D, Inception, SyncNet", here)]
-
-
-# What each kind of method is given of the test clip.
-SEES = {
-    "truth": "everything: the test clip’s own frames, through the samples’ codec",
-    "masked_face": "every masked frame (pose, hair, background)",
-    "reference": "the first frame",
-    "own": "the audio",
-    "other": "the audio of another test clip",
-    "blink": "the eye aspect ratio of each frame",
-}

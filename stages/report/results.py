@@ -43,8 +43,8 @@ class Method:
     document: dict[str, Any]  # metrics/<method>.json
     clips: pd.DataFrame  # metrics/<method>.parquet, indexed by clip
     breakdown: pd.DataFrame  # metrics/<method>.breakdown.parquet
-    curves: pd.DataFrame | None  # models/<method>/curves.csv
-    config: dict[str, Any] | None  # models/<method>/config.json
+    curves: pd.DataFrame | None  # models/<method>/curves.csv, where it was trained
+    config: dict[str, Any] | None  # config.json beside the weights that it is sampled from, where there are some
     key: str  # of its metrics run in MLflow
 
     def score(self, name: str, split: str = "all") -> Score | None:
@@ -99,7 +99,7 @@ class Results:
         return found.head(min((limit for limit in limits if limit is not None), default=None))
 
     def settings(self) -> list[Method]:
-        """The methods that Table 1 or 2 shows and a network made: the full model and its ablations."""
+        """The methods that Table 1 or 2 shows, the truth apart: the full model, its ablations, and other systems."""
         return [
             m for m in self.methods.values() if m.entry.kind != "truth" and {"table1", "table2"} & set(m.entry.tables)
         ]
@@ -125,16 +125,15 @@ def read(data: Path, settings: Params) -> Results:
     """
     methods = {}
     for name, entry in settings.methods.items():
-        models = data / "models" / name
-        trained = name in settings.trained
+        own = name in (*settings.trained, *settings.baselines)
         methods[name] = Method(
             name=name,
             entry=entry,
             document=_json(data / "metrics" / f"{name}.json"),
             clips=tables.read(data / "metrics" / f"{name}.parquet", tables.METRICS).to_pandas().set_index("clip"),
             breakdown=tables.read(data / "metrics" / f"{name}.breakdown.parquet", tables.BREAKDOWN).to_pandas(),
-            curves=_csv(models / "curves.csv") if trained else None,
-            config=_json(models / "config.json") if trained else None,
+            curves=_csv(data / "models" / name / "curves.csv") if own else None,
+            config=_json(data / entry.made_from / "config.json") if entry.weights_of else None,
             key=tracking.key(data, name, "metrics", params=settings),
         )
     return Results(settings, data, corpus.index(data), methods, _csv(data / "expert" / "curves.csv"))

@@ -118,6 +118,12 @@ def call_gflops(config: dict[str, Any]) -> float:
         return HifiDiff.from_config(config).forward_flops / 1e9
 
 
+def parameters(config: dict[str, Any]) -> int:
+    """Parameters of the network that ``config.json`` describes."""
+    with torch.device("meta"):
+        return sum(p.numel() for p in HifiDiff.from_config(config).net.parameters())
+
+
 def groups(results: Results) -> list[Group]:
     """The study's groups in the order of ``params.yaml``, rows too; true rows without cells are left out."""
     found: dict[tuple[int, int], list[Row]] = {}

@@ -17,11 +17,12 @@ DARK, LIGHT = (28, 28, 26), "#e7e4dc"
 
 
 def side_by_side(results: Results, clip: str, path: Path) -> None:
-    """Write the truth, the full model and the other settings of a clip as one MP4, two panels in a row."""
+    """Write the truth, the full model and the other settings of a clip as one MP4, two panels in a row, or three of more than four."""
     shown = sorted([results.methods["truth"], *results.settings()], key=lambda m: (m.name != "truth", m.name != "full"))
     clips = [results.frames(m.name, clip) for m in shown]
-    corners = [(p // 2 * (LABEL + PANEL + GAP), p % 2 * (PANEL + GAP)) for p in range(len(shown))]
-    canvas = np.empty((corners[-1][0] + LABEL + PANEL, 2 * PANEL + GAP, 3), np.uint8)
+    across = 2 if len(shown) <= 4 else 3
+    corners = [(p // across * (LABEL + PANEL + GAP), p % across * (PANEL + GAP)) for p in range(len(shown))]
+    canvas = np.empty((corners[-1][0] + LABEL + PANEL, across * (PANEL + GAP) - GAP, 3), np.uint8)
     canvas[:] = DARK
     for (y, x), method in zip(corners, shown, strict=True):
         text = drawing.text_image(method.entry.title, PANEL, LABEL, align="centre", ink=LIGHT)

@@ -76,7 +76,8 @@ def _beaten_by_an_ablation(results: Results) -> Iterator[str]:
             if made and full and sign * (made.value - full.value) > 0:
                 better.append(f"{kind(name).title} ({plain(made.value, 2)} against {plain(full.value, 2)})")
         if better:
-            yield f"The setting “{method.entry.title}” is better than the full model in {', '.join(better)}."
+            row = "setting" if method.entry.kind == "hifidiff" else "row"
+            yield f"The {row} “{method.entry.title}” is better than the full model in {', '.join(better)}."
 
 
 def _worst_clip(results: Results) -> Iterator[str]:

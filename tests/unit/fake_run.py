@@ -73,6 +73,28 @@ def study() -> Params:
     return Params.model_validate(base | own | {"metrics": metrics, "index": index})
 
 
+def others() -> Params:
+    """A run with a system that was trained here, a second row of its weights, and videos from elsewhere."""
+    base = settings().model_dump()
+    names = ("truth", "full", "no_blink")
+    row = base["methods"]["full"] | {"kind": "wav2lip", "tables": ["table1"]}
+    methods = {name: base["methods"][name] for name in names}
+    methods["wav2lip"] = row | {"title": "Wav2Lip", "made_from": "models/wav2lip"}
+    methods["wav2lip_video"] = methods["wav2lip"] | {
+        "title": "Wav2Lip, from the video",
+        "settings": {"driver": "video"},
+    }
+    given = {"shows": "face", "lost_at_start": 0, "lost_at_end": 2, "sees": "one frame and the audio"}
+    methods["theirs"] = row | {"kind": "videos", "title": "Theirs", "made_from": "videos/theirs", "settings": given}
+    own = {
+        "run": "fakeothers",
+        "methods": methods,
+        "trained": ["full", "no_blink"],
+        "baselines": {"wav2lip": "wav2lip"},
+    }
+    return Params.model_validate(base | own)
+
+
 def make(data: Path, params: Params, *, record: bool = True) -> None:
     """Write a finished run into ``data``; ``record``: with its scores in MLflow."""
     rng = np.random.default_rng(3)
@@ -101,7 +123,7 @@ def make(data: Path, params: Params, *, record: bool = True) -> None:
         tests = [row for row in index if row["split"] in entry.splits]
         _samples(data, method, tests, clips, params)
         _scored(data, method, tests, clips, params, record)
-    for method in params.trained:
+    for method in (*params.trained, *params.baselines):
         _trained(data, method, params)
 
 
@@ -200,6 +222,8 @@ def _samples(data: Path, method: str, tests: list[dict[str, Any]], clips: dict[s
             {"clip": r["clip"], "shard": shard, "split": r["split"], "audio_clip": r["clip"], "frames": r["frames"]}
             for r in mine
         ]
+        if params.methods[method].kind == "videos":
+            listing = [r | {"repeated_at_start": 0, "repeated_at_end": 2, "cut_at_end": 0} for r in listing]
         for row in mine:
             clip = clips[row["clip"]]
             eye = np.ones(len(clip["eye"])) if method == "no_blink" else clip["eye"]
@@ -311,6 +335,10 @@ def _trained(data: Path, method: str, params: Params) -> None:
     folder = data / "models" / method
     folder.mkdir(parents=True, exist_ok=True)
     pd.DataFrame({"step": steps, **terms}).to_csv(folder / "curves.csv", index=False)
+    if method in params.baselines:
+        config = {"steps": 300, "images_per_step": 40, "parameters": 36_300_000, "frame_flops": 6_200_000_000}
+        tables.write_json(folder / "config.json", config)
+        return
     images = params.train.batch * params.loss.frames
     config = {"steps": params.train.steps, "images_per_step": images, "mel_bins": params.spectrogram.n_mels}
     config |= {"network": params.network.model_dump(), "diffusion": params.diffusion.model_dump()}

@@ -108,8 +108,23 @@ def edited(**values: Any) -> dict[str, Any]:
         ),
         (
             edited(trained=["full"]),
-            "the methods made from models/<their own name> are ['full', 'no_blink', 'no_mask']",
+            "the methods of kind hifidiff made from models/<their own name> are ['full', 'no_blink', 'no_mask']",
         ),
+        (
+            edited(methods__full__kind="wave2lip"),
+            "methods.full.kind is 'wave2lip'; allowed: ",
+        ),
+        (
+            edited(methods__full__settings={"steps": 5}),
+            "methods.full.settings must be {}: rows of kind hifidiff have none",
+        ),
+        (edited(methods__truth__drop=["blink"]), "methods.truth.drop must be []"),
+        (
+            edited(methods__full__made_from="videos/full"),
+            "methods.full.made_from is 'videos/full'; allowed: models/no_blink, models/no_mask",
+        ),
+        (edited(methods__truth__kind="videos"), "methods.truth.made_from is 'raw'; allowed: videos/"),
+        (edited(baselines={"full": "hifidiff"}), "baselines.full is 'hifidiff'; it needs a method full of that kind"),
         (
             edited(corpus__rendered__long_s=9.0),
             "corpus.rendered.long_speakers must name speakers where long_s is above 0",

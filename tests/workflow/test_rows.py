@@ -25,6 +25,7 @@ def add(project: Project, entry: str) -> None:
 
 def test_readmes_system_is_one_module_and_one_entry(smoke: Project) -> None:
     assert MODULE is not None
+    size = load(smoke.root / "params.yaml").network.size  # before this process finds a kind that it does not have
     (smoke.root / "stages/baselines/linear.py").write_text(MODULE[1])
     add(smoke, ENTRIES[1])
     smoke.edit("baselines: {}", "baselines: {linear: linear}")
@@ -37,7 +38,6 @@ def test_readmes_system_is_one_module_and_one_entry(smoke: Project) -> None:
     assert smoke.changed() == []
     assert smoke.read("data/smoke/models/full/model.safetensors") == before
     config = json.loads(smoke.read("data/smoke/models/linear/config.json"))
-    size = load(smoke.root / "params.yaml").network.size
     assert config["parameters"] == (16 * 80 + 1) * 3 * size**2
     assert config["frame_flops"] == 2 * 16 * 80 * 3 * size**2
     assert (config["steps"], config["images_per_step"]) == (20, 8)

@@ -1,0 +1,103 @@
+"""The report of a run with other systems: every row says what it was given, what made it and what was done to it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import fake_run
+import pytest
+
+from stages.report import claims, figures, files, methods, results, tables
+from stages.report.__main__ import write
+from stages.report.results import Results
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Results]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("DVC_ROOT", raising=False)
+        data = tmp_path_factory.mktemp("run") / "data" / "fakeothers"
+        fake_run.make(data, fake_run.others(), record=False)
+        yield results.read(data, fake_run.others())
+
+
+@pytest.fixture(scope="module")
+def report(run: Results, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("reports") / "fakeothers"
+    write(run, out)
+    return out
+
+
+def test_every_file_is_there(run: Results, report: Path) -> None:
+    written = {str(path.relative_to(report)) for path in report.rglob("*") if path.is_file()}
+    assert written == set(files(run.params))
+    assert "figures/curves_baselines.svg" in written
+
+
+def test_table_1_has_all_rows_and_table_2_the_ablations(run: Results) -> None:
+    one, two = tables.in_papers_form(run)
+    assert [title for title, _ in one.rows] == ["GT", "HifiDiff", "Wav2Lip", "Wav2Lip, from the video", "Theirs"]
+    assert [title for title, _ in two.rows] == ["GT", "HifiDiff", "without blinking"]
+
+
+def test_the_sheet_has_the_same_frames_of_every_row(run: Results) -> None:
+    rows, heads = figures.frame_rows(run, figures.shown_clips(run, 1)[0])
+    assert [title for title, _ in rows] == ["GT", *(m.entry.title for m in run.settings())]
+    assert {len(pictures) for _, pictures in rows} == {len(heads)}
+
+
+def test_each_row_says_what_it_was_given(run: Results, report: Path) -> None:
+    seen = {row[0]: row[1] for row in methods.seen(run)}
+    assert seen["Theirs"] == "one frame and the audio"
+    assert seen["Wav2Lip"] != seen["Wav2Lip, from the video"]
+    for name in ("index.html", "index.md"):
+        assert seen["Wav2Lip, from the video"] in (report / name).read_text().replace("&#39;", "'")
+
+
+def test_each_row_with_weights_says_what_made_it(run: Results) -> None:
+    made = {row[0]: row[1:] for row in methods.made(run)}
+    assert set(made) == {"HifiDiff", "without blinking", "Wav2Lip", "Wav2Lip, from the video"}
+    assert made["Wav2Lip"] == made["Wav2Lip, from the video"]
+    assert made["Wav2Lip"][1:] == ["300", "40", "36.3", "6.2"]
+    train = run.index[run.index["split"] == "train"]
+    assert made["HifiDiff"][0] == f"this corpus: {len(train)} clips of {train['speaker'].nunique()} speakers"
+
+
+def test_converted_weights_say_what_they_were_trained_on(run: Results) -> None:
+    published = {"parameters": 36_300_000, "frame_flops": 6_200_000_000, "trained_on": "LRS2, by its authors"}
+    row = replace(run.methods["wav2lip_video"], config=published)
+    untrained = run.params.model_copy(update={"baselines": {}})
+    changed = replace(run, params=untrained, methods={**run.methods, "wav2lip_video": row})
+    assert ["Wav2Lip, from the video", "LRS2, by its authors", "–", "–", "36.3", "6.2"] in methods.made(changed)
+
+
+def test_where_a_system_departs_from_its_paper_stands_once(run: Results, report: Path) -> None:
+    sentences = methods.departs(run)
+    assert sentences
+    assert {title for title, _ in sentences} == {"Wav2Lip"}
+    page = (report / "index.md").read_text()
+    assert all(page.count(sentence.replace("|", r"\|")) == 1 for _, sentence in sentences)
+
+
+def test_what_was_repeated_is_summed(run: Results, report: Path) -> None:
+    listed = len(run.tests("test_seen")) + len(run.tests("test_unseen"))
+    assert f"{listed} clips; 0 repeated at the start, {2 * listed} repeated at the end" in methods.restored(run)[0]
+    assert methods.restored(run)[0] in (report / "index.md").read_text()
+
+
+def test_a_system_that_did_not_learn_is_a_claim_that_fails(run: Results) -> None:
+    named = "in the row “Wav2Lip” (seen speakers)"
+    bound = run.params.report.baseline_mouth_r
+
+    def judged(value: float) -> bool:
+        document = json.loads(json.dumps(run.methods["wav2lip"].document))
+        document["scores"]["mouth_r"]["test_seen"] = {"value": value, "low": value, "high": value, "n": 4}
+        changed = {**run.methods, "wav2lip": replace(run.methods["wav2lip"], document=document)}
+        (claim,) = [c for c in claims.evaluate(replace(run, methods=changed)) if named in c.claim]
+        return claim.holds
+
+    assert judged(bound)
+    assert not judged(bound - 0.01)
