@@ -497,7 +497,7 @@ class Trainer(systems.Trainer):
         self.images = s.batch * s.frames
         self.sync_samples = round(s.sync_frames * system.facts.sample_rate / system.facts.fps)
 
-        def ear(samples: int) -> SoundEncoder:
+        def ear(samples: int) -> SoundEncoder:  # half as wide as the generator's: it is asked less
             rate, channels = system.facts.sample_rate, max(s.audio_channels // 2, 1)
             return SoundEncoder(samples=samples, sample_rate=rate, channels=channels, code=s.identity)
 
@@ -531,10 +531,8 @@ class Trainer(systems.Trainer):
         noise_BFZ = s.noise_std * torch.randn(s.batch, s.frames, s.noise, device=self.data.device)
         made = self.system.train()(batch.still_BCHW, batch.sound_BFL, noise_BFZ)
         l1 = weighted_mean((made - batch.x_BFCHW).abs().flatten(0, 1), batch.weight_BF1HW.flatten(0, 1)).mean()
-        loss, terms = (
-            s.l1 * l1,
-            dict.fromkeys(("d_frame", "d_sync", "d_sequence", "g_frame", "g_sync", "g_sequence"), 0.0),
-        )
+        terms = dict.fromkeys(("d_frame", "d_sync", "d_sequence", "g_frame", "g_sync", "g_sequence"), 0.0)
+        loss = s.l1 * l1
         if step >= s.adversarial_from * s.steps:
             terms |= self.discriminate(batch, made.detach())
             against = self.against(batch, made)
