@@ -32,7 +32,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from stages import checkpoint, devices, params, tables
-from stages.corpus import Clip
+from stages.corpus import MEL_STEPS_PER_FRAME, Clip
 from stages.errors import InputError, ParameterError, TrainingError
 from stages.experts import Expert
 from stages.loop import Curves, Stop
@@ -302,15 +302,32 @@ def fit(
 
 
 @torch.no_grad()
-def frame_flops(system: System, clip: Clip, sampling: params.Sample) -> int:
-    """Floating-point operations of a generated frame, counted over the first frames of a clip; recurrent layers are not counted.
+def frame_flops(system: System, sampling: params.Sample) -> int:
+    """Floating-point operations of a generated frame, counted over a blank clip; recurrent layers are not counted.
 
     Matrix products, convolutions and attention; a multiplication and an addition count as two.
     """
-    part = clip.head(COUNTED_FRAMES)
+    clip = blank(system.facts, COUNTED_FRAMES)
     with FlopCounterMode(display=False) as counter:
-        made = sum(len(frames) for frames in system.generate(part, part, sampling, lambda frames: None))
+        made = sum(len(frames) for frames in system.generate(clip, clip, sampling, lambda frames: None))
     return counter.get_total_flops() // made
+
+
+def blank(facts: Facts, count: int) -> Clip:
+    """A clip of black frames, a face that is a circle, and silence."""
+    angle = np.linspace(0, 2 * np.pi, 68, endpoint=False)
+    face = (np.stack([np.cos(angle), np.sin(angle)], -1) + 2) * facts.size / 4
+    return Clip(
+        name="blank",
+        speaker="blank",
+        frames_THWC=np.zeros((count, facts.size, facts.size, 3), np.uint8),
+        landmarks_TL2=np.repeat(face.astype(np.float32)[None], count, 0),
+        masks_THW=np.zeros((count, facts.size, facts.size), np.bool_),
+        ear_T2=np.zeros((count, 2), np.float32),
+        mel_SM=np.full((round(MEL_STEPS_PER_FRAME * count), facts.mel_bins), -4.0, np.float32),
+        audio=np.zeros(round(count * facts.sample_rate / facts.fps), np.int16),
+        blinks=[],
+    )
 
 
 def save(system: System, folder: Path, *, kind: str, facts: Mapping[str, Any]) -> None:

@@ -77,7 +77,7 @@ def train(settings: params.Params, data: Path, method: str, out: Path) -> None:
             "images_per_step": trainer.images,
             "clips": len(clips),
             "speakers": len({clip.speaker for clip in clips}),
-            "frame_flops": systems.frame_flops(system, clips[0], settings.sampling(method)),
+            "frame_flops": systems.frame_flops(system, settings.sampling(method)),
         }
         systems.save(system, out.parent, kind=kind, facts=facts)
         summary = {"parameters": sum(p.numel() for p in system.parameters()), "seconds": fitted.seconds}

@@ -545,7 +545,7 @@ def renderer(row: Row) -> Render:
     render = systems.trained(System, row)
     _, config = checkpoint.read_weights(row.made_from / WEIGHTS)
     sound, fps = row.settings.spectrogram, row.settings.mask.fps
-    if config.get("converted") and (sound, fps) != (params.WAV2LIP_SOUND, 25):
+    if "source_sha256" in config and (sound, fps) != (params.WAV2LIP_SOUND, 25):
         raise ParameterError(
             f"methods.{row.method}: Wav2Lip's official weights need mask.fps 25, here {fps:g}, and the spectrogram that they "
             f"were trained on: {params.WAV2LIP_SOUND}, here {sound}"

@@ -77,13 +77,12 @@ def test_what_was_lost_at_either_end_is_repeated(row: Callable[..., Row], data: 
 def test_frames_too_many_are_cut_and_other_rates_and_sizes_are_brought_to_ours(
     row: Callable[..., Row], data: Path, tmp_path: Path
 ) -> None:
-    given = clip(data)
-    count = len(given.frames_THWC)
-    write(tmp_path / f"{CLIP}.mp4", 2 * count + 2, fps=50, size=96)
+    given = clip(data).head(20)
+    write(tmp_path / f"{CLIP}.mp4", 42, fps=50, size=96)
     own = row()
     made = render(own, given)
     assert made.shape == given.frames_THWC.shape
-    assert levels(made[:40]) == pytest.approx(2 * np.arange(count)[:40].clip(max=25), abs=0.6) or count > 25
+    assert levels(made) == pytest.approx(2 * np.arange(20), abs=0.6)
     assert own.notes[CLIP]["cut_at_end"] == 1
 
 
