@@ -132,7 +132,7 @@ class Resampling(ResBlock):
     def __init__(self, channels: int, emb: int, settings: Settings, change: nn.Module) -> None:
         super().__init__(channels, channels, emb, settings.groups, settings.dropout)
         self.conv_in = nn.Sequential(change, self.conv_in)  # type: ignore[assignment]
-        self.skip = change
+        self.skip = change  # type: ignore[assignment]
 
 
 def residual_resampling(unet: UNet, emb: int, settings: Settings) -> None:
@@ -156,16 +156,17 @@ class System(systems.System):
         "The audio encoder is this project's, on the mel spectrogram, trained with the rest; the paper's is that of SDA on the "
         "waveform, pretrained and left as it is, whose weights no machine here could fetch.",
         "At demo scale the network predicts what is to be added to the identity frame, at 64×64 in 2×2 patches, with a fixed "
-        "variance and a larger weight of the lip box, averaged weights and DDIM; the paper predicts noise at 128×128, with a learned "
-        "variance and ancestral sampling: noise prediction showed nothing within a CPU's minutes.",
+        "variance, a larger weight of the lip box, averaged weights and DDIM; the paper predicts noise at 128×128, with a "
+        "learned variance and ancestral sampling, which takes far more than a CPU's minutes to show anything.",
         "At demo scale the motion frames are noisy in training, and for some images the identity frame stands for them, so that "
         "the errors of frames made one after another do not add up; the paper gives the true frames as they are, without colour.",
         "Frames are this pipeline's crops, fixed in place for a clip; the paper's faces are aligned to a mean face.",
     )
 
-    def __init__(self, settings: Settings, facts: Facts) -> None:
+    def __init__(self, settings: Any, facts: Facts) -> None:
         super().__init__(settings, facts)
-        own, emb = settings, 4 * settings.channels
+        own: Settings = settings
+        emb = 4 * own.channels
         least = own.patch * 2 ** (len(own.multipliers) - 1)
         if facts.size % least:
             raise ParameterError(
@@ -256,7 +257,7 @@ class System(systems.System):
 
     def _sound(self, sound: Clip, frames: int, batch: int) -> Iterator[Tensor]:
         """y of each frame, (1, E); each window of the sound is embedded once."""
-        own = self.settings
+        own: Settings = self.settings
         each = [
             self.ear(conditions.mel_windows(sound, part, own.audio_steps).to(self.device))
             for part in (range(first, min(first + batch, frames)) for first in range(0, frames, batch))
@@ -353,7 +354,8 @@ class Trainer(systems.Trainer):
     """L minimised by Adam over single frames, drawn each with its motion frames and a random identity frame of its clip."""
 
     def __init__(self, system: System, data: Data) -> None:
-        self.system, self.data, self.settings = system, data, system.settings
+        self.system, self.data = system, data
+        self.settings: Settings = system.settings
         self.images, self.frames = self.settings.batch, data.windows(1)
         self.optimiser = torch.optim.AdamW(
             system.parameters(), lr=self.settings.learning_rate, weight_decay=self.settings.weight_decay, fused=True

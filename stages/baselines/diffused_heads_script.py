@@ -56,8 +56,12 @@ class Settings(params.Section):
     """``methods.<row>.settings`` of kind diffused_heads_script."""
 
     script_sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description=f"of {UNET}, as you state it; no other is read")
-    encoder_sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description=f"of {ENCODER}, as you state it; no other is read")
-    steps: int = Field(ge=2, le=TIMESTEPS, description="sampling steps; the authors: 200 in tests, 100 in their program")
+    encoder_sha256: str = Field(
+        pattern=r"^[0-9a-f]{64}$", description=f"of {ENCODER}, as you state it; no other is read"
+    )
+    steps: int = Field(
+        ge=2, le=TIMESTEPS, description="sampling steps; the authors: 200 in tests, 100 in their program"
+    )
 
 
 def script(path: Path, sha256: str, device: torch.device) -> Any:
@@ -76,7 +80,9 @@ def script(path: Path, sha256: str, device: torch.device) -> Any:
             f"sha256 is {found}, the row's settings state {sha256}; TorchScript is a program, and no other is run",
             "put the right file there, or state this hash if you trust the file",
         )
-    print(f"{path}: TorchScript, a program from elsewhere, which now runs with your rights", file=sys.stderr, flush=True)
+    print(
+        f"{path}: TorchScript, a program from elsewhere, which now runs with your rights", file=sys.stderr, flush=True
+    )
     try:
         return torch.jit.load(io.BytesIO(content), map_location=device).eval()  # type: ignore[no-untyped-call]
     except RuntimeError as error:
@@ -118,7 +124,9 @@ class Program:
             embeddings.append(self._shaped(ENCODER, embedding, (1, 256)))
         return torch.cat(embeddings)
 
-    def frame(self, motion: Tensor, identity: Tensor, sound: Tensor, times: list[int], noise: Noise, frame: int) -> Tensor:
+    def frame(
+        self, motion: Tensor, identity: Tensor, sound: Tensor, times: list[int], noise: Noise, frame: int
+    ) -> Tensor:
         """Sample one frame, (1, 3, 128, 128)."""
 
         def normal(draw: int) -> Tensor:
@@ -136,7 +144,9 @@ class Program:
 
     def _shaped(self, name: str, found: Tensor, shape: tuple[int, ...]) -> Tensor:
         if tuple(found.shape) != shape:
-            raise InputError(self.folder / name, f"gives {tuple(found.shape)}, not {shape}", "put the authors' file there")
+            raise InputError(
+                self.folder / name, f"gives {tuple(found.shape)}, not {shape}", "put the authors' file there"
+            )
         return found
 
     def _other_call(self, name: str, error: Exception) -> InputError:

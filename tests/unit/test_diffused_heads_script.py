@@ -57,7 +57,10 @@ def save(module: nn.Module, path: Path) -> str:
 def row(tmp_path: Path) -> Row:
     folder = tmp_path / "models" / "official"
     folder.mkdir(parents=True)
-    hashes = {"script_sha256": save(Unet(), folder / official.UNET), "encoder_sha256": save(Encoder(), folder / official.ENCODER)}
+    hashes = {
+        "script_sha256": save(Unet(), folder / official.UNET),
+        "encoder_sha256": save(Encoder(), folder / official.ENCODER),
+    }
     return build(tmp_path, {**hashes, "steps": 4})
 
 
@@ -77,7 +80,9 @@ def frames(row: Row, own: Any, sound: Any) -> np.ndarray[Any, Any]:
     return np.concatenate(list(official.renderer(row)(own, sound)))
 
 
-def test_it_makes_each_frame_from_the_first_the_sound_and_those_before(row: Row, capfd: pytest.CaptureFixture[str]) -> None:
+def test_it_makes_each_frame_from_the_first_the_sound_and_those_before(
+    row: Row, capfd: pytest.CaptureFixture[str]
+) -> None:
     own = clip("cle_1", 5)
     made = frames(row, own, own)
     assert made.shape == own.frames_THWC.shape
@@ -107,7 +112,7 @@ def test_the_sound_lies_around_each_frames_middle() -> None:
 
 
 def test_the_encoder_goes_on_from_window_to_window() -> None:
-    program = official.Program(None, Encoder(), Path("."), torch.device("cpu"))
+    program = official.Program(None, torch.jit.script(Encoder()), Path("."), torch.device("cpu"))
     assert program.embed(np.zeros(640 * 3, np.int16), 3)[:, 1].tolist() == [1, 2, 3]
 
 
@@ -131,14 +136,19 @@ def test_files_that_do_not_fit_are_named(row: Row) -> None:
     own = clip("cle_1", 2)
 
     class Narrow(nn.Module):
-        def forward(self, x: Tensor, timesteps: Tensor, x_cond: Tensor, motion_frames: Tensor, audio_emb: Tensor) -> Tensor:
+        def forward(
+            self, x: Tensor, timesteps: Tensor, x_cond: Tensor, motion_frames: Tensor, audio_emb: Tensor
+        ) -> Tensor:
             return x
 
     class Otherwise(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
             return x
 
-    for module, message in ((Narrow(), r"gives \(1, 3, 128, 128\), not \(1, 6"), (Otherwise(), "does not answer the call")):
+    for module, message in (
+        (Narrow(), r"gives \(1, 3, 128, 128\), not \(1, 6"),
+        (Otherwise(), "does not answer the call"),
+    ):
         with pytest.raises(InputError, match=rf"crema_script.pt: {message}"):
             frames(other(row, script_sha256=save(module, path)), own, own)
     path.write_bytes(b"no script")
