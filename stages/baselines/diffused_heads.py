@@ -56,6 +56,7 @@ from stages.networks.unet import Downsample, ResBlock, UNet, Upsample, timestep_
 from stages.systems import Data, Facts, Render, Row
 
 LUMA = (0.2989, 0.587, 0.114)  # ITU-R BT.601: how much red, green and blue weigh in grey
+BLOTCHES = (1, 2, 4, 8, 16)  # pixels of the grids whose noise makes motion frames blotchy in training
 DECAYS = 18  # times that the paper's learning rate falls in a training
 
 
@@ -98,7 +99,7 @@ class Settings(systems.SystemSettings):
     motion_frames: params.Natural = Field(description="frames before the wanted one that are given; paper: 2")
     motion_grey: bool = Field(description="given without colour; paper: true")
     motion_noise: float = Field(
-        ge=0, description="largest standard deviation of noise on them in training, drawn from 0 up; paper: 0"
+        ge=0, description="largest deviation of blotches on them in training, of each of five sizes; paper: 0"
     )
     motion_identity: params.Fraction = Field(
         description="share of training images that are given the identity frame for them, as a clip's first is; paper: 0"
@@ -304,6 +305,22 @@ def before(frame: int, count: int, identity: int) -> list[int]:
     return [other if other >= 0 else identity for other in range(frame - count, frame)]
 
 
+def blotches(motion_NCHW: Tensor, frames: int) -> Tensor:
+    """Noise for motion frames: of five grids, finer and coarser, each with a strength of its own between 0 and 1 an image.
+
+    Frames made one after another hand on their errors, which lie in the same places: so all motion frames of an image get the
+    same noise. It teaches that what the identity frame has not is to be taken away again. White noise alone does not: it
+    is filtered off, and broad errors grow until they fill the picture.
+    """
+    count, channels, height, width = motion_NCHW.shape
+    total = torch.zeros_like(motion_NCHW[:, : channels // frames])
+    for side in BLOTCHES:
+        grid = total.new_empty(count, total.shape[1], -(-height // side), -(-width // side)).normal_()
+        strength = torch.rand(count, 1, 1, 1, device=total.device)
+        total += strength * F.interpolate(grid, (height, width), mode="bilinear", align_corners=False)
+    return total.repeat(1, frames, 1, 1)
+
+
 def lip_box(landmarks_L2: NDArray[np.float32], size: int, margin: int) -> NDArray[np.float32]:
     """(size, size): 1 in the box around the lips' landmarks, ``margin`` pixels larger at each side and cut to the frame."""
     low, high = landmarks_L2[MOUTH].min(0), landmarks_L2[MOUTH].max(0)
@@ -412,8 +429,7 @@ class Trainer(systems.Trainer):
         x_t = system.diffusion.q_sample(batch.x_0, batch.t_N, noise).contiguous(memory_format=torch.channels_last)
         motion_NCHW = torch.cat([system.motion(frame) for frame in batch.before_NFCHW.unbind(1)], 1)
         if own.motion_noise > 0:
-            spread = own.motion_noise * torch.rand(len(x_t), 1, 1, 1, device=x_t.device)
-            motion_NCHW = motion_NCHW + spread * torch.randn_like(motion_NCHW)
+            motion_NCHW = motion_NCHW + own.motion_noise * blotches(motion_NCHW, own.motion_frames)
         y_NE = system.heard(batch.windows_NASM)
         output = system(x_t, batch.t_N, motion_NCHW, batch.identity_NCHW, y_NE).float()
         error = (output[:, :3] - system.diffusion.target(batch.x_0, batch.t_N, noise)) ** 2
