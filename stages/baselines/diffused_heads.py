@@ -19,6 +19,8 @@ The loss: L = L_simple + λ_vlb L_vlb + λ_lip L_lip.
 - L_lip, section 3.3: the same squared error inside the box around the lips' landmarks, five pixels larger at each side, the mean
   over the box; it is what makes the lips follow the sound.
 
+What is not the paper's stands in ``System.deviations``; the paper's value of each setting in :class:`Settings`.
+
 Of section ``sample`` it uses sampler, steps, shared_noise, interpolation, precision, compile and seed; ``ancestral`` samples from
 the learned variance where that was learned. The paper's: ``{sampler: ancestral, steps: 200, shared_noise: 0.0}``.
 
@@ -306,7 +308,7 @@ def before(frame: int, count: int, identity: int) -> list[int]:
 
 
 def blotches(motion_NCHW: Tensor, frames: int) -> Tensor:
-    """Noise for motion frames: of five grids, finer and coarser, each with a strength of its own between 0 and 1 an image.
+    """Noise for motion frames, of an image's own strength between 0 and 1: the sum of five grids', finer and coarser.
 
     Frames made one after another hand on their errors, which lie in the same places: so all motion frames of an image get the
     same noise. It teaches that what the identity frame has not is to be taken away again. White noise alone does not: it
@@ -314,10 +316,11 @@ def blotches(motion_NCHW: Tensor, frames: int) -> Tensor:
     """
     count, channels, height, width = motion_NCHW.shape
     total = torch.zeros_like(motion_NCHW[:, : channels // frames])
+    strength = torch.rand(count, 1, 1, 1, device=total.device)
     for side in BLOTCHES:
         grid = total.new_empty(count, total.shape[1], -(-height // side), -(-width // side)).normal_()
-        strength = torch.rand(count, 1, 1, 1, device=total.device)
-        total += strength * F.interpolate(grid, (height, width), mode="bilinear", align_corners=False)
+        share = strength * torch.rand_like(strength)
+        total += share * F.interpolate(grid, (height, width), mode="bilinear", align_corners=False)
     return total.repeat(1, frames, 1, 1)
 
 

@@ -182,6 +182,31 @@ def test_each_frame_is_made_from_those_made_before(monkeypatch: pytest.MonkeyPat
         torch.testing.assert_close(motion, torch.cat(expected, 1))
 
 
+def test_ancestral_sampling_draws_from_the_learned_variance() -> None:
+    given = clip("cle_1", 3)
+    sampling = params.load("presets/smoke.yaml").sample.model_copy(update={"steps": 3, "sampler": "ancestral"})
+    system = build(vlb=1e-4).eval()
+
+    def made() -> np.ndarray[Any, Any]:
+        with torch.no_grad():
+            return np.concatenate(list(system.generate(given, given, sampling, lambda frames: None)))
+
+    before = made()
+    with torch.no_grad():
+        system.out.bias[3:] += 1.0
+    assert not np.array_equal(made(), before)
+
+
+def test_blotches_are_the_same_on_all_motion_frames_and_of_all_sizes() -> None:
+    torch.manual_seed(0)
+    found = diffused_heads.blotches(torch.zeros(200, 2, 32, 32), 2)
+    assert found[:, 0].equal(found[:, 1])
+    assert found.mean().item() == pytest.approx(0, abs=0.05)
+    broad = nn.functional.avg_pool2d(found, 16)
+    assert 0.2 < broad.std().item() < found.std().item() < 1.2, "white noise would leave a sixteenth of its deviation"
+    assert diffused_heads.blotches(torch.zeros(1, 6, 8, 8), 2).shape == (1, 6, 8, 8)
+
+
 def test_the_sound_of_a_clip_is_embedded_as_in_training() -> None:
     system, given = build().eval(), clip("cle_1", 9)
     own = system.settings
