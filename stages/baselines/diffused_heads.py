@@ -103,8 +103,8 @@ class Settings(systems.SystemSettings):
     motion_noise: float = Field(
         ge=0, description="largest deviation of blotches on them in training, of each of five sizes; paper: 0"
     )
-    motion_identity: params.Fraction = Field(
-        description="share of training images that are given the identity frame for them, as a clip's first is; paper: 0"
+    motion_own: params.Fraction = Field(
+        description="share of training images whose motion frames the network makes itself, each by one call; paper: 0"
     )
 
     timesteps: params.Natural = Field(ge=2, description="T; paper: 1000")
@@ -119,6 +119,8 @@ class Settings(systems.SystemSettings):
     def _agree(self) -> Settings:
         if self.residual != "none" and self.prediction != "x0":
             raise ValueError("residual 'identity' needs prediction 'x0': noise is no residual on a picture")
+        if self.motion_own > 0 and self.prediction != "x0":
+            raise ValueError("motion_own above 0 needs prediction 'x0': one call gives no picture otherwise")
         if wrong := [m for m in self.multipliers if self.channels * m % self.head_channels]:
             raise ValueError(f"head_channels {self.head_channels} must divide channels {self.channels} times {wrong}")
         return self
@@ -161,8 +163,8 @@ class System(systems.System):
         "At demo scale the network predicts what is to be added to the identity frame, at 64×64 in 2×2 patches, with a fixed "
         "variance, a larger weight of the lip box, averaged weights and DDIM; the paper predicts noise at 128×128, with a "
         "learned variance and ancestral sampling, which takes far more than a CPU's minutes to show anything.",
-        "At demo scale the motion frames are noisy in training, and for some images the identity frame stands for them, so that "
-        "the errors of frames made one after another do not add up; the paper gives the true frames as they are, without colour.",
+        "At demo scale the motion frames are blotchy in training, and for some images the network's own, so that the errors of "
+        "frames made one after another do not add up; the paper gives the true frames as they are, without colour.",
         "Frames are this pipeline's crops, fixed in place for a clip; the paper's faces are aligned to a mean face.",
     )
 
@@ -350,8 +352,10 @@ class Batch:
 
     x_0: Tensor  # (N, 3, H, W), the wanted frames
     identity_NCHW: Tensor
-    before_NFCHW: Tensor  # the F frames before, in colour
-    windows_NASM: Tensor  # of the sound, around the frame and its neighbours
+    before_NKCHW: Tensor  # the frames before, in colour, in order: twice as many as the motion frames are
+    windows_NLASM: (
+        Tensor  # of the sound of as many frames before as are motion frames, in order, and of the frame itself
+    )
     lips_N1HW: Tensor  # 1 in the lip box
     t_N: Tensor
 
@@ -392,17 +396,20 @@ class Trainer(systems.Trainer):
             rng = self.data.random(step, index)
             clip, frame = self.frames.draw(rng)
             identity = self.frames.reference(rng, clip, frame)
-            motion = before(frame, own.motion_frames, identity)
-            if rng.random() < own.motion_identity:
-                motion = [identity] * own.motion_frames
-            pictures = conditions.to_tensor(clip.frames_THWC[[frame, identity, *motion]])
-            around = neighbours(frame, len(clip.frames_THWC), own.audio_neighbours)
+            past = before(frame, 2 * own.motion_frames, identity)
+            pictures = conditions.to_tensor(clip.frames_THWC[[frame, identity, *past]])
+            around = [
+                conditions.mel_windows(
+                    clip, neighbours(max(heard, 0), len(clip.frames_THWC), own.audio_neighbours), own.audio_steps
+                )
+                for heard in range(frame - own.motion_frames, frame + 1)
+            ]
             items.append(
                 (
                     pictures[0],
                     pictures[1],
                     pictures[2:],
-                    conditions.mel_windows(clip, around, own.audio_steps),
+                    torch.stack(around),
                     torch.from_numpy(lip_box(clip.landmarks_TL2[frame], self.system.facts.size, own.lip_margin))[None],
                     torch.tensor(rng.integers(own.timesteps, size=own.latest_of).max()),
                 )
@@ -414,7 +421,9 @@ class Trainer(systems.Trainer):
         system.train()
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(step, own)
-        with torch.autocast(self.data.device.type, torch.bfloat16, enabled=own.precision == "bf16"):
+        # No cache: what the frames made without gradients leave in it would keep gradients from the weights.
+        bf16 = own.precision == "bf16"
+        with torch.autocast(self.data.device.type, torch.bfloat16, enabled=bf16, cache_enabled=False):
             terms = self.losses(self.batch(step))
         loss = terms["simple"] + own.vlb * terms["vlb"] + own.lip * terms["lip"]
         self.optimiser.zero_grad(set_to_none=True)
@@ -430,10 +439,7 @@ class Trainer(systems.Trainer):
         own, system = self.settings, self.system
         noise = torch.randn_like(batch.x_0)
         x_t = system.diffusion.q_sample(batch.x_0, batch.t_N, noise).contiguous(memory_format=torch.channels_last)
-        motion_NCHW = torch.cat([system.motion(frame) for frame in batch.before_NFCHW.unbind(1)], 1)
-        if own.motion_noise > 0:
-            motion_NCHW = motion_NCHW + own.motion_noise * blotches(motion_NCHW, own.motion_frames)
-        y_NE = system.heard(batch.windows_NASM)
+        motion_NCHW, y_NE = self.motion(batch), system.heard(batch.windows_NLASM[:, -1])
         output = system(x_t, batch.t_N, motion_NCHW, batch.identity_NCHW, y_NE).float()
         error = (output[:, :3] - system.diffusion.target(batch.x_0, batch.t_N, noise)) ** 2
         vlb = torch.zeros(len(x_t), device=x_t.device)
@@ -442,6 +448,24 @@ class Trainer(systems.Trainer):
             nu = (output[:, 3:] + 1) / 2
             vlb = learned_variance.variational_bound(system.diffusion, batch.x_0, x_t, batch.t_N, x_0_hat, nu)
         return {"simple": error.mean(), "lip": weighted_mean(error, batch.lips_N1HW).mean(), "vlb": vlb.mean()}
+
+    def motion(self, batch: Batch) -> Tensor:
+        """x_M: the true frames before; of the first images of a batch those that the network makes itself, as in inference."""
+        own, system, count = self.settings, self.system, self.settings.motion_frames
+        past = [system.motion(frame) for frame in batch.before_NKCHW.unbind(1)]
+        motion_NCHW = torch.cat(past[count:], 1)
+        if own.motion_noise > 0:
+            motion_NCHW = motion_NCHW + own.motion_noise * blotches(motion_NCHW, count)
+        images = round(own.motion_own * len(motion_NCHW))
+        if images == 0:
+            return motion_NCHW
+        made, t_N = [frame[:images] for frame in past[:count]], torch.full_like(batch.t_N[:images], own.timesteps - 1)
+        with torch.no_grad():
+            for number in range(count):
+                x_T, y_NE = torch.randn_like(batch.x_0[:images]), system.heard(batch.windows_NLASM[:images, number])
+                x_0 = system(x_T, t_N, torch.cat(made[-count:], 1), batch.identity_NCHW[:images], y_NE).float()
+                made.append(system.motion(x_0[:, :3].clamp(-1, 1)))
+        return torch.cat([torch.cat(made[count:], 1), motion_NCHW[images:]])
 
     def finish(self) -> None:
         if self.settings.ema > 0:

@@ -55,7 +55,7 @@ PAPER: dict[str, Any] = {
     "motion_frames": 2,
     "motion_grey": True,
     "motion_noise": 0.0,
-    "motion_identity": 0.0,
+    "motion_own": 0.0,
     "timesteps": 1000,
     "schedule": "cosine",
     "prediction": "epsilon",
@@ -142,7 +142,7 @@ def test_motion_frames_are_grey() -> None:
 
 
 def test_a_batch_holds_the_frame_its_past_and_another_frame_of_its_clip() -> None:
-    made = trainer(build(batch=40, motion_identity=0.0))
+    made = trainer(build(batch=40))
     batch = made.batch(0)
     clips = [
         torch.stack([diffused_heads.conditions.to_tensor(c.frames_THWC[[t]])[0] for t in range(14)])
@@ -153,15 +153,33 @@ def test_a_batch_holds_the_frame_its_past_and_another_frame_of_its_clip() -> Non
         return next((c, t) for c, frames in enumerate(clips) for t in range(14) if frames[t].equal(picture))
 
     firsts = 0
-    for x_0, identity, past in zip(batch.x_0, batch.identity_NCHW, batch.before_NFCHW):
+    for x_0, identity, past in zip(batch.x_0, batch.identity_NCHW, batch.before_NKCHW):
         (own, frame), (other, reference) = place(x_0), place(identity)
         assert own == other
         assert frame != reference
-        assert [place(p) for p in past] == [(own, t) for t in diffused_heads.before(frame, 2, reference)]
+        assert [place(p) for p in past] == [(own, t) for t in diffused_heads.before(frame, 4, reference)]
         firsts += frame < 2
     assert firsts > 0
-    alone = trainer(build(batch=8, motion_identity=1.0)).batch(0)
-    assert all(past[0].equal(i) and past[1].equal(i) for i, past in zip(alone.identity_NCHW, alone.before_NFCHW))
+
+
+def test_a_share_of_the_images_has_motion_frames_of_the_networks_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = trainer(build(batch=4, motion_own=0.5, motion_noise=0.0))
+    batch, shown = made.batch(0), []
+
+    def forward(x_t, t_N, motion, identity, y):  # type: ignore[no-untyped-def]
+        shown.append((t_N.tolist(), motion))
+        return torch.full_like(x_t, 0.1 * len(shown))
+
+    monkeypatch.setattr(made.system, "forward", forward)
+    true = [made.system.motion(frame) for frame in batch.before_NKCHW.unbind(1)]
+    own = [torch.full_like(true[0], value * sum(diffused_heads.LUMA)) for value in (0.1, 0.2)]
+    found = made.motion(batch)
+    assert [times for times, _ in shown] == [[49, 49], [49, 49]]
+    torch.testing.assert_close(shown[0][1], torch.cat(true[:2], 1)[:2])
+    torch.testing.assert_close(shown[1][1], torch.cat([true[1][:2], own[0][:2]], 1))
+    torch.testing.assert_close(found[:2], torch.cat(own, 1)[:2])
+    torch.testing.assert_close(found[2:], torch.cat(true[2:], 1)[2:])
+    assert made.batch(0).windows_NLASM.shape == (4, 3, 5, 16, 80)
 
 
 def test_each_frame_is_made_from_those_made_before(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,6 +204,7 @@ def test_ancestral_sampling_draws_from_the_learned_variance() -> None:
     given = clip("cle_1", 3)
     sampling = params.load("presets/smoke.yaml").sample.model_copy(update={"steps": 3, "sampler": "ancestral"})
     system = build(vlb=1e-4).eval()
+    nn.init.normal_(system.out.weight, std=0.1)
 
     def made() -> np.ndarray[Any, Any]:
         with torch.no_grad():
@@ -299,7 +318,7 @@ def test_the_least_variance_is_ddpms_own_sampler() -> None:
 
 
 def test_the_lip_box_weighs_in_the_loss() -> None:
-    made = trainer(build(batch=2, vlb=0.0, motion_noise=0.0, dropout=0.0))
+    made = trainer(build(batch=2, vlb=0.0, motion_noise=0.0, motion_own=0.0, dropout=0.0))
     batch = made.batch(0)
     torch.manual_seed(0)
     found = made.losses(batch)
