@@ -351,3 +351,18 @@ def test_sizes_that_do_not_fit_are_refused() -> None:
     sampling = params.load("presets/smoke.yaml").sample.model_copy(update={"steps": 51})
     with pytest.raises(ParameterError, match=r"sample.steps is 51; settings.timesteps allows at most 50"):
         next(build().generate(clip("cle_1"), clip("cle_1"), sampling, lambda frames: None))
+
+
+def test_bf16_reaches_all_weights_with_motion_frames_of_its_own() -> None:
+    system = build(batch=4, precision="bf16", motion_own=0.5, vlb=1e-4)
+    nn.init.normal_(system.out.weight, std=0.1)
+    for module in system.modules():
+        if isinstance(module, ResBlock):
+            nn.init.normal_(module.conv_out.weight, std=0.1)
+    made = trainer(system)
+    made.step(0)
+    assert [name for name, value in system.named_parameters() if value.grad is None] == []
+    given = clip("cle_1", 3)
+    sampling = params.load("presets/smoke.yaml").sample.model_copy(update={"precision": "bf16"})
+    with torch.no_grad():
+        assert len(list(system.eval().generate(given, given, sampling, lambda frames: None))) == 3
