@@ -16,10 +16,10 @@ from stages import experts, params, systems
 from stages.corpus import Clip
 from stages.errors import InputError, TrainingError
 from stages.networks import seeded
-from stages.params import BUILT_IN, KINDS
+from stages.params import KINDS
 from stages.systems import Data, Facts, System, Trainer
 
-SYSTEMS = [kind for kind in KINDS if kind not in BUILT_IN]
+SYSTEMS = [kind for kind in KINDS if hasattr(systems.module(kind), "System")]
 TINY: dict[str, dict[str, Any]] = yaml.safe_load(Path(__file__).with_name("tiny_systems.yaml").read_text())
 SETTINGS = params.load("presets/smoke.yaml")
 FACTS = Facts(size=64, fps=25.0, sample_rate=16000, mel_bins=80)
