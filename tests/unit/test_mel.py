@@ -56,7 +56,9 @@ def test_mel_equals_wav2lips(settings, seed):
 
 def test_mel_equals_torchaudios(settings):
     """Its transform, at every block's border too."""
-    audio = np.random.default_rng(2).normal(scale=0.1, size=3 * spectrogram.BLOCK * settings.hop + 71).astype(np.float32)
+    audio = (
+        np.random.default_rng(2).normal(scale=0.1, size=3 * spectrogram.BLOCK * settings.hop + 71).astype(np.float32)
+    )
     transform = MelSpectrogram(
         sample_rate=16000, n_fft=800, win_length=800, hop_length=200, f_min=55, f_max=7600, n_mels=80, power=1.0,
         norm="slaney", mel_scale="slaney",
