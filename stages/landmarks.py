@@ -42,7 +42,7 @@ FIRST_STEPS = 2  # down the pyramid, at which a clip's face is searched at first
 FIRST_SIDE = round(WINDOW / PYRAMID**FIRST_STEPS)  # of the smallest face found so, in a picture of 640 pixels
 AROUND = 0.4  # of the box's side: how far around the box a face is searched that was there before
 BATCH = 64  # pictures whose landmarks are measured at once
-HELD = 16 * 2**20  # bytes that they take at most
+HELD = 32 * 2**20  # bytes that they take at most
 WEAK = -0.5  # detector score that keeps a face which is already followed; a new face needs 0
 SLIP = 0.1  # of the box's side: landmarks further off than this are not believed without a detection
 LOOSE = 0.5  # landmarks that go with the box by more than this share of its shift are not believed either
@@ -198,9 +198,8 @@ class FaceTracker:
             limit = max(min(BATCH, HELD // image.nbytes), 1)
             stretch = min(self.detect_every, limit)
             pending.append(image)
-            if (
-                self._before is None or len(pending) >= stretch + stretch // 2
-            ):  # the last stretch may be longer or shorter
+            # A stretch begins when half of the next is there, so that the last one need not be a short one.
+            if self._before is None or len(pending) >= stretch + stretch // 2:
                 first = min(stretch, len(pending))
                 batch += self._stretch(pending[:first])
                 pending = pending[first:]
