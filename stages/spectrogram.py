@@ -29,8 +29,8 @@ BLOCK = 128  # steps that are transformed at once: half a megabyte, and memory t
 class Mel:
     """Mel spectrogram of speech, equal to Wav2Lip's ``audio.melspectrogram`` and to torchaudio's transform within 1e-4.
 
-    torchaudio gives the filters alone; the rest is done in blocks of steps that fit into the cache, so that the spectrum of a long
-    clip need not fit into memory.
+    torchaudio gives the filters alone; the rest is done in blocks of steps that fit into the cache, so that the spectrum of a
+    long clip need not fit into memory.
     """
 
     def __init__(self, settings: params.Spectrogram) -> None:
