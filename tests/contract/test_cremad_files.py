@@ -102,10 +102,12 @@ def test_the_index_says_what_each_clip_is_and_why_one_is_left_out(run: Path) -> 
 
 
 def test_the_wav_and_the_videos_own_track_are_the_same_sound(run: Path) -> None:
-    """MP3 alters and may shift it by a fraction of a spectrogram's step; the pictures are the same."""
+    """MP3 alters and may shift it by a fraction of a spectrogram's step; the pictures are the same, but for where they were cut:
+    a crop's corner lies on every second pixel, which are 0.7 of these.
+    """
     own, beside = (corpus.load(run, "1076", f"1076_{name}_NEU_XX", size=64, dilation=0.12) for name in ("DFA", "MTI"))
     steps = min(len(own.mel_SM), len(beside.mel_SM)) - 8
     assert steps > 80
     alike = np.corrcoef(own.mel_SM[:steps].ravel(), beside.mel_SM[:steps].ravel())[0, 1]
     assert alike > 0.95
-    assert np.abs(own.landmarks_TL2[:30] - beside.landmarks_TL2[:30]).mean() < 0.5
+    assert np.abs(own.landmarks_TL2[:30] - beside.landmarks_TL2[:30]).mean() < 1.0

@@ -454,7 +454,7 @@ def test_after_an_interruption_only_what_lacks_is_fetched(server: Server, tmp_pa
         halfway.set()
         go_on.wait(10)
 
-    given = settings(tmp_path, repository(server, "a", VIDEOS, {FIRST.file: half}), stall_s=1.5)
+    given = settings(tmp_path, repository(server, "a", VIDEOS, {FIRST.file: half}), stall_s=30)
     process = multiprocessing.get_context("fork").Process(target=_bring, args=(given,))
     process.start()
     assert halfway.wait(10)
