@@ -1,13 +1,25 @@
-"""What every training loop of this project has: running averages of weights, curves, and a wish to stop that is heard."""
+"""What the training loops share: learning rates, running averages of weights, curves, a wish to stop that is heard."""
 
 from __future__ import annotations
 
+import math
 import signal
 from dataclasses import dataclass, field
 from types import FrameType
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
+
+
+def share_of_rate(step: int, *, steps: int, warmup: int, decay: Literal["constant", "cosine"]) -> float:
+    """The share of the full learning rate at a step: linear warm-up, then constant, or a cosine to 2 % at the last step."""
+    if step < warmup:
+        return (step + 1) / warmup
+    if decay == "constant":
+        return 1.0
+    done = (step - warmup) / max(steps - warmup, 1)
+    return 0.02 + 0.98 * (1 + math.cos(math.pi * done)) / 2
 
 
 @torch.no_grad()
@@ -16,6 +28,24 @@ def update_average(average: dict[str, Tensor], net: nn.Module, step: int, decay:
     keep = min(decay, (1 + step) / (10 + step))
     weights = net.state_dict()
     torch._foreach_lerp_(list(average.values()), [weights[name].float() for name in average], 1 - keep)
+
+
+class Average:
+    """The moving average of a network's weights and running statistics, to be saved with a training's state."""
+
+    def __init__(self, network: nn.Module) -> None:
+        self.weights = {name: value.detach().clone().float() for name, value in network.state_dict().items()}
+
+    def update(self, network: nn.Module, step: int, decay: float) -> None:
+        """Take in the weights after a step; a ``decay`` of 0 keeps the last ones alone."""
+        update_average(self.weights, network, step, decay)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return self.weights
+
+    def load_state_dict(self, found: dict[str, Tensor]) -> None:
+        for name, value in self.weights.items():
+            value.copy_(found[name])
 
 
 @dataclass

@@ -52,7 +52,7 @@ from stages.diffusion.schedule import Diffusion
 from stages.errors import ParameterError
 from stages.generate import Noise
 from stages.geometry import MOUTH
-from stages.loop import update_average
+from stages.loop import Average, share_of_rate
 from stages.networks.audio_encoder import AudioEncoder
 from stages.networks.unet import Downsample, ResBlock, UNet, Upsample, timestep_embedding, zeroed
 from stages.systems import Data, Facts, Render, Row
@@ -337,13 +337,12 @@ def lip_box(landmarks_L2: NDArray[np.float32], size: int, margin: int) -> NDArra
 
 
 def learning_rate(step: int, settings: Settings) -> float:
-    """Of a step from 0: warm-up, then falling by steps or along a cosine."""
-    if step < settings.warmup:
-        return settings.learning_rate * (step + 1) / settings.warmup
-    done = (step - settings.warmup) / max(settings.steps - settings.warmup, 1)
-    if settings.lr_schedule == "step":
-        return float(settings.learning_rate * 0.8 ** int(DECAYS * done))
-    return settings.learning_rate * (0.02 + 0.98 * (1 + math.cos(math.pi * done)) / 2)
+    """Of a step from 0: after the warm-up it falls by steps, or along a cosine."""
+    shape: Literal["constant", "cosine"] = "constant" if settings.lr_schedule == "step" else "cosine"
+    share = share_of_rate(step, steps=settings.steps, warmup=settings.warmup, decay=shape)
+    if settings.lr_schedule == "step" and step >= settings.warmup:
+        share *= 0.8 ** int(DECAYS * (step - settings.warmup) / max(settings.steps - settings.warmup, 1))
+    return settings.learning_rate * share
 
 
 @dataclass(frozen=True)
@@ -358,20 +357,6 @@ class Batch:
     )
     lips_N1HW: Tensor  # 1 in the lip box
     t_N: Tensor
-
-
-class Average:
-    """The system's averaged weights, kept with the training's state."""
-
-    def __init__(self, system: System) -> None:
-        self.weights = {name: value.detach().clone().float() for name, value in system.state_dict().items()}
-
-    def state_dict(self) -> dict[str, Tensor]:
-        return self.weights
-
-    def load_state_dict(self, saved: dict[str, Tensor]) -> None:
-        for name, value in self.weights.items():
-            value.copy_(saved[name])
 
 
 class Trainer(systems.Trainer):
@@ -430,7 +415,7 @@ class Trainer(systems.Trainer):
         loss.backward()
         norm = nn.utils.clip_grad_norm_(system.parameters(), own.clip_norm or math.inf)
         self.optimiser.step()
-        update_average(self.average.weights, system, step, own.ema)
+        self.average.update(system, step, own.ema)
         values = {**terms, "total": loss, "gradient_norm": norm}
         return dict(zip(values, torch.stack([value.detach() for value in values.values()]).tolist(), strict=True))
 

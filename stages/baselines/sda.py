@@ -30,7 +30,6 @@ Pictures and sound are in [-1, 1].
 
 from __future__ import annotations
 
-import copy
 import itertools
 import math
 import zlib
@@ -51,6 +50,7 @@ from stages.corpus import Clip
 from stages.diffusion.losses import weighted_mean
 from stages.errors import ParameterError
 from stages.geometry import MOUTH, RIGID, similarity, transform
+from stages.loop import Average, share_of_rate
 from stages.systems import Data, Facts, Render, Row
 from stages.windows import MOUTH_GROWTH, zone
 
@@ -467,16 +467,6 @@ def two_sided_loss(true: Tensor, made: Tensor) -> Tensor:
     return F.softplus(-true).mean() + F.softplus(made).mean()
 
 
-def rate(step: int, settings: Settings) -> float:
-    """The share of the learning rates at a step: warm-up, then constant, or a cosine to 2 %."""
-    if step < settings.warmup:
-        return (step + 1) / settings.warmup
-    if settings.decay == "constant":
-        return 1.0
-    done = (step - settings.warmup) / max(settings.steps - settings.warmup, 1)
-    return 0.02 + 0.98 * (1 + math.cos(math.pi * done)) / 2
-
-
 class Trainer(systems.Trainer):
     """A step: the three discriminators on what G makes of a batch, then G against them.
 
@@ -507,7 +497,7 @@ class Trainer(systems.Trainer):
         self.sequence = SequenceDiscriminator(**shape, sound=ear(system.samples), code=s.identity)
         self.sync = SyncDiscriminator(**shape, frames=s.sync_frames, sound=ear(self.sync_samples), code=s.identity)
         self.discriminators = nn.ModuleList([self.frame, self.sequence, self.sync]).to(data.device)
-        self.average = copy.deepcopy(system)
+        self.average = Average(system)
         self.optimiser = torch.optim.Adam(system.parameters(), lr=s.learning_rate)
         rest = [*self.sequence.parameters(), *self.sync.parameters()]
         groups = [{"params": list(self.frame.parameters()), "lr": s.frame_rate}, {"params": rest, "lr": s.critic_rate}]
@@ -524,7 +514,7 @@ class Trainer(systems.Trainer):
 
     def step(self, step: int) -> dict[str, float]:
         s, batch = self.system.settings, self.batch(step)
-        share = rate(step, s)
+        share = share_of_rate(step, steps=s.steps, warmup=s.warmup, decay=s.decay)
         self.optimiser.param_groups[0]["lr"] = share * s.learning_rate
         for group, full in zip(self.adversary.param_groups, (s.frame_rate, s.critic_rate)):
             group["lr"] = share * full
@@ -544,7 +534,7 @@ class Trainer(systems.Trainer):
         if s.clip_norm > 0:
             nn.utils.clip_grad_norm_(self.system.parameters(), s.clip_norm)
         self.optimiser.step()
-        self.remember(step)
+        self.average.update(self.system, step, s.ema)
         return {"l1": l1.item(), **terms}
 
     def discriminate(self, batch: Sequences, made: Tensor) -> dict[str, float]:
@@ -580,17 +570,8 @@ class Trainer(systems.Trainer):
         still = batch.still_BCHW[:, None].expand_as(chosen)
         return self.frame(chosen.flatten(0, 1), still.flatten(0, 1))
 
-    @torch.no_grad()
-    def remember(self, step: int) -> None:
-        """Move the average towards the present weights, faster in the first steps."""
-        keep = min(self.system.settings.ema, (1 + step) / (10 + step)) if self.system.settings.ema else 0.0
-        for mean, value in zip(self.average.parameters(), self.system.parameters()):
-            mean.lerp_(value, 1 - keep)
-        for kept, last in zip(self.average.buffers(), self.system.buffers()):
-            kept.copy_(last)
-
     def finish(self) -> None:
-        self.system.load_state_dict(self.average.state_dict())
+        self.system.load_state_dict(self.average.weights)
 
     def batch(self, step: int) -> Sequences:
         """The sequences of a step."""

@@ -41,7 +41,7 @@ from stages.conditions import REFERENCE
 from stages.corpus import MEL_STEPS_PER_FRAME, Clip, mel_window, sync_window
 from stages.diffusion import losses
 from stages.errors import ParameterError
-from stages.loop import update_average
+from stages.loop import Average, share_of_rate
 from stages.networks.expert import FRAMES, MEL_STEPS, ConvBlock
 from stages.pretrained import WEIGHTS
 from stages.systems import Data, Facts, Render, Row
@@ -87,7 +87,7 @@ class Settings(systems.SystemSettings):
     discriminator_learning_rate: params.Positive = Field(description="Adam's, of D; paper: 0.0001")
     beta_1: params.Fraction = Field(description="Adam's, of both; paper: 0.5")
     warmup: params.Count = Field(description="steps in which both learning rates rise; paper: 0")
-    decay: Literal["constant", "cosine"] = Field(description="of both learning rates; cosine: to 0; paper: constant")
+    decay: Literal["constant", "cosine"] = Field(description="of both learning rates; cosine: to 2 %; paper: constant")
     ema: params.Fraction = Field(
         description="memory of the average of G's weights, which is kept; paper: 0, the last ones"
     )
@@ -410,20 +410,6 @@ class SyncWeight:
         self.value, self.validation = found["value"], found["validation"]
 
 
-class Average:
-    """The moving average of a network's weights and running statistics."""
-
-    def __init__(self, network: nn.Module) -> None:
-        self.weights = {name: value.detach().clone().float() for name, value in network.state_dict().items()}
-
-    def state_dict(self) -> dict[str, Tensor]:
-        return self.weights
-
-    def load_state_dict(self, found: dict[str, Tensor]) -> None:
-        for name, value in self.weights.items():
-            value.copy_(found[name])
-
-
 class Trainer(systems.Trainer):
     """L_total for G, then L_disc for D on the same frames, as published."""
 
@@ -457,7 +443,7 @@ class Trainer(systems.Trainer):
         own = self.settings
         if step % own.evaluate_every == 0:
             self.sync_weight.look(self.validation_sync(), step)
-        rate = learning_rate(step, own)
+        rate = share_of_rate(step, steps=own.steps, warmup=own.warmup, decay=own.decay)
         for group in self.optimiser.param_groups:
             group["lr"] = rate * own.learning_rate
         for group in self.discriminator_optimiser.param_groups:
@@ -477,7 +463,7 @@ class Trainer(systems.Trainer):
         if own.clip_norm > 0:
             nn.utils.clip_grad_norm_(self.system.parameters(), own.clip_norm)
         self.optimiser.step()
-        update_average(self.average.weights, self.system, step, own.ema)
+        self.average.update(self.system, step, own.ema)
 
         self.discriminator.requires_grad_(True)
         true, false = self.discriminator(batch.frames_NCHW), self.discriminator(made.detach())
@@ -524,16 +510,6 @@ class Trainer(systems.Trainer):
 
     def finish(self) -> None:
         self.system.load_state_dict(self.average.weights)
-
-
-def learning_rate(step: int, settings: Settings) -> float:
-    """The share of the learning rates at a step: linear warm-up, then constant, or a cosine to 0 at the last step."""
-    if step < settings.warmup:
-        return (step + 1) / settings.warmup
-    if settings.decay == "constant":
-        return 1.0
-    done = (step - settings.warmup) / max(settings.steps - settings.warmup, 1)
-    return (1 + math.cos(math.pi * done)) / 2
 
 
 def renderer(row: Row) -> Render:

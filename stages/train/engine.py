@@ -21,7 +21,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from stages import checkpoint
 from stages.errors import TrainingError
-from stages.loop import Curves, Stop, update_average
+from stages.loop import Curves, Stop, share_of_rate, update_average
 from stages.networks.hifidiff import HifiDiffNet
 from stages.params import Train
 from stages.progress import Progress
@@ -32,13 +32,9 @@ from stages.windows import TrainingSet
 
 
 def learning_rate(step: int, settings: Train) -> float:
-    """Linear warm-up, then constant, or a cosine to 2 % of the peak at the last step."""
-    if step < settings.warmup:
-        return settings.learning_rate * (step + 1) / settings.warmup
-    if settings.lr_schedule == "constant":
-        return settings.learning_rate
-    done = (step - settings.warmup) / max(settings.steps - settings.warmup, 1)
-    return settings.learning_rate * (0.02 + 0.98 * (1 + math.cos(math.pi * done)) / 2)
+    """That of a step; see :func:`stages.loop.share_of_rate`."""
+    share = share_of_rate(step, steps=settings.steps, warmup=settings.warmup, decay=settings.lr_schedule)
+    return settings.learning_rate * share
 
 
 class Readback:

@@ -330,13 +330,6 @@ def test_the_generator_gets_gradients_from_the_expert_and_leaves_it_as_it_was(ma
     assert all(value.equal(before[name]) for name, value in made.data.expert.state_dict().items())
 
 
-def test_learning_rates() -> None:
-    own = system(warmup=2, decay="cosine").settings.model_copy(update={"steps": 12})
-    assert [wav2lip.learning_rate(step, own) for step in (0, 1, 2, 7)] == pytest.approx([0.5, 1, 1, 0.5])
-    constant = own.model_copy(update={"decay": "constant"})
-    assert wav2lip.learning_rate(11, constant) == 1
-
-
 # Official weights
 
 
