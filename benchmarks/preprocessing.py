@@ -327,6 +327,7 @@ def windows(shards: Sequence[Path], folder: Path, count: int) -> dict[str, Calla
     """``count`` random windows of five frames, by three ways: the shard in memory, compressed npz files, a tar of JPEGs."""
     rows = clips_of(shards)
     held = [HeldJpegs(pa.array(jpegs, pa.binary())) for jpegs in rows]
+    size = simplejpeg.decode_jpeg_header(rows[0][0])[0]
     npz = [folder / f"{number}.npz" for number in range(len(held))]
     for path, jpegs in zip(npz, rows, strict=True):
         np.savez_compressed(path, frames=np.stack([simplejpeg.decode_jpeg(jpeg) for jpeg in jpegs]))
@@ -341,7 +342,10 @@ def windows(shards: Sequence[Path], folder: Path, count: int) -> dict[str, Calla
         return np.stack([simplejpeg.decode_jpeg(jpeg) for jpeg in parts])
 
     def from_memory(clip: int, start: int) -> Image:
-        return np.stack([simplejpeg.decode_jpeg(held[clip][t]) for t in range(start, start + WINDOW)])
+        frames = np.empty((WINDOW, size, size, 3), np.uint8)
+        for place, t in enumerate(range(start, start + WINDOW)):
+            simplejpeg.decode_jpeg(held[clip][t], buffer=frames[place])
+        return frames
 
     return {
         "shard": lambda: [from_memory(clip, start) for clip, start in chosen],
