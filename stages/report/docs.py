@@ -66,10 +66,23 @@ FILES = [
     ("`index.parquet`", "index", "every clip with its split, or why it is left out"),
     ("`expert/expert.safetensors`, `curves.csv`", "expert", "the lip-sync expert of the loss"),
     ("`judges/{sync,frame,video}.safetensors`, `.csv`", "judges", "encoders that only the metrics use"),
-    ("`models/<method>/model.safetensors`", "train", "averaged weights"),
-    ("`models/<method>/config.json`", "train", "what a reader of the weights needs: network, diffusion, steps"),
-    ("`models/<method>/curves.csv`", "train", "step, then a column a loss term: means of `train.log_every` steps"),
-    ("`samples/<method>/<shard>.tar`", "sample", "`clips.json`, then an mp4 with sound a test clip (H.264, AAC)"),
+    ("`models/<method>/model.safetensors`", "train, train_baseline", "averaged weights"),
+    (
+        "`models/<method>/config.json`",
+        "train, train_baseline",
+        "what a reader of the weights needs: network, diffusion, steps; of other systems their settings, steps, clips trained "
+        "on, parameters, operations a frame",
+    ),
+    (
+        "`models/<method>/curves.csv`",
+        "train, train_baseline",
+        "step, then a column a loss term: means of `train.log_every` steps",
+    ),
+    (
+        "`samples/<method>/<shard>.tar`",
+        "sample",
+        "`clips.json`, of videos from elsewhere with what was repeated and cut, then an mp4 with sound a test clip (H.264, AAC)",
+    ),
     ("`reference.parquet`", "reference", "what is measured on the test clips themselves, once; a row a test clip"),
     ("`features/<method>.parquet`", "features", "features, landmarks and frame-wise measures; a row a test clip"),
     (
