@@ -120,6 +120,9 @@ def test_an_edit_of_dvc_yaml_is_caught(mutation: str, rules: list[Job], tmp_path
     assert differences(rules, found, PARAMS) != []
 
 
+# What a stage reads of a section only to check it, and is in its input files: they are made anew where it changes.
+IN_THE_DATA = {"sample": {"spectrogram"}}
+
 # tracking.py asks for all sections, to name a run by them; nothing of that is in an output.
 ASKS_FOR_ALL = {"stages/tracking.py", "stages/params.py"}
 
@@ -137,7 +140,7 @@ def settings_read(path: Path) -> set[str]:
                 field = Params.model_fields[node.attr].annotation
                 known = value in getattr(field, "model_fields", {})
                 found.add(f"{node.attr}.{value}" if known else node.attr)
-    return found - {"run", "trained"}
+    return found - {"run", "trained", "baselines"}  # which say what there is to make
 
 
 @pytest.mark.parametrize(
@@ -155,4 +158,4 @@ def test_a_rule_depends_on_every_setting_that_its_stage_reads(stage: str, rules:
     covered = {key for key in read if key in given or key.split(".")[0] in given}
     covered |= {key for key in read if key.split(".")[0] in PLACES}  # the file that is read is known by its hash
     covered |= {"methods"} if any(key.startswith("methods.") for key in given) else set()
-    assert read - covered == set()
+    assert read - covered - IN_THE_DATA.get(stage, set()) == set()
