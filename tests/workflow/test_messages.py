@@ -46,7 +46,7 @@ def test_a_setting_on_the_command_line(fresh: Project) -> None:
 
 
 def test_use_refuses_to_lose_edits(fresh: Project) -> None:
-    assert "allowed: demo-study, demo, paper, rendered-128, smoke" in fresh.run(
+    assert "allowed: demo-baselines, demo-study, demo, paper-baselines, paper, rendered-128, smoke" in fresh.run(
         "python", "-m", "workflow.use", "nothing", fails=True
     )
     fresh.run("python", "-m", "workflow.use", "demo")

@@ -103,7 +103,7 @@ def test_provenance_names_commit_hardware_times_and_runs() -> None:
         "| commit | abc |",
         f"| cores | {os.cpu_count()} |",
         "| mask | 2 | 5.0 | 3.0 |",
-        "| ddim | 150 | 30.0 | 0.200 |",
+        "| ddim | 150 | 30.0 | 5.0 |",
         "| full | training | `r1` |",
     ):
         assert row in text
