@@ -30,14 +30,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
-from stages import conditions, params
+from stages import conditions, crops, params
 from stages.baselines.diffused_heads import neighbours
 from stages.conditions import REFERENCE
 from stages.corpus import Clip
@@ -167,8 +166,8 @@ def renderer(row: Row) -> Render:
 
     def render(clip: Clip, sound: Clip) -> Iterator[NDArray[np.uint8]]:
         count, size = len(clip.frames_THWC), clip.frames_THWC.shape[1]
-        first = resized(clip.frames_THWC[REFERENCE], SIZE)
-        identity = conditions.to_tensor(first[None]).to(device)
+        first = crops.resized(clip.frames_THWC[REFERENCE : REFERENCE + 1], SIZE)
+        identity = conditions.to_tensor(first).to(device)
         noise = Noise(clip.name, (3, SIZE, SIZE), seed, shared=0.0, interpolation=0.0)
         with torch.no_grad():
             heard_NE = program.embed(sound.audio, count)
@@ -177,18 +176,10 @@ def renderer(row: Row) -> Render:
                 around = heard_NE[neighbours(frame, count, REACH)][None]
                 made = program.frame(torch.cat(motion, 1), identity, around, times, noise, frame)
                 motion = [*motion[1:], made]
-                yield resized(conditions.to_frames(made)[0], size)[None]
+                yield crops.resized(conditions.to_frames(made), size)
                 row.progress(1)
 
     return render
-
-
-def resized(picture: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """A square picture at another size; itself where it has it."""
-    if picture.shape[0] == size:
-        return picture
-    how = cv2.INTER_AREA if picture.shape[0] > size else cv2.INTER_CUBIC
-    return cv2.resize(picture, (size, size), interpolation=how).astype(np.uint8)
 
 
 def sees(entry: params.Method) -> str:

@@ -24,6 +24,7 @@ N frames, C = 3, H = W = size, S = 16 mel steps, M = 80 bins; B windows of F = 5
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -36,14 +37,14 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor, nn
 
-from stages import checkpoint, conditions, experts, params, systems
+from stages import conditions, experts, params, systems
 from stages.conditions import REFERENCE
 from stages.corpus import MEL_STEPS_PER_FRAME, Clip, mel_window, sync_window
 from stages.diffusion import losses
 from stages.errors import ParameterError
 from stages.loop import Average, share_of_rate
 from stages.networks.expert import FRAMES, MEL_STEPS, ConvBlock
-from stages.pretrained import WEIGHTS
+from stages.pretrained import CONFIG
 from stages.systems import Data, Facts, Render, Row
 from stages.windows import Windows, pixel_weights
 
@@ -519,7 +520,7 @@ def renderer(row: Row) -> Render:
         ParameterError: official weights, and the run's sound or frame rate are not those that they were trained on.
     """
     render = systems.trained(System, row)
-    _, config = checkpoint.read_weights(row.made_from / WEIGHTS)
+    config = json.loads((row.made_from / CONFIG).read_text())
     sound, fps = row.settings.spectrogram, row.settings.mask.fps
     if "source_sha256" in config and (sound, fps) != (params.WAV2LIP_SOUND, 25):
         raise ParameterError(

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
-
-from stages import media, params, systems
+from stages import media, systems
 from stages.catalogue import DASH
 from stages.report import study
 from stages.report.results import Method, Results
@@ -48,13 +46,11 @@ def _made(results: Results, method: Method) -> list[str]:
 
 def departs(results: Results) -> list[tuple[str, str]]:
     """Where the systems that HifiDiff is compared with depart from their papers, a sentence each."""
-    rows: dict[str, tuple[str, str]] = {}
+    titles: dict[str, str] = {}  # by kind: that of its first row
     for method in results.methods.values():
-        if method.entry.kind not in params.BUILT_IN and method.entry.kind not in rows:
-            words = getattr(getattr(systems.module(method.entry.kind), "System", None), "deviations", ())
-            rows |= {f"{method.entry.kind} {n}": (method.entry.title, sentence) for n, sentence in enumerate(words)}
-            rows.setdefault(method.entry.kind, ("", ""))
-    return [row for row in rows.values() if row[1]]
+        titles.setdefault(method.entry.kind, method.entry.title)
+    found = {kind: getattr(systems.module(kind), "System", None) for kind in titles}
+    return [(titles[kind], words) for kind, system in found.items() if system for words in system.deviations]
 
 
 def restored(results: Results) -> list[str]:
@@ -63,7 +59,9 @@ def restored(results: Results) -> list[str]:
     for method in results.methods.values():
         if method.entry.kind != "videos":
             continue
-        listed = [clip for shard in results.params.corpus.shards for clip in _listing(results, method.name, shard)]
+        folder = results.data / "samples" / method.name
+        tars = [folder / f"{shard}.tar" for shard in results.params.corpus.shards]
+        listed = [clip for tar in tars for clip in media.tar_json(tar, keys=("clip",))]
         start, end, cut = (
             sum(clip[name] for clip in listed) for name in ("repeated_at_start", "repeated_at_end", "cut_at_end")
         )
@@ -72,9 +70,3 @@ def restored(results: Results) -> list[str]:
             f"{end} repeated at the end, {cut} cut at the end, of {sum(clip['frames'] for clip in listed)} frames."
         )
     return sentences
-
-
-def _listing(results: Results, method: str, shard: str) -> list[dict]:
-    tar = results.data / "samples" / method / f"{shard}.tar"
-    found: list[dict] = json.loads(media.read_tar_member(tar, media.CLIPS))
-    return found

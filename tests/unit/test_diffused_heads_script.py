@@ -90,13 +90,13 @@ def test_it_makes_each_frame_from_the_first_the_sound_and_those_before(
     assert not np.array_equal(made, frames(row, own, clip("dar_1", 5)))
     assert capfd.readouterr().err.count("TorchScript, a program from elsewhere, which now runs with your rights") == 6
     # At the last step x̂_0 is what is given: 0.4 of the identity, 0.4 of the frame before, and the sound.
-    identity = official.conditions.to_tensor(official.resized(own.frames_THWC[0], 128)[None])
+    identity = official.conditions.to_tensor(official.crops.resized(own.frames_THWC[:1], 128))
     program = official.Program(None, torch.jit.script(Encoder()), Path("."), torch.device("cpu"))
     sound = 0.2 * torch.tanh(program.embed(own.audio, 5))[:, :3, None, None]
     before = identity
     for number in range(5):
         before = (0.4 * identity + 0.4 * before + sound[number]).clamp(-1, 1)
-        wanted = official.resized(official.conditions.to_frames(before)[0], 64)
+        wanted = official.crops.resized(official.conditions.to_frames(before), 64)[0]
         assert np.abs(made[number].astype(int) - wanted).mean() < 3
 
 
