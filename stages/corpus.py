@@ -17,6 +17,7 @@ import simplejpeg
 from numpy.typing import NDArray
 
 from stages import tables
+from stages.errors import InputError
 from stages.geometry import clip_mask
 from stages.lazy import LazyArray
 
@@ -183,6 +184,15 @@ def load_split(data: Path, splits: Collection[str], *, size: int, dilation: floa
     rows = index(data, splits)
     how: Any = {"size": size, "dilation": dilation, "stream": stream}
     return [load(data, str(row.shard), str(row.clip), **how) for row in rows.itertuples()]
+
+
+def load_some(data: Path, split: str, *, size: int, dilation: float) -> list[Clip]:
+    """All clips of a split, for training; raises :class:`stages.errors.InputError` where there is none."""
+    clips = load_split(data, (split,), size=size, dilation=dilation)
+    if not clips:
+        fix = "raise index.validation_fraction" if split == "validation" else "see its column 'status' for the reasons"
+        raise InputError(data / "index.parquet", f"no {split} clip", fix)
+    return clips
 
 
 def files(data: Path, splits: Collection[str]) -> list[Path]:

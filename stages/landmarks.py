@@ -135,16 +135,16 @@ def detect_landmarks(image: Image) -> Landmarks | None:
     return landmarks(image, faces[0][1]) if faces else None
 
 
-def landmarks(image: Image, box: Box, looks: int = len(LOOKS)) -> Landmarks:
-    """The landmarks of the face in a box, to a fraction of a pixel: the mean over the first ``looks`` of :data:`LOOKS`.
-
-    A single look is at the box itself.
-    """
-    to_patch = _to_patch(box, PATCH, BOX)
-    scale, offset = to_patch[0, 0], to_patch[:, 2]
-    patch = _patch(image, to_patch, PATCH)
+def landmarks(image: Image, box: Box) -> Landmarks:
+    """The landmarks of the face in a box, to a fraction of a pixel: the mean over :data:`LOOKS`."""
+    scale = BOX / max(_side(box), 1.0)
+    offset = (PATCH - 1) / 2 - scale * (box[:2] + box[2:]) / 2
+    to_patch = np.array([[scale, 0, offset[0]], [0, scale, offset[1]]])
+    patch = cv2.warpAffine(
+        luma(image), to_patch, (PATCH, PATCH), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
     seen = []
-    for right, down, size in LOOKS[:looks] if looks > 1 else [(0.0, 0.0, 1.0)]:
+    for right, down, size in LOOKS:
         x, y, half = PATCH / 2 + right * BOX, PATCH / 2 + down * BOX, BOX / 2 * size
         rectangle = dlib.rectangle(round(x - half), round(y - half), round(x + half), round(y + half))
         seen.append([(p.x, p.y) for p in _predictor()(patch, rectangle).parts()])
@@ -323,20 +323,6 @@ def _carried(faces: Sequence[_Found], rigid: NDArray[np.float32]) -> Box:
     centre = transform((boxes[:, None, :2] + boxes[:, None, 2:]) / 2, motion)[:, 0]
     half = (boxes[:, 2:] - boxes[:, :2]) / 2 * np.hypot(motion[:, 0, 0], motion[:, 1, 0])[:, None]
     return np.concatenate([centre - half, centre + half], -1)
-
-
-def _to_patch(box: Box, patch: int, side: int) -> NDArray[np.float64]:
-    """The 2×3 map that brings a box to this side, in the middle of a picture ``patch`` pixels wide."""
-    scale = side / max(_side(box), 1.0)
-    offset = (patch - 1) / 2 - scale * (box[:2] + box[2:]) / 2
-    return np.array([[scale, 0, offset[0]], [0, scale, offset[1]]])
-
-
-def _patch(image: Image, to_patch: NDArray[np.float64], patch: int) -> Image:
-    found = cv2.warpAffine(
-        luma(image), to_patch, (patch, patch), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-    )
-    return found.astype(np.uint8, copy=False)
 
 
 def _hog(gray: Image, scale: float, threshold: float) -> list[tuple[float, Box]]:

@@ -52,6 +52,17 @@ LUMA_OF = {1: (0.2126, 0.0722), 9: (0.2627, 0.0593)} | dict.fromkeys((2, 5, 6), 
 # Pixel formats of three planes of 8 bits, and how many halvings the chroma has along both sides.
 PLANAR = {"yuv420p": 1, "yuvj420p": 1, "yuv444p": 0, "yuvj444p": 0}
 FULL_RANGE = 2  # FFmpeg's number
+VIDEO_SUFFIXES = {
+    ".mp4",
+    ".mov",
+    ".mkv",
+    ".webm",
+    ".avi",
+    ".flv",
+    ".m4v",
+    ".mpg",
+    ".mpeg",
+}  # of videos that programs make
 MISSING_S = 0.2  # a stream that ends this much before its header says was cut off
 CLIPS = "clips.json"
 

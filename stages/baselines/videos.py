@@ -29,8 +29,6 @@ from stages.corpus import Clip
 from stages.errors import ClipError, InputError
 from stages.systems import Render, Row
 
-SUFFIXES = {".mp4", ".mov", ".mkv", ".webm", ".avi", ".flv", ".m4v", ".mpg", ".mpeg"}
-
 
 class Settings(params.Section):
     """``methods.<row>.settings`` of kind videos."""
@@ -47,7 +45,7 @@ def files(folder: Path) -> dict[str, Path]:
     """The videos of a folder by name, without suffix; raises ``InputError`` where there is none, or two of one name."""
     found: dict[str, Path] = {}
     for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in SUFFIXES and path.is_file() and not path.name.startswith("."):
+        if path.suffix.lower() in media.VIDEO_SUFFIXES and path.is_file() and not path.name.startswith("."):
             if path.stem in found:
                 raise InputError(path, f"another video of this name, {found[path.stem]}", "keep one of the two")
             found[path.stem] = path

@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 
 Frames = NDArray[np.uint8]
 
-SUFFIXES = {".mp4", ".mov", ".mkv", ".webm", ".avi", ".flv", ".m4v", ".mpg", ".mpeg"}
 SIDE = 256  # pixels that dlib sees of the shorter side, at least
 SAME_RATE = 0.005  # share by which two frame rates may differ: 29.97 is not 30.1
 # What a score is called here, by its name in a run's documents; the others need a mask, sound or another clip.
@@ -87,13 +86,15 @@ def _files(folder: Path) -> dict[str, Path]:
         raise InputError(folder, "no such folder", "give a folder of videos")
     found: dict[str, Path] = {}
     for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in SUFFIXES and path.is_file() and not path.name.startswith("."):
+        if path.suffix.lower() in media.VIDEO_SUFFIXES and path.is_file() and not path.name.startswith("."):
             name = path.relative_to(folder).with_suffix("").as_posix()
             if name in found:
                 raise InputError(path, f"another file of this name, {found[name].name}", "keep one of the two")
             found[name] = path
     if not found:
-        raise InputError(folder, f"no video in it ({', '.join(sorted(SUFFIXES))})", "give a folder of videos")
+        raise InputError(
+            folder, f"no video in it ({', '.join(sorted(media.VIDEO_SUFFIXES))})", "give a folder of videos"
+        )
     return found
 
 
