@@ -65,8 +65,6 @@ rule judges:
 
 rule train:
     """Train one method; killed, it goes on from its last saved state."""
-    wildcard_constraints:
-        method="|".join(PARAMS.trained) or NONE,
     input:
         code=code("train"),
         clips=CLIPS,
@@ -84,6 +82,8 @@ rule train:
         "logs/train/{method}.log",
     benchmark:
         "logs/benchmarks/train/{method}.tsv"
+    wildcard_constraints:
+        method="|".join(PARAMS.trained) or NONE,
     priority: 50
     threads: PARAMS.train.processes * (PARAMS.train.threads + PARAMS.train.workers)
     resources:
@@ -108,8 +108,6 @@ rule train:
 
 rule train_baseline:
     """Train one of the systems that HifiDiff is compared with; killed, it goes on from its last saved state."""
-    wildcard_constraints:
-        method="|".join(PARAMS.baselines) or NONE,
     input:
         code=lambda wildcards: [*code("train_baseline"), kind(PARAMS.baselines[wildcards.method])],
         clips=CLIPS,
@@ -122,6 +120,8 @@ rule train_baseline:
         "logs/train_baseline/{method}.log",
     benchmark:
         "logs/benchmarks/train_baseline/{method}.tsv"
+    wildcard_constraints:
+        method="|".join(PARAMS.baselines) or NONE,
     priority: 50
     threads: PARAMS.train.threads
     resources:
