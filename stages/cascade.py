@@ -61,36 +61,40 @@ class Cascade:
         begins_N = (picture_N * (height * width)).astype(np.int32)
         corner_2N = np.ascontiguousarray(boxes_N4[:, :2].T, np.float32)
         side_2N = np.ascontiguousarray((boxes_N4[:, 2:] - boxes_N4[:, :2]).T, np.float32)
-        centred_P2 = (self.mean_P2 - self.mean_P2.mean(0)).astype(np.float64)
-        spread = float((centred_P2**2).sum())
+        centred_P2 = self.mean_P2 - self.mean_P2.mean(0)
+        spread = np.square(centred_P2).sum()
         shape_NQ = np.tile(self.mean_P2.reshape(-1), (count, 1))
-        tree_R = np.arange(0, trees * LEAVES, LEAVES, dtype=np.int32)
         for k in range(forests):
-            shape_QN = np.ascontiguousarray(shape_NQ.T)
-            x_PN, y_PN = shape_QN[0::2], shape_QN[1::2]
+            x_PN, y_PN = shape_2PN = np.ascontiguousarray(shape_NQ.reshape(count, -1, 2).transpose(2, 1, 0))
             # The similarity that best turns the mean face into this one, least squares: a + bi.
-            a_N = ((centred_P2[:, 0] @ x_PN + centred_P2[:, 1] @ y_PN) / spread).astype(np.float32)
-            b_N = ((centred_P2[:, 0] @ y_PN - centred_P2[:, 1] @ x_PN) / spread).astype(np.float32)
-            right_F1, down_F1 = self.offset_KF2[k, :, :1], self.offset_KF2[k, :, 1:]
-            x_FN = a_N * right_F1 - b_N * down_F1 + shape_QN[2 * self.anchor_KF[k]]
-            y_FN = b_N * right_F1 + a_N * down_F1 + shape_QN[2 * self.anchor_KF[k] + 1]
-            place_FN = begins_N + width * _pixel(y_FN, corner_2N[1], side_2N[1], height)
-            place_FN += _pixel(x_FN, corner_2N[0], side_2N[0], width)
-            value_FN = pixels.take(place_FN).astype(np.int16)
+            a_N = (centred_P2[:, 0] @ x_PN + centred_P2[:, 1] @ y_PN) / spread
+            b_N = (centred_P2[:, 0] @ y_PN - centred_P2[:, 1] @ x_PN) / spread
+            points_2PN = shape_2PN * side_2N[:, None] + (corner_2N + np.float32(0.5))[:, None]
+            x_FN, y_FN = points_2PN.take(self.anchor_KF[k], 1)
+            column_FN = _pixel(x_FN, self.offset_KF2[k], (a_N * side_2N[0], -b_N * side_2N[0]), width)
+            row_FN = _pixel(y_FN, self.offset_KF2[k], (b_N * side_2N[1], a_N * side_2N[1]), height)
+            value_FN = pixels.take(begins_N + width * row_FN + column_FN).astype(np.int16)
             difference_XN = value_FN.take(self.first_KX[k], 0)
             difference_XN -= value_FN.take(self.second_KX[k], 0)
             right_SRN = (difference_XN <= self.threshold_KX[k, :, None]).view(np.uint8).reshape(SPLITS, trees, count)
-            shape_NQ += _sums(_leaf(right_SRN).T.astype(np.int32) + tree_R, self.leaves_KYQ[k])
+            shape_NQ += _sums(np.ascontiguousarray(_leaf(right_SRN).T), self.leaves_KYQ[k])
         points_NP2 = shape_NQ.reshape(count, -1, 2)
         return points_NP2 * side_2N.T[:, None] + corner_2N.T[:, None]
 
 
-def _pixel(share_FN: Float, corner_N: Float, side_N: Float, size: int) -> NDArray[np.int32]:
-    """The pixel's number along a side of the picture, of positions given as shares of the box; overwrites them."""
-    share_FN *= side_N
-    share_FN += corner_N + np.float32(0.5)
-    np.clip(share_FN, 0, size - 1, out=share_FN)
-    return share_FN.astype(np.int32)
+def _pixel(anchor_FN: Float, offset_F2: Float, turn: tuple[Float, Float], size: int) -> NDArray[np.int32]:
+    """Along a side of the picture, the number of the pixel that lies at an offset from its anchor; overwrites the anchors.
+
+    Args:
+        anchor_FN: pixels, the first one's edge at 0.
+        offset_F2: to the right and down, in the mean face.
+        turn: what a step to the right and a step down there are in pixels along this side, each (N,).
+        size: of the side; beyond it the last pixel is taken.
+    """
+    for offset_F, turn_N in zip(offset_F2.T, turn, strict=True):
+        anchor_FN += turn_N * offset_F[:, None]
+    np.clip(anchor_FN, 0, size - 1, out=anchor_FN)
+    return anchor_FN.astype(np.int32)
 
 
 def _leaf(right_SRN: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -110,7 +114,7 @@ def _leaf(right_SRN: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return leaf_RN
 
 
-def _sums(leaf_NR: NDArray[np.int32], leaves_YQ: Float) -> Float:
+def _sums(leaf_NR: NDArray[np.uint8], leaves_YQ: Float) -> Float:
     """The sum of the leaves that each look has come to, (N, Q).
 
     From one look to the next most trees come to the same leaf, where the looks follow a face. So only what changes is summed, a
@@ -118,14 +122,17 @@ def _sums(leaf_NR: NDArray[np.int32], leaves_YQ: Float) -> Float:
     """
     count, trees = leaf_NR.shape
     changed = leaf_NR[1:] != leaf_NR[:-1]
-    where = np.flatnonzero(changed)
-    flat = leaf_NR.ravel()
-    columns = np.stack([flat[where + trees], flat[where]], -1).ravel()
-    ends = np.cumsum(2 * np.count_nonzero(changed, 1), dtype=np.int32)
+    where, flat = np.flatnonzero(changed), leaf_NR.ravel()
+    begin = (where % trees).astype(np.int32) * LEAVES  # of the tree's leaves
+    columns = np.empty((len(where), 2), np.int32)
+    np.add(begin, flat[where + trees], out=columns[:, 0])
+    np.add(begin, flat[where], out=columns[:, 1])
+    ends = np.zeros(count, np.int32)
+    np.cumsum(2 * np.count_nonzero(changed, 1), out=ends[1:])
     signs = np.tile(np.array([1, -1], np.float32), len(where))
-    steps = csr_array((signs, columns, np.concatenate([[0], ends])), shape=(count - 1, len(leaves_YQ)))
+    steps = csr_array((signs, columns.ravel(), ends), shape=(count - 1, len(leaves_YQ)))
     sums = np.empty((count, leaves_YQ.shape[1]), np.float32)
-    sums[0] = leaves_YQ[leaf_NR[0]].sum(0)
+    sums[0] = leaves_YQ[np.arange(0, trees * LEAVES, LEAVES) + leaf_NR[0]].sum(0)
     sums[1:] = steps @ leaves_YQ
     return np.cumsum(sums, 0, out=sums)
 

@@ -189,8 +189,8 @@ class FaceTracker:
     def follow(self, images: Iterable[Image]) -> Iterator[Landmarks | None]:
         """The landmarks in each of a clip's pictures, in order; None where there is no face.
 
-        :data:`BATCH` pictures are held, or as many large ones as :data:`HELD` bytes hold, at least one; the face is detected
-        as often at least.
+        At most two and a half times :data:`BATCH` pictures are held, or as large ones as :data:`HELD` bytes hold, at least one;
+        the face is detected once in so many at least.
         """
         pending: list[Image] = []  # since the last detection
         batch: list[_Picture | None] = []
@@ -201,11 +201,11 @@ class FaceTracker:
             # A stretch begins when half of the next is there, so that the last one need not be a short one.
             if self._before is None or len(pending) >= stretch + stretch // 2:
                 first = min(stretch, len(pending))
-                batch += self._stretch(pending[:first])
-                pending = pending[first:]
-                if len(batch) + stretch > limit:
+                if len(batch) + first > limit:
                     yield from self._measure(batch)
                     batch = []
+                batch += self._stretch(pending[:first])
+                pending = pending[first:]
         if pending:
             batch += self._stretch(pending)
         yield from self._measure(batch)
