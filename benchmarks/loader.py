@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from benchmarks import timing
 from benchmarks.timing import Goal, Report, Result, Setting, Turns
 from stages import corpus
-from stages.corpus import Clip, HeldJpegs
+from stages.corpus import Clip, HeldJpegs, decoded
 from stages.errors import run
 from stages.geometry import clip_mask, ear
 from stages.lazy import LazyArray
@@ -71,18 +71,14 @@ def made_up_clip(number: int, *, frames: int = 50, size: int = SIZE) -> Clip:
     return Clip(
         name=f"clip_{number}",
         speaker="clip",
-        frames_THWC=LazyArray((frames, size, size, 3), np.dtype(np.uint8), partial(_decoded, jpegs)),
+        frames_THWC=decoded(jpegs, frames, size),
         landmarks_TL2=points,
-        masks_THW=LazyArray((frames, size, size), np.dtype(np.bool_), clip_mask(points, size, DILATION)),
+        masks_THW=LazyArray((frames, size, size), np.dtype(np.bool_), clip_mask(points, DILATION)),
         ear_T2=ear(points).astype(np.float32),
         mel_SM=rng.uniform(-4, 4, (round(frames * 3.2), 80)).astype(np.float32),
         audio=np.zeros(frames * 640, np.int16),
         blinks=[(10, 14)],
     )
-
-
-def _decoded(jpegs: HeldJpegs, frame: int) -> NDArray[np.uint8]:
-    return simplejpeg.decode_jpeg(jpegs[frame])
 
 
 def training_set(clips: Sequence[Clip], windows: int) -> TrainingSet:

@@ -23,7 +23,8 @@ from stages.errors import InputError
 
 LEVELS = 4  # of a tree; dlib's files don't say it but by the number of splits
 SPLITS, LEAVES = 2**LEVELS - 1, 2**LEVELS
-SHORTEST = 4  # bytes of a number: a mantissa and an exponent, each of a byte and a byte that gives its length
+SHORTEST, USUAL = 4, 6  # bytes of a real: a mantissa and an exponent, each with a byte that gives its length
+BLOCK = 500  # rows of reals that are read at once: half a megabyte
 
 Float = NDArray[np.float32]
 
@@ -42,7 +43,7 @@ class Cascade:
     first_KX: NDArray[np.intp]
     second_KX: NDArray[np.intp]
     threshold_KX: NDArray[np.int16]
-    leaves_KYQ: Float  # corrections, Y = R·V tree by tree, Q = 2·P
+    leaves_YQ: tuple[Float, ...]  # corrections of each forest, Y = R·V tree by tree, Q = 2·P
 
     def __call__(
         self, pictures_BHW: NDArray[np.uint8], picture_N: NDArray[np.intp], boxes_N4: NDArray[np.floating]
@@ -77,7 +78,7 @@ class Cascade:
             difference_XN = value_FN.take(self.first_KX[k], 0)
             difference_XN -= value_FN.take(self.second_KX[k], 0)
             right_SRN = (difference_XN <= self.threshold_KX[k, :, None]).view(np.uint8).reshape(SPLITS, trees, count)
-            shape_NQ += _sums(np.ascontiguousarray(_leaf(right_SRN).T), self.leaves_KYQ[k])
+            shape_NQ += _sums(np.ascontiguousarray(_leaf(right_SRN).T), self.leaves_YQ[k])
         points_NP2 = shape_NQ.reshape(count, -1, 2)
         return points_NP2 * side_2N.T[:, None] + corner_2N.T[:, None]
 
@@ -192,51 +193,81 @@ class _Reader:
 
     def integers(self, at_N: NDArray[np.intp]) -> tuple[NDArray[np.int64], NDArray[np.intp]]:
         """The integers that begin at these bytes, and where they end."""
-        return _integers(self._words[at_N], at_N)
+        value_N, taken_N = _integers(self._words[at_N])
+        return value_N, at_N + taken_N
 
     def rows(self, at_N: NDArray[np.intp], count: int) -> tuple[Float, NDArray[np.intp]]:
-        """``count`` reals from each of these bytes on, (N, count), and where they end."""
-        words = np.empty((count, len(at_N)), "<u8")
-        for word_N in words:
-            word_N[:] = self._words[at_N]  # not take(), which copies an array that is not aligned
-            at_N = at_N + ((word_N & np.uint64(0x0F)).astype(np.intp) + SHORTEST - 1)
-        return np.concatenate([_reals(part) for part in np.array_split(words, 8)]).T.copy(), at_N
+        """``count`` reals from each of these bytes on, (N, C), and where they end.
+
+        All but one in some 250 take six bytes. So a row is read as if all did; the first one that does not is read by itself, and
+        what comes behind it again, from where it ends.
+        """
+        windows = np.lib.stride_tricks.sliding_window_view(np.frombuffer(self.data, np.uint8), USUAL * count)
+        found_NC, begin_N = np.empty((len(at_N), count), np.float32), at_N.copy()
+        odd_N = np.empty(len(at_N), np.intp)  # the first column with an odd one, C where there is none
+        for start in range(0, len(at_N), BLOCK):
+            block = slice(start, start + BLOCK)
+            odd_N[block] = _usual(windows[begin_N[block]], found_NC[block])
+        rows = np.flatnonzero(odd_N < count)
+        while len(rows):
+            column = odd_N[rows]
+            found_NC[rows, column], taken = _reals(self._words[begin_N[rows] + USUAL * column])
+            begin_N[rows] += taken - USUAL  # where the row would begin if all before had been usual
+            again = np.empty((len(rows), count), np.float32)
+            odd_N[rows] = _usual(windows[begin_N[rows]], again, column + 1)
+            found_NC[rows] = np.where(np.arange(count) > column[:, None], again, found_NC[rows])
+            rows = rows[odd_N[rows] < count]
+        return found_NC, begin_N + USUAL * count
 
 
-def _reals(word: NDArray[np.uint64]) -> Float:
-    """The reals that begin with these bytes: nearly all have a mantissa of three bytes; all have an exponent of one."""
-    word = word.copy()
-    low, high = word.view(np.uint32)[..., 0::2], word.view(np.uint32)[..., 1::2]
-    odd = np.nonzero((low & np.uint32(0x7F)) != 3)
-    if len(odd[0]):  # widened to three bytes
-        some = word[odd]
-        length = some & np.uint64(0x7F)
-        if ((length < 1) | (length > 2)).any():
-            raise _Unreadable("a real number with a mantissa of no or of more than three bytes")
-        bits = np.uint64(8) * (length + np.uint64(1))
-        head = some & ((np.uint64(1) << bits) - np.uint64(1))
-        word[odd] = (head & ~np.uint64(0x7F)) | np.uint64(3) | ((some >> bits) << np.uint64(32))
-    if ((high & np.uint32(0x7F)) != 1).any():
-        raise _Unreadable("a real number with an exponent of more than one byte")
-    mantissa, exponent = (
-        (low >> np.uint32(8)).astype(np.int32),
-        ((high >> np.uint32(8)) & np.uint32(0xFF)).astype(np.int32),
-    )
-    for value, sign in ((mantissa, low), (exponent, high)):
-        np.negative(value, out=value, where=(sign & np.uint32(0x80)) != 0)
-    return np.ldexp(mantissa.astype(np.float32), exponent)
+def _usual(raw_NB: NDArray[np.uint8], found_NC: Float, first_N: NDArray[np.intp] | None = None) -> NDArray[np.intp]:
+    """Read rows of reals with a mantissa of three bytes and an exponent of one, in place.
+
+    Returns:
+        In each row the first column, of those from ``first_N`` on, that is no such real, (N,); C where there is none.
+    """
+    sides, strides = found_NC.shape, (raw_NB.strides[0], USUAL)
+    word = np.ndarray(sides, "<u4", raw_NB, 0, strides).copy()
+    power = POWERS.take(np.ndarray(sides, "<u2", raw_NB, 4, strides).copy())
+    odd = (word & np.uint32(0x7F)) != 3
+    odd |= power == 0
+    if first_N is not None:
+        odd &= np.arange(sides[1]) >= first_N[:, None]
+    np.multiply(word >> np.uint32(8), power, out=found_NC, casting="unsafe", dtype=np.float32)
+    word &= np.uint32(0x80)
+    word <<= np.uint32(24)  # the sign
+    found_NC.view(np.uint32)[...] |= word
+    return np.where(odd.any(1), odd.argmax(1), sides[1])
 
 
-def _integers(word_N: NDArray[np.uint64], at_N: NDArray[np.intp]) -> tuple[NDArray[np.int64], NDArray[np.intp]]:
-    head = word_N & np.uint64(0xFF)
-    length = (head & np.uint64(0x0F)).astype(np.intp)
-    if ((head & np.uint64(0x70)) != 0).any() or length.min(initial=1) < 1 or length.max(initial=1) > 7:
+def _powers() -> Float:
+    """The power of 2 that the last two bytes of a usual real tell, taken as a number; 0 where they tell none, or one too far."""
+    powers, exponents = np.zeros(2**16, np.float32), np.arange(100)
+    for sign, head in ((1, 0x01), (-1, 0x81)):
+        powers[exponents << 8 | head] = np.ldexp(np.float32(1), sign * exponents)
+    return powers
+
+
+def _reals(word_N: NDArray[np.uint64]) -> tuple[Float, NDArray[np.intp]]:
+    """The reals that begin with these bytes, and how many they take."""
+    mantissa_N, taken_N = _integers(word_N)
+    if taken_N.max(initial=0) > USUAL - 2:
+        raise _Unreadable("a real number with a mantissa of more than three bytes")
+    exponent_N, more_N = _integers(word_N >> (8 * taken_N).astype(np.uint64))
+    return np.ldexp(mantissa_N.astype(np.float32), exponent_N.astype(np.int32)), taken_N + more_N
+
+
+def _integers(word_N: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.intp]]:
+    """The integers that begin with these bytes, and how many they take."""
+    length_N = (word_N & np.uint64(0x0F)).astype(np.intp)
+    if (word_N & np.uint64(0x70)).any() or length_N.min(initial=1) < 1 or length_N.max(initial=1) > 7:
         raise _Unreadable("a number has no length that it can have")
-    value = ((word_N >> np.uint64(8)) & MASKS[length]).astype(np.int64)
-    return np.where(head & np.uint64(0x80), -value, value), at_N + 1 + length
+    value_N = ((word_N >> np.uint64(8)) & MASKS[length_N]).astype(np.int64)
+    return np.where(word_N & np.uint64(0x80), -value_N, value_N), 1 + length_N
 
 
 MASKS = np.array([256**n - 1 for n in range(8)], np.uint64)
+POWERS = _powers()
 
 
 def _parse(data: bytes) -> Cascade:
@@ -251,15 +282,15 @@ def _parse(data: bytes) -> Cascade:
     offsets = [reader.reals(2 * reader.integer()) for _ in range(forests)]
     if reader.at != len(data):
         raise _Unreadable(f"{len(data) - reader.at} bytes are left over")
-    first, second, threshold, leaves = (np.ascontiguousarray(np.stack(arrays)) for arrays in zip(*trees, strict=True))
+    first, second, threshold, leaves = zip(*trees, strict=True)
     return Cascade(
         mean_P2=mean.reshape(-1, 2),
         anchor_KF=np.array(anchors, np.intp),
         offset_KF2=np.stack(offsets).reshape(forests, -1, 2),
-        first_KX=first,
-        second_KX=second,
-        threshold_KX=threshold,
-        leaves_KYQ=leaves,
+        first_KX=np.stack(first),
+        second_KX=np.stack(second),
+        threshold_KX=np.stack(threshold),
+        leaves_YQ=leaves,
     )
 
 

@@ -128,11 +128,18 @@ def _jpegs(path: Path, places: list[tables.Place]) -> pa.BinaryArray:
     return _values(tables.read_rows(path, places, ["frames"])["frames"]).combine_chunks()
 
 
-def _picture(jpegs: HeldJpegs | StreamedJpegs, size: int, frame: int) -> NDArray[np.uint8]:
-    picture = simplejpeg.decode_jpeg(jpegs[frame])
-    if picture.shape[0] != size:
-        picture = cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA)
-    return picture
+def decoded(jpegs: HeldJpegs | StreamedJpegs, count: int, size: int) -> LazyArray[np.uint8]:
+    """Square JPEGs as frames, (T, size, size, 3), decoded where they are read and resized by area."""
+    return LazyArray((count, size, size, 3), np.dtype(np.uint8), partial(_decode, jpegs))
+
+
+def _decode(jpegs: HeldJpegs | StreamedJpegs, frame: int, picture_HWC: NDArray[np.uint8]) -> None:
+    jpeg = jpegs[frame]
+    if simplejpeg.decode_jpeg_header(jpeg)[:2] == picture_HWC.shape[:2]:
+        simplejpeg.decode_jpeg(jpeg, buffer=picture_HWC)
+    else:
+        size = picture_HWC.shape[1], picture_HWC.shape[0]
+        cv2.resize(simplejpeg.decode_jpeg(jpeg), size, dst=picture_HWC, interpolation=cv2.INTER_AREA)
 
 
 def load(data: Path, shard: str, clip: str, *, size: int, dilation: float, stream: bool = False) -> Clip:
@@ -158,9 +165,9 @@ def load(data: Path, shard: str, clip: str, *, size: int, dilation: float, strea
     return Clip(
         name=clip,
         speaker=shard,
-        frames_THWC=LazyArray((count, size, size, 3), np.dtype(np.uint8), partial(_picture, jpegs, size)),
+        frames_THWC=decoded(jpegs, count, size),
         landmarks_TL2=landmarks,
-        masks_THW=LazyArray((count, size, size), np.dtype(np.bool_), clip_mask(landmarks, size, dilation)),
+        masks_THW=LazyArray((count, size, size), np.dtype(np.bool_), clip_mask(landmarks, dilation)),
         ear_T2=np.stack([_values(blink[name]).to_numpy() for name in ("ear_left", "ear_right")], -1),
         mel_SM=_values(sound["mel"]).to_numpy().reshape(-1, 80),
         audio=np.frombuffer(sound["audio"][0].as_buffer(), "<i2"),

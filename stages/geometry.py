@@ -74,17 +74,15 @@ class ClipMask:
 
     hull_P2: NDArray[np.float64]  # a convex polygon on the middle frame
     moves_T23: Array  # the similarities from the middle frame to each frame
-    size: int  # of the frames, pixels
 
-    def __call__(self, frame: int) -> NDArray[np.bool_]:
-        """The mask of a frame, (size, size), true where the face is generated."""
-        mask = np.zeros((self.size, self.size), np.uint8)
+    def __call__(self, frame: int, mask_HW: NDArray[np.bool_]) -> None:
+        """Draw the mask of a frame into an array, contiguous; true where the face is generated."""
+        mask_HW[...] = False
         polygon = transform(self.hull_P2, self.moves_T23[frame])
-        cv2.fillConvexPoly(mask, np.round(polygon * 16).astype(np.int32), 1, shift=4)
-        return mask.astype(bool)
+        cv2.fillConvexPoly(mask_HW.view(np.uint8), np.round(polygon * 16).astype(np.int32), 1, shift=4)
 
 
-def clip_mask(landmarks_TL2: Array, size: int, dilation: float) -> ClipMask:
+def clip_mask(landmarks_TL2: Array, dilation: float) -> ClipMask:
     """The face mask of a clip with these landmarks, (T, 68, 2).
 
     All frames' landmarks are brought onto the middle frame by the similarity of their rigid points; the hull of their union,
@@ -99,10 +97,12 @@ def clip_mask(landmarks_TL2: Array, size: int, dilation: float) -> ClipMask:
     radius = dilation * float(inter_ocular(middle))
     circle = radius * np.stack([np.cos(a := np.linspace(0, 2 * np.pi, 16, endpoint=False)), np.sin(a)], -1)
     hull = cv2.convexHull((hull[:, None] + circle).reshape(-1, 2).astype(np.float32))[:, 0].astype(np.float64)
-    return ClipMask(hull, similarity(middle[RIGID], rigid), size)
+    return ClipMask(hull, similarity(middle[RIGID], rigid))
 
 
 def clip_masks(landmarks_TL2: Array, size: int, dilation: float) -> NDArray[np.bool_]:
     """All masks of a clip at once, (T, 68, 2) → (T, size, size); see :func:`clip_mask`."""
-    mask = clip_mask(landmarks_TL2, size, dilation)
-    return np.stack([mask(frame) for frame in range(len(landmarks_TL2))])
+    draw, masks = clip_mask(landmarks_TL2, dilation), np.empty((len(landmarks_TL2), size, size), np.bool_)
+    for frame, mask in enumerate(masks):
+        draw(frame, mask)
+    return masks

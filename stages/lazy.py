@@ -17,12 +17,15 @@ Scalar = TypeVar("Scalar", bound=np.generic)
 class LazyArray(Generic[Scalar]):
     """An array (N, ...) that can be read by its first axis, as NumPy's: by a number, a slice, or a list of numbers.
 
-    Nothing is kept: an item is made anew each time. ``np.asarray`` gives the whole array.
+    Nothing is kept: an item is made anew each time, at its place in the array that is given out. ``np.asarray`` gives the
+    whole array.
     """
 
     shape: tuple[int, ...]
     dtype: np.dtype[Scalar]
-    get: Callable[[int], NDArray[Scalar]]  # item number → item; can be pickled, for processes that are spawned
+    fill: Callable[
+        [int, NDArray[Scalar]], None
+    ]  # writes an item by its number; can be pickled, for processes that are spawned
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -35,11 +38,11 @@ class LazyArray(Generic[Scalar]):
         if isinstance(key, slice):
             return self._items(range(*key.indices(len(self))))
         if isinstance(key, (int, np.integer)):
-            return self.get(self._number(key))
+            return self._items([self._number(key)])[0]
         return self._items([self._number(number) for number in key])
 
     def __iter__(self) -> Iterator[NDArray[Scalar]]:
-        return (self.get(number) for number in range(len(self)))
+        return (self[number] for number in range(len(self)))
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         if copy is False:
@@ -52,7 +55,7 @@ class LazyArray(Generic[Scalar]):
 
     def holding(self, numbers: Iterable[int]) -> LazyArray[Scalar]:
         """The same array, with these items made now and kept: for those who read them several times."""
-        return replace(self, get=_Held(self.get, {number: self.get(number) for number in numbers}))
+        return replace(self, fill=_Held(self.fill, {number: self[number] for number in numbers}))
 
     def _number(self, key: int | np.integer) -> int:
         number = operator.index(key)
@@ -63,7 +66,7 @@ class LazyArray(Generic[Scalar]):
     def _items(self, numbers: Sequence[int]) -> NDArray[Scalar]:
         items = np.empty((len(numbers), *self.shape[1:]), self.dtype)
         for place, number in enumerate(numbers):
-            items[place] = self.get(number)
+            self.fill(number, items[place])
         return items
 
 
@@ -71,8 +74,11 @@ class LazyArray(Generic[Scalar]):
 class _Held(Generic[Scalar]):
     """Some items, and how the others are made."""
 
-    get: Callable[[int], NDArray[Scalar]]
+    fill: Callable[[int, NDArray[Scalar]], None]
     items: dict[int, NDArray[Scalar]]
 
-    def __call__(self, number: int) -> NDArray[Scalar]:
-        return self.items[number] if number in self.items else self.get(number)
+    def __call__(self, number: int, item: NDArray[Scalar]) -> None:
+        if number in self.items:
+            item[...] = self.items[number]
+        else:
+            self.fill(number, item)

@@ -23,6 +23,9 @@ from stages.progress import Progress
 
 # Wav2Lip's hparams: ref_level_db 20, min_level_db -100, symmetric normalisation to [-4, 4].
 REFERENCE_DB, RANGE_DB, LIMIT, FLOOR = 20.0, 100.0, 4.0, 1e-5
+BANDS = (
+    4  # into which the spectrum is cut: a filter spans few bins, and most of a product with all of them would be zeros
+)
 BLOCK = 128  # steps that are transformed at once: half a megabyte, and memory that does not grow with the clip
 
 
@@ -37,6 +40,7 @@ class Mel:
         from torchaudio.functional import melscale_fbanks
 
         self.preemphasis, self.n_fft, self.hop = settings.preemphasis, settings.n_fft, settings.hop
+        self.n_mels = settings.n_mels
         turn_W = 2 * np.pi * np.arange(settings.n_fft) / settings.n_fft
         self.window_W = (0.5 - 0.5 * np.cos(turn_W)).astype(np.float32)  # Hann's
         bins = settings.n_fft // 2 + 1
@@ -49,7 +53,7 @@ class Mel:
             norm="slaney",
             mel_scale="slaney",
         )
-        self.filters_FM = np.ascontiguousarray(filters_FM.numpy(), np.float32)
+        self.bands = [_band(part_B, filters_FM.numpy()) for part_B in np.array_split(np.arange(bins), BANDS)]
 
     def __call__(self, audio_N: NDArray[np.float32]) -> NDArray[np.float32]:
         """Mono audio in [-1, 1], (N,) → (S, M) in [-4, 4], step s centred on sample s·hop.
@@ -61,17 +65,27 @@ class Mel:
         emphasised[1:] -= np.float32(self.preemphasis) * audio_N[:-1]
         padded = np.pad(emphasised, self.n_fft // 2, mode="reflect")
         windows_SW = np.lib.stride_tricks.sliding_window_view(padded, self.n_fft)[:: self.hop]
-        mel_SM = np.empty((len(windows_SW), self.filters_FM.shape[1]), np.float32)
+        mel_SM = np.zeros((len(windows_SW), self.n_mels), np.float32)
         for start in range(0, len(mel_SM), BLOCK):
             block = slice(start, start + BLOCK)
             spectrum_SF = scipy.fft.rfft(windows_SW[block] * self.window_W)
-            np.matmul(np.sqrt(spectrum_SF.real**2 + spectrum_SF.imag**2), self.filters_FM, out=mel_SM[block])
+            magnitude_SF = np.sqrt(spectrum_SF.real**2 + spectrum_SF.imag**2)
+            for bins, mels, filters_BM in self.bands:
+                mel_SM[block, mels] += magnitude_SF[:, bins] @ filters_BM
         np.log(np.maximum(mel_SM, FLOOR, out=mel_SM), out=mel_SM)
         mel_SM *= 20 / np.log(10)  # decibels
         mel_SM += RANGE_DB - REFERENCE_DB
         mel_SM *= 2 * LIMIT / RANGE_DB
         mel_SM -= LIMIT
         return np.clip(mel_SM, -LIMIT, LIMIT, out=mel_SM)
+
+
+def _band(bins_B: NDArray[np.intp], filters_FM: NDArray[np.float32]) -> tuple[slice, slice, NDArray[np.float32]]:
+    """A part of the bins, the mels that it reaches, and the filters between the two, (B, M) of these."""
+    reached = np.flatnonzero(filters_FM[bins_B].any(0))
+    bins = slice(bins_B[0], bins_B[-1] + 1)
+    mels = slice(reached[0], reached[-1] + 1) if len(reached) else slice(0, 0)
+    return bins, mels, np.ascontiguousarray(filters_FM[bins, mels])
 
 
 def fit(audio_N: NDArray[np.float32], samples: int) -> NDArray[np.float32]:

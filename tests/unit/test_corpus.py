@@ -69,7 +69,7 @@ def test_streaming_holds_three_segments_and_reads_each_once(data, monkeypatch):
         clip.frames_THWC[0]
     assert sorted(read) == [(segment, 0) for segment in range(5)]
     assert isinstance(clip.frames_THWC, LazyArray)
-    assert len(clip.frames_THWC.get.args[0].held) == 3
+    assert len(clip.frames_THWC.fill.args[0].held) == 3
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["held", "streamed"])

@@ -53,9 +53,11 @@ def test_many_similarities_at_once_are_the_same_to_the_bit():
 
 def test_a_frames_mask_by_itself_is_that_of_all_at_once():
     landmarks = landmarks_of(np.random.default_rng(6), 15, 96)
-    mask, whole = geometry.clip_mask(landmarks, 96, 0.12), geometry.clip_masks(landmarks, 96, 0.12)
+    draw, whole = geometry.clip_mask(landmarks, 0.12), geometry.clip_masks(landmarks, 96, 0.12)
+    mask = np.ones((96, 96), np.bool_)
     for frame in (14, 0, 7):
-        assert np.array_equal(mask(frame), whole[frame])
+        draw(frame, mask)
+        assert np.array_equal(mask, whole[frame])
 
 
 def test_masks_are_drawn_as_written():

@@ -11,11 +11,11 @@ from stages.lazy import LazyArray
 WHOLE = np.arange(7 * 2 * 3, dtype=np.uint8).reshape(7, 2, 3)
 
 
-def item(whole: np.ndarray, number: int) -> np.ndarray:
-    return whole[number]
+def copy(whole: np.ndarray, number: int, item: np.ndarray) -> None:
+    item[...] = whole[number]
 
 
-LAZY = LazyArray(WHOLE.shape, WHOLE.dtype, partial(item, WHOLE))
+LAZY = LazyArray(WHOLE.shape, WHOLE.dtype, partial(copy, WHOLE))
 KEYS = [0, -1, np.int64(3), slice(None), slice(2, 5), slice(None, None, 2), slice(9, 12), slice(4, 1, -1), [1, 1, 6], [-1, 0],
         [], np.array([4, 2]), range(2, 6)]  # fmt: skip
 
@@ -49,11 +49,11 @@ def test_what_is_not_there_is_an_error(number):
 def test_only_what_is_asked_for_is_made():
     made = []
 
-    def get(number: int) -> np.ndarray:
+    def fill(number: int, item: np.ndarray) -> None:
         made.append(number)
-        return WHOLE[number]
+        item[...] = WHOLE[number]
 
-    lazy = LazyArray(WHOLE.shape, WHOLE.dtype, get)
+    lazy = LazyArray(WHOLE.shape, WHOLE.dtype, fill)
     head = lazy.head(4)
     assert head.shape == (4, 2, 3)
     assert made == []
