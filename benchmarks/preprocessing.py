@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import io
+import os
 import resource
 import subprocess
 import sys
@@ -52,6 +53,8 @@ CLIP = 64  # frames of the clips that windows are drawn from: 2.54 s, the mean o
 AGAIN = 20  # times that a turn goes through the clips' sound, which takes 3 ms
 FASTER, FRAME_MS, WITHIN_NOISE = Goal(least=10), Goal(most=2.5), Goal(most=1.0)
 MEL_FASTER, MEL_ERROR, OVER_NPZ, OVER_TAR = Goal(least=2), Goal(most=1e-4), Goal(least=28), Goal(least=5)
+
+ONE_THREAD = os.environ | dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 Image = NDArray[np.uint8]
 Points = NDArray[np.float64]  # (68, 2), pixels of the picture
@@ -350,7 +353,10 @@ def windows(shards: Sequence[Path], folder: Path, count: int) -> dict[str, Calla
 
 
 def start_up() -> float:
-    """CPU seconds of a job before its first clip: the interpreter, the imports, the detector and the landmark model."""
+    """CPU seconds of a job before its first clip: the interpreter, the imports, the detector and the landmark model.
+
+    With one thread, as Snakemake starts it.
+    """
     code = "from stages import landmarks, mask; landmarks._detector(); landmarks._cascade()"
 
     def spent() -> float:
@@ -358,7 +364,7 @@ def start_up() -> float:
         return usage.ru_utime + usage.ru_stime
 
     before = spent()
-    subprocess.run([sys.executable, "-c", code], check=True)
+    subprocess.run([sys.executable, "-c", code], check=True, env=ONE_THREAD)
     return spent() - before
 
 
@@ -373,7 +379,10 @@ def scaling(source: Media, settings_file: Path, jobs: int) -> float:
         ]
         running = [
             subprocess.Popen(
-                [sys.executable, "-m", "stages.mask", *command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+                [sys.executable, "-m", "stages.mask", *command],
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                env=ONE_THREAD,
             )
             for command in commands
         ]

@@ -64,6 +64,7 @@ VIDEO_SUFFIXES = {
     ".mpeg",
 }  # of videos that programs make
 MISSING_S = 0.2  # a stream that ends this much before its header says was cut off
+LARGE = 8 << 30  # bytes: the size of such a file can't be written in a plain header of a tar
 CLIPS = "clips.json"
 
 
@@ -491,16 +492,13 @@ def _explain(error: Exception) -> str:
 
 def write_tar(path: str | Path, members: Iterable[tuple[str, bytes | Path]]) -> None:
     """Write a tar in the order given, with no time, owner or mode of its own: the same members give the same bytes."""
-    with whole_file(path) as part, tarfile.open(part, "w", format=tarfile.USTAR_FORMAT) as tar:
+    with whole_file(path) as part, tarfile.open(part, "w") as tar:
         for name, content in members:
             info = tarfile.TarInfo(name)
-            if isinstance(content, bytes):
-                info.size = len(content)
-                tar.addfile(info, io.BytesIO(content))
-            else:
-                info.size = content.stat().st_size
-                with content.open("rb") as file:
-                    tar.addfile(info, file)
+            info.size = len(content) if isinstance(content, bytes) else content.stat().st_size
+            tar.format = tarfile.USTAR_FORMAT if info.size < LARGE else tarfile.GNU_FORMAT
+            with io.BytesIO(content) if isinstance(content, bytes) else content.open("rb") as file:
+                tar.addfile(info, file)
 
 
 @contextmanager

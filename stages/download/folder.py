@@ -34,7 +34,6 @@ SUFFIXES = {
 COLUMNS = ("file", "speaker", "split", "sentence", "emotion", "level")
 SPLITS = ("train", "validation", "test_seen", "test_unseen", "test_long", "out")
 LONGEST_SPEAKER, LONGEST_CLIP = 30, 50  # characters of a slug; a tar's names have 100 at most
-LARGEST = 8 << 30  # bytes; a tar of this kind holds no larger file
 
 
 @dataclass(frozen=True)
@@ -255,8 +254,6 @@ def take(settings: Folder, speaker: str, out: Path) -> None:
 def _readable(path: Path) -> tuple[bytes | Path, str]:
     """What goes into the tar, and its SHA-256: the file, or nothing where it can't be read."""
     try:
-        if path.stat().st_size >= LARGEST:
-            raise InputError(path, f"has {path.stat().st_size >> 30} GiB", "cut it into clips of less than 8 GiB")
         with path.open("rb") as file:
             return path, hashlib.file_digest(file, "sha256").hexdigest()
     except OSError:

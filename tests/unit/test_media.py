@@ -239,6 +239,25 @@ def test_tar_round_trip_and_determinism(tmp_path):
         assert tar.getmembers()[1].mtime == 0
 
 
+def test_a_tar_holds_files_larger_than_a_plain_header_can_say(tmp_path, monkeypatch):
+    info = tarfile.TarInfo("x")
+    for size, wanted in (
+        (media.LARGE - 1, contextlib.nullcontext()),
+        (media.LARGE, pytest.raises(ValueError, match="overflow")),
+    ):
+        info.size = size
+        with wanted:
+            info.tobuf(tarfile.USTAR_FORMAT)
+    monkeypatch.setattr(media, "LARGE", 6)
+    video = tmp_path / "video"
+    video.write_bytes(b"larger")
+    media.write_tar(tmp_path / "a.tar", [("small", b"small"), ("large", video), ("again", b"small")])
+    content = (tmp_path / "a.tar").read_bytes()
+    assert [content[at + 257 :][:8] for at in (0, 1024, 2048)] == [b"ustar\x0000", b"ustar  \0", b"ustar\x0000"]
+    assert media.tar_names(tmp_path / "a.tar") == ["small", "large", "again"]
+    assert media.read_tar_member(tmp_path / "a.tar", "large") == b"larger"
+
+
 def test_tar_errors_name_the_file_and_the_fix(tmp_path):
     media.write_tar(tmp_path / "a.tar", [("x", b"")])
     (tmp_path / "b.tar").write_bytes(b"no tar")
