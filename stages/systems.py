@@ -16,7 +16,6 @@ from __future__ import annotations
 import importlib
 import json
 import math
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -31,11 +30,11 @@ from pydantic import Field, ValidationError
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from stages import checkpoint, devices, params, tables
+from stages import checkpoint, devices, loop, params, tables
 from stages.corpus import MEL_STEPS_PER_FRAME, Clip
 from stages.errors import InputError, ParameterError, TrainingError
 from stages.experts import Expert
-from stages.loop import Curves, Stop
+from stages.loop import Curves, Stateful, Stop
 from stages.params import Params
 from stages.pretrained import CONFIG, WEIGHTS
 from stages.progress import Progress
@@ -120,8 +119,8 @@ class Trainer(ABC):
     images: int
 
     @abstractmethod
-    def states(self) -> dict[str, Any]:
-        """All that changes in training, by name: what has ``state_dict`` and ``load_state_dict``; a killed run goes on from it.
+    def states(self) -> dict[str, Stateful]:
+        """All that changes in training, by name; a killed run goes on from it.
 
         A step may use no other memory, and no global random numbers but torch's, which are seeded before each step.
         """
@@ -267,15 +266,9 @@ def fit(
     Raises:
         TrainingError: a term is not finite, or SIGTERM came.
     """
-    stop, curves, states = Stop(), Curves(train.log_every), trainer.states()
-    first, before, begun = 0, 0.0, time.monotonic()
-    found = checkpoint.load(state, key=key)
-    if found:
-        first, saved = found
-        for name, part in states.items():
-            part.load_state_dict(saved[name])
-        curves.rows, curves.sums = saved["curves"]["rows"], saved["curves"]["sums"]
-        before = saved["curves"]["seconds"]
+    stop, curves = Stop(), Curves(train.log_every)
+    states = {**trainer.states(), "curves": curves}
+    first = loop.resumed(state, states, key=key)
     progress = Progress(f"train {label}", steps, "steps", done=first)
     for step in range(first, steps):
         seed = np.random.SeedSequence([train.seed, step]).generate_state(1, np.uint64)[0]
@@ -287,18 +280,13 @@ def fit(
             )
         curves.add(step, values, last=step + 1 == steps)
         if stop.wanted or checkpoint.due(step, train.checkpoint_every, steps):
-            parts = {name: part.state_dict() for name, part in states.items()}
-            seconds = before + time.monotonic() - begun
-            parts["curves"] = {"rows": curves.rows, "sums": curves.sums, "seconds": seconds}
-            checkpoint.save(state, step + 1, parts, key=key)
+            loop.save(state, step, states, key=key)
         if stop.wanted:
-            raise TrainingError(
-                f"train {label}: stopped by SIGTERM after step {step + 1}; run the same command to go on"
-            )
+            raise loop.stopped(label, step)
         on_step(step)
         progress.update(note=" ".join(f"{name} {value:.3f}" for name, value in values.items()))
     trainer.finish()
-    return Fitted(curves.rows, before + time.monotonic() - begun)
+    return Fitted(curves.rows, curves.seconds)
 
 
 @torch.no_grad()

@@ -19,13 +19,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
 from stages import corpus, media, params
 from stages.corpus import Clip
+from stages.crops import resized
 from stages.errors import ClipError, InputError
 from stages.systems import Render, Row
 
@@ -68,6 +68,10 @@ def renderer(row: Row) -> Render:
             pictures = media.decode(path, fps=row.settings.mask.fps, clip=clip.name)
         except ClipError as error:
             raise InputError(path, error.reason, "give another file") from None
+        height, width = pictures.shape[1:3]
+        if cut is None and height != width:
+            fix = f"give square crops of the face, or set methods.{row.method}.settings.shows to frame"
+            raise InputError(path, f"pictures of {width}x{height}, which are no face crops", fix)
         missing = count - settings.lost_at_start - len(pictures)
         if abs(missing) > settings.lost_at_end:
             raise InputError(
@@ -83,18 +87,12 @@ def renderer(row: Row) -> Render:
             "repeated_at_end": max(missing, 0),
             "cut_at_end": max(-missing, 0),
         }
-        frames = np.stack([_face(picture, cut, size) for picture in pictures])
-        yield frames[order]
+        yield (np.stack([media.cut(picture, cut, size) for picture in pictures]) if cut else resized(pictures, size))[
+            order
+        ]
         row.progress(count)
 
     return render
-
-
-def _face(picture: NDArray[np.uint8], cut: tuple[int, int, int] | None, size: int) -> NDArray[np.uint8]:
-    if cut is not None:
-        return media.cut(picture, cut, size)
-    how = cv2.INTER_AREA if picture.shape[0] > size else cv2.INTER_CUBIC
-    return cv2.resize(picture, (size, size), interpolation=how).astype(np.uint8)
 
 
 def sees(entry: params.Method) -> str:

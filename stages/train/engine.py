@@ -8,20 +8,19 @@ depends on (seed, step, index in the batch), not on how it is cut.
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from stages import checkpoint
+from stages import checkpoint, loop
 from stages.errors import TrainingError
-from stages.loop import Curves, Stop, share_of_rate, update_average
+from stages.loop import Average, Curves, Stateful, Stop, share_of_rate
 from stages.networks.hifidiff import HifiDiffNet
 from stages.params import Train
 from stages.progress import Progress
@@ -100,17 +99,9 @@ def fit(
     optimiser = torch.optim.AdamW(
         net.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
     )
-    average = {name: value.detach().clone().float() for name, value in net.state_dict().items()}
-    curves = Curves(settings.log_every)
-    first, before, begun = 0, 0.0, time.monotonic()
-    found = checkpoint.load(state, key=key)
-    if found:
-        first, saved = found
-        net.load_state_dict(saved["net"])
-        optimiser.load_state_dict(saved["optimiser"])
-        average = {name: value.to(device) for name, value in saved["average"].items()}
-        curves.rows, curves.sums = saved["curves"]["rows"], saved["curves"]["sums"]
-        before = saved["curves"]["seconds"]
+    average, curves = Average(net), Curves(settings.log_every)
+    states: dict[str, Stateful] = {"net": net, "optimiser": optimiser, "average": average, "curves": curves}
+    first = loop.resumed(state, states, key=key)
 
     net.train()
     forward: nn.Module = torch.compile(net) if settings.compile else net  # type: ignore[assignment]
@@ -137,13 +128,7 @@ def fit(
 
     def save(step: int) -> None:
         if world.first:
-            states: dict[str, dict[str, Any]] = {
-                "net": net.state_dict(),
-                "optimiser": optimiser.state_dict(),
-                "average": average,
-                "curves": {"rows": curves.rows, "sums": curves.sums, "seconds": before + time.monotonic() - begun},
-            }
-            checkpoint.save(state, step + 1, states, key=key)
+            loop.save(state, step, states, key=key)
         world.wait()
 
     batches = loader.batches(data, indices, first=first, steps=settings.steps, workers=settings.workers, device=device)
@@ -166,7 +151,7 @@ def fit(
             simple.append(terms["simple"].detach())
         norm = nn.utils.clip_grad_norm_(net.parameters(), settings.clip_norm)
         optimiser.step()
-        update_average(average, net, step, settings.ema)
+        average.update(net, step, settings.ema)
         world.sum(sums)
         wishes = world.sum(torch.full((1,), float(stop.wanted), device=device))
         values = torch.cat([sums, norm.detach().reshape(1), wishes])
@@ -178,11 +163,9 @@ def fit(
             sent = None
             save(step)
         if stopping:
-            raise TrainingError(
-                f"train {label}: stopped by SIGTERM after step {step + 1}; run the same command to go on"
-            )
+            raise loop.stopped(label, step)
         on_step(step)
-    return Fitted(average, curves.rows, before + time.monotonic() - begun)
+    return Fitted(average.weights, curves.rows, curves.seconds)
 
 
 def _alone(world: World, stop: Stop) -> bool:

@@ -123,6 +123,15 @@ def test_a_damaged_video_is_named(row: Callable[..., Row], data: Path, tmp_path:
         render(row(), clip(data))
 
 
+def test_a_picture_that_is_not_square_is_no_face_crop(row: Callable[..., Row], data: Path, tmp_path: Path) -> None:
+    frames = np.zeros((50, 64, 96, 3), np.uint8)
+    media.write_video(tmp_path / f"{CLIP}.mp4", frames, fps=25, audio=None, sample_rate=16000, crf=1)
+    with pytest.raises(
+        InputError, match=f"{CLIP}.mp4: pictures of 96x64, .*; .* set methods.theirs.settings.shows to frame"
+    ):
+        render(row(), clip(data))
+
+
 def test_the_crop_is_the_recorded_one(data: Path) -> None:
     crop = tables.read(data / "faces" / "ada.parquet", tables.FACES, ["crop"]).to_pylist()[0]["crop"]
     assert list(corpus.crop(data, "ada", CLIP)) == crop

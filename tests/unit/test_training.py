@@ -9,7 +9,7 @@ import torch
 from stages import checkpoint, params
 from stages.diffusion.losses import pyramid_distance
 from stages.errors import TrainingError
-from stages.loop import Curves, update_average
+from stages.loop import Average, Curves
 from stages.networks import seeded
 from stages.networks.expert import LipSyncExpert
 from stages.pretrained import HifiDiff
@@ -272,14 +272,13 @@ def test_learning_rate_warms_up_and_falls():
 
 def test_the_average_follows_quickly_at_first_and_slowly_later():
     net = torch.nn.Linear(1, 1, bias=False)
-    with torch.no_grad():
-        net.weight.fill_(1.0)
-    average = {"weight": torch.zeros(1, 1)}
-    update_average(average, net, 0, 0.99)
-    assert float(average["weight"]) == pytest.approx(0.9)
-    average = {"weight": torch.zeros(1, 1)}
-    update_average(average, net, 100_000, 0.99)
-    assert float(average["weight"]) == pytest.approx(0.01)
+    torch.nn.init.zeros_(net.weight)
+    early, late = Average(net), Average(net)
+    torch.nn.init.ones_(net.weight)
+    early.update(net, 0, 0.99)
+    assert float(early.weights["weight"]) == pytest.approx(0.9)
+    late.update(net, 100_000, 0.99)
+    assert float(late.weights["weight"]) == pytest.approx(0.01)
 
 
 def test_bf16_leads_about_where_fp32_does(setting):
