@@ -442,6 +442,7 @@ def test_a_source_that_fails_again_and_again_is_asked_no_more(server: Server, tm
 
 
 def _bring(given: Cremad) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background jobs ignore
     bring(given)
 
 
@@ -450,9 +451,10 @@ def test_after_an_interruption_only_what_lacks_is_fetched(server: Server, tmp_pa
     halfway, go_on = threading.Event(), threading.Event()
 
     def half(handler: Handler) -> None:
-        handler.answer(CONTENT, cut=20_000)
-        halfway.set()
-        go_on.wait(10)
+        if not halfway.is_set():
+            handler.answer(CONTENT, cut=20_000)
+            halfway.set()
+        go_on.wait(10)  # and no answer
 
     given = settings(tmp_path, repository(server, "a", VIDEOS, {FIRST.file: half}), stall_s=30)
     process = multiprocessing.get_context("fork").Process(target=_bring, args=(given,))
@@ -464,9 +466,9 @@ def test_after_an_interruption_only_what_lacks_is_fetched(server: Server, tmp_pa
         time.sleep(0.01)
     assert process.pid is not None
     os.kill(process.pid, sign)
+    go_on.set()  # a thread that waits for the server sees that it is to stop when the server answers, or stalls for too long
     process.join(10)
     assert process.exitcode not in (None, 0)
-    go_on.set()
     assert not (tmp_path / FIRST.file).exists()
     server.ways[address("a")] = good
     server.asked.clear()

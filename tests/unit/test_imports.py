@@ -29,8 +29,8 @@ STAGES = [
 COMMANDS = ["convert", "export"]
 # Libraries, lowest first. A module may import its own layer and those above it in this list.
 LAYERS = (
-    ("params", "errors", "progress", "lazy", "memory", "devices", "cremad", "loop"),
-    ("media", "tables", "tracking", "checkpoint", "catalogue", "weights", "fetch", "lfs"),
+    ("params", "errors", "progress", "lazy", "memory", "devices", "cremad"),
+    ("media", "tables", "tracking", "checkpoint", "loop", "catalogue", "weights", "fetch", "lfs"),
     ("geometry", "cascade", "landmarks", "faces", "corpus", "crops", "corruptions"),
     ("networks",),
     ("diffusion", "measures", "conditions", "windows", "pretrained", "experts", "public", "encoders"),
