@@ -66,6 +66,32 @@ def test_a_file_that_is_cut_off_or_another_one_is_refused(tmp_path):
             cascade.read(path)
 
 
+def written(value: int) -> bytes:
+    """An integer as dlib writes it."""
+    length = max((abs(value).bit_length() + 7) // 8, 1)
+    return bytes([length | (0x80 if value < 0 else 0)]) + abs(value).to_bytes(length, "little")
+
+
+def test_reals_of_any_length_are_read_side_by_side():
+    """Most mantissas take three bytes, some fewer, one row has zeros alone; exponents of either sign, one beyond a table."""
+    rng = np.random.default_rng(1)
+    mantissa = rng.integers(2**16, 2**24, (700, 9)) * rng.choice([-1, 1], (700, 9))
+    short = rng.random(mantissa.shape) < 0.1
+    mantissa[short] = rng.integers(-300, 300, short.sum())
+    mantissa[5] = 0
+    exponent = np.where(mantissa == 0, 0, rng.integers(-40, 10, mantissa.shape))
+    exponent[3, 4], mantissa[3, 4] = -120, 2**23 + 1
+    rows = [
+        b"".join(written(int(m)) + written(int(e)) for m, e in zip(*row, strict=True))
+        for row in zip(mantissa, exponent, strict=True)
+    ]
+    begins = 2 + np.cumsum([0, *map(len, rows)])
+    reader = cascade._Reader(b"ab" + b"".join(rows) + bytes(100))
+    values, ends = reader.rows(begins[:-1], 9)
+    assert np.array_equal(values, np.ldexp(mantissa.astype(np.float32), exponent.astype(np.int32)))
+    assert np.array_equal(ends, begins[1:])
+
+
 def test_damage_does_not_go_unnoticed(tmp_path):
     """A byte that gives a number's length: all that follows would be read from the wrong place."""
     content = bytearray(landmarks.model_file().read_bytes()[:9_000_000])
