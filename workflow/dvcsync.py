@@ -159,6 +159,7 @@ def record_finished() -> None:
     owned = artifacts(load(ROOT / PARAMS_FILE))
     finished = [stage for stage, paths in owned.items() if current.issuperset(paths)]
     if finished:
+        (ROOT / RECORDED).unlink(missing_ok=True)  # dvc.lock will tell no whole run, nor perhaps the one it told before
         print(f"recording in dvc.lock what was finished: {', '.join(finished)}", file=sys.stderr)
         subprocess.run(["dvc", "commit", "--force", "--no-relink", "--quiet", *finished], cwd=ROOT, check=False)
 

@@ -5,11 +5,12 @@ make videos
 
 from __future__ import annotations
 
-import tarfile
 from pathlib import Path
 
+from stages import media
 from stages.errors import InputError, run
 from stages.params import Params, load
+from stages.tables import whole_file
 from workflow.artifacts import artifacts
 
 
@@ -24,10 +25,11 @@ def unpack(params: Params, out: Path) -> int:
         for path in artifacts(params)[f"sample@{method}"]:
             if not Path(path).exists():
                 raise InputError(path, "no such file", "run 'make reproduce'")
-            with tarfile.open(path) as tar:
-                members = [member for member in tar if member.name.endswith(".mp4")]
-                tar.extractall(out / method, members, filter="data")
-                count += len(members)
+            for clip in media.tar_json(path, keys=("clip",)):
+                name = f"{clip['clip']}.mp4"
+                with whole_file(out / method / name) as part:
+                    part.write_bytes(media.read_tar_member(path, name))
+                count += 1
     return count
 
 

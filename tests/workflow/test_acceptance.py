@@ -31,6 +31,13 @@ def test_dvc_repro_runs_nothing_after_snakemake(smoke: Project) -> None:
     assert smoke.to_do() == {}
 
 
+def test_videos_are_unpacked(smoke: Project) -> None:
+    said = smoke.run("python", "-m", "workflow.videos")
+    names = {path.relative_to(smoke.root / "videos_out/smoke") for path in smoke.root.glob("videos_out/smoke/*/*.mp4")}
+    assert f"{len(names)} videos in videos_out/smoke" in said
+    assert {name.parts[0] for name in names} == set(load(smoke.root / "params.yaml").methods)
+
+
 def test_a_run_beside_a_finished_one_is_made_whole(smoke: Project) -> None:
     smoke.edit("run: smoke #", "run: another #")
     params = load(smoke.root / "params.yaml")
@@ -157,6 +164,12 @@ def test_a_failed_run_leaves_dvc_with_what_was_finished(smoke: Project) -> None:
     changed = smoke.changed()
     assert "expert" in changed
     assert not {"blink", "index"} & set(changed)
+
+    stage.write_text(source)  # back to what was whole before; only dvc.lock tells another story
+    smoke.edit("close_ratio: 0.7", "close_ratio: 0.75")
+    smoke.snakemake()
+    assert smoke.to_do() == {}
+    assert smoke.changed() == []
 
 
 def test_files_that_no_rule_makes_stop_a_run(smoke: Project) -> None:
