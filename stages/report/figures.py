@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import textwrap
 from pathlib import Path
 
 import cv2
@@ -206,13 +207,13 @@ def intervals(results: Results, names: list[str], path: Path) -> None:
     with drawing.style():
         across = min(3, len(names))
         down = -(-len(names) // across)
-        figure = Figure(figsize=(7.4, 0.9 + (0.42 + 0.2 * len(methods)) * down), layout="constrained")
+        figure = Figure(figsize=(7.4, 0.9 + (0.55 + 0.2 * len(methods)) * down), layout="constrained")
         axes = figure.subplots(down, across, squeeze=False, sharey=True)
         for axis, name in zip(axes.ravel(), names, strict=False):
             for row, method in enumerate(methods):
                 for split, offset, fill in (("test_seen", 0.16, True), ("test_unseen", -0.16, False)):
                     _dot(axis, method, name, split, len(methods) - 1 - row + offset, fill)
-            axis.set_title(catalogue.kind(name).heading)
+            axis.set_title(textwrap.fill(catalogue.kind(name).heading, 24))
         for axis in axes.ravel()[len(names) :]:
             axis.set_axis_off()
         axes[0, 0].set_yticks(range(len(methods)), [m.entry.title for m in reversed(methods)])
