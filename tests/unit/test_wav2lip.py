@@ -365,7 +365,12 @@ def test_official_weights_make_frames_of_a_clips_size(public: Path, tmp_path: Pa
     masked = torch.cat([picture[:, :, :48], torch.zeros(1, 3, 48, 96)], 2)
     mel = torch.from_numpy(mel_window(clip.mel_SM, 3, 16))[None]  # of frame 2: from frame 1 on
     expected = (made.generator(mel, torch.cat([masked, picture], 1)).flip(1) * 255)[0].permute(1, 2, 0)
-    assert np.abs(frames[2] - expected.numpy()).max() < 0.51
+    # Frames are rounded to whole grey levels, and another processor or batch gives the last bits of a float otherwise. Another
+    # order of colours, or the other picture first, is off by far more.
+    assert np.abs(frames[2] - expected.detach().numpy().clip(0, 255)).max() < 1
+    swapped = (made.generator(mel, torch.cat([picture, masked], 1)).flip(1) * 255)[0].permute(1, 2, 0)
+    assert np.abs(frames[2] - swapped.detach().numpy()).max() > 2
+    assert np.abs(frames[2] - expected.detach().flip(-1).numpy()).max() > 2
 
     raw = smoke_with(official={})
     row = systems.Row(params.validate(raw), tmp_path, "official", lambda count: None)
