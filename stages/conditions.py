@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stages.corpus import Clip, condition_window
-from stages.crops import mouth_map
+from stages.crops import MOUTH_BELOW, mouth_map
 from stages.geometry import RIGID, similarity
 from stages.networks.hifidiff import Conditions
 
@@ -64,7 +64,8 @@ def aligned(clip: Clip, frames: Sequence[int], reference: int) -> NDArray[np.uin
     """The reference frame moved onto each of ``frames``, (N, H, W, C): its nose and eye corners come to lie on the frame's.
 
     The similarity is the one that carries the mask, so that this tells of the head's place, turn and size what the mask's
-    outline tells, and nothing of mouth or lids. What comes from beyond the picture is mirrored at its border.
+    outline tells, and nothing of mouth or lids. What comes from beyond the picture is mirrored at its border. Lanczos: linear
+    interpolation blurs, and most of a generated face is this picture.
     """
     picture, size = clip.frames_THWC[reference], clip.frames_THWC.shape[1:3]
     source = clip.landmarks_TL2[reference][RIGID]
@@ -73,12 +74,32 @@ def aligned(clip: Clip, frames: Sequence[int], reference: int) -> NDArray[np.uin
             picture,
             similarity(source, clip.landmarks_TL2[frame][RIGID]),
             (size[1], size[0]),
-            flags=cv2.INTER_LINEAR,
+            flags=cv2.INTER_LANCZOS4,
             borderMode=cv2.BORDER_REFLECT_101,
         )
         for frame in frames
     ]
     return np.stack(moved).astype(np.uint8)
+
+
+def places(landmarks_L2: NDArray[np.floating], size: int) -> NDArray[np.float32]:
+    """Where each pixel lies on the head, (4, size, size): across and down, from the nose's base, and how near mouth and eyes are.
+
+    The units are the distance of the outer eye corners and the one from the eyes to the nose's base. These three points alone are
+    used, which the similarity of :func:`aligned` uses too: this tells of the head's place, turn and size, and of nothing else.
+    """
+    points = np.asarray(landmarks_L2, np.float64)
+    eyes, across = (points[36] + points[45]) / 2, points[45] - points[36]
+    distance = max(float(np.hypot(*across)), 1e-6)
+    right = across / distance
+    down = np.array([-right[1], right[0]])
+    nose = max(float((points[33] - eyes) @ down), 1e-6)
+    y, x = np.mgrid[:size, :size]
+    u = ((x - eyes[0]) * right[0] + (y - eyes[1]) * right[1]) / distance
+    v = ((x - eyes[0]) * down[0] + (y - eyes[1]) * down[1]) / nose
+    mouth = np.exp(-((u / 0.4) ** 2) - ((v - MOUTH_BELOW) / 0.5) ** 2)
+    lids = np.exp(-(((abs(u) - 0.33) / 0.2) ** 2) - (v / 0.3) ** 2)
+    return np.stack([u, v - 1, mouth, lids]).astype(np.float32)
 
 
 def conditions(
@@ -88,6 +109,7 @@ def conditions(
     reference: int,
     *,
     align: bool,
+    places_too: bool = False,
     audio_steps: int,
     blink_frames: int,
     drop: Sequence[str],
@@ -95,16 +117,21 @@ def conditions(
     """All conditions of ``frames``; the audio is ``sound``'s (the clip itself, but where another's is wanted).
 
     ``align`` moves the reference onto each frame (:func:`aligned`). A method that is not given the masked face knows nothing
-    of the head's pose, and its reference stays where it is.
+    of the head's pose, and its reference stays where it is; so do, with ``places_too``, the pixels' places.
     """
     x = to_tensor(clip.frames_THWC[list(frames)])
     if align and "masked_face" not in drop:
         reference_NCHW = to_tensor(aligned(clip, frames, reference))
     else:
         reference_NCHW = to_tensor(clip.frames_THWC[reference : reference + 1]).expand(len(frames), -1, -1, -1)
+    shown = [reference] * len(frames) if "masked_face" in drop else frames
+    size = x.shape[-1]
     return Conditions(
         reference_NCHW=reference_NCHW,
         mel_NSM=mel_windows(sound, frames, audio_steps),
         ear_NK2=None if "blink" in drop else ear_windows(clip, frames, blink_frames),
         masked_NCHW=None if "masked_face" in drop else masked_face(x, masks(clip, frames)),
+        places_N4HW=torch.from_numpy(np.stack([places(clip.landmarks_TL2[frame], size) for frame in shown]))
+        if places_too
+        else None,
     )

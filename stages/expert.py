@@ -33,6 +33,7 @@ from stages.windows import Windows
 
 VALIDATION_WINDOWS = 96
 APART = 3  # frames between two windows of a clip: what is nearer sounds alike
+WARMUP = 20  # steps
 
 
 class Pairs(NamedTuple):
@@ -48,7 +49,8 @@ def pairs(windows: Windows, rng: np.random.Generator, count: int, moments: int) 
     """``count`` windows in time with their sound.
 
     They come ``moments`` at a time from the same clip, three frames or more apart; a shorter clip gives fewer. Two windows of
-    one clip share speaker, sentence and light, so that only the lips tell them apart: the negatives that teach lip-sync.
+    one clip share speaker, sentence and light, so that only the lips tell them apart: these alone are the loss's negatives.
+    (With other clips' among them the expert learns who speaks, which is easier, and nothing of the lips.)
     """
     found: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
     for number in itertools.count():
@@ -121,8 +123,8 @@ def train(
         rng = np.random.default_rng([settings.seed, 1, step])
         batch = pairs(windows, rng, settings.batch, settings.moments)
         for group in optimiser.param_groups:
-            group["lr"] = settings.learning_rate * (1 - step / settings.steps)
-        loss = info_nce(*embed(expert, batch), settings.temperature)
+            group["lr"] = settings.learning_rate * min((step + 1) / WARMUP, 1 - step / settings.steps)
+        loss = info_nce(*embed(expert, batch), settings.temperature, batch.clips_B)
         if not torch.isfinite(loss):
             raise TrainingError(f"expert: the loss is {loss.item()} at step {step}; lower expert.learning_rate")
         optimiser.zero_grad(set_to_none=True)
@@ -161,7 +163,7 @@ def take_over(data: Path, out: Path, settings: params.Params) -> None:
     windows = Windows(load(data, "validation", settings), FRAMES)
     check = pairs(windows, rng, VALIDATION_WINDOWS, own.moments)
     with torch.no_grad():
-        loss = info_nce(*embed(expert, check), own.temperature).item()
+        loss = info_nce(*embed(expert, check), own.temperature, check.clips_B).item()
     write_curve(out, [{"step": 0, "loss": loss, **columns(accuracy(expert, check))}])
     with tables.whole_file(out) as part:
         shutil.copyfile(source, part)

@@ -95,6 +95,7 @@ def row(video: Video, judges: Judges, upscale: int, public: Public | None = None
         "identity": face.identity_KD,
         **pairs.beside(video.frames_THWC, true, masks),
         **pairs.alone(video.frames_THWC, true, masks),
+        **pairs.in_places(video.frames_THWC, video.clip.landmarks_TL2, masks, video.clip.ear_T2.mean(1)),
     }
     if public:
         arrays |= public.alone(video.frames_THWC) | public.beside(video.frames_THWC, true, masks)

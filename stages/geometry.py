@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.floating]
 
 RIGHT_EYE, LEFT_EYE = slice(36, 42), slice(42, 48)  # the subject's own right and left
+RIGHT_BROW, LEFT_BROW = slice(17, 22), slice(22, 27)
 MOUTH, INNER_LIPS = slice(48, 68), slice(60, 68)
 # Points that neither speech nor blinks move: nose bridge, nostrils, eye corners.
 RIGID = np.array([27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 39, 42, 45])
@@ -66,6 +67,16 @@ def transform(points_L2: Array, matrix_23: Array) -> Array:
     """Apply a 2×3 affine matrix to points (..., 2), or each of many matrices (T, 2, 3) to its own points (T, L, 2)."""
     shift = matrix_23[..., 2] if matrix_23.ndim == 2 else matrix_23[..., None, :, 2]
     return points_L2 @ np.swapaxes(matrix_23[..., :2], -1, -2) + shift
+
+
+def grown_hull(landmarks_L2: Array, size: int, growth: float) -> NDArray[np.bool_]:
+    """The convex hull of some landmarks, grown by ``growth`` times its width and one pixel at least: (size, size)."""
+    canvas = np.zeros((size, size), np.uint8)
+    points = np.asarray(landmarks_L2, np.float64)
+    hull = cv2.convexHull(np.round(points * 16).astype(np.int32))
+    cv2.fillConvexPoly(canvas, hull, 1, shift=4)
+    radius = max(1, round(growth * float(np.ptp(points[:, 0]))))
+    return cv2.dilate(canvas, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1,) * 2)).astype(bool)
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,7 @@ FORMATS = (
 LUMA_OF = {1: (0.2126, 0.0722), 9: (0.2627, 0.0593)} | dict.fromkeys((2, 5, 6), (0.299, 0.114))
 # Pixel formats of three planes of 8 bits, and how many halvings the chroma has along both sides.
 PLANAR = {"yuv420p": 1, "yuvj420p": 1, "yuv444p": 0, "yuvj444p": 0}
+CHROMA = {"4:2:0": "yuv420p", "4:4:4": "yuv444p"}
 FULL_RANGE = 2  # FFmpeg's number
 VIDEO_SUFFIXES = {
     ".mp4",
@@ -88,8 +89,9 @@ def write_video(
     sample_rate: int,
     crf: int,
     preset: str = "medium",
+    chroma: str = "4:2:0",
 ) -> None:
-    """Write an MP4, H.264 yuv420p and AAC mono; the same input gives the same bytes.
+    """Write an MP4, H.264 and AAC mono; the same input gives the same bytes.
 
     Args:
         path: replaced only when the file is whole.
@@ -97,15 +99,16 @@ def write_video(
         fps: see :func:`rate`.
         audio: float in [-1, 1] or int16, (N,), starting with the first picture; None for a silent file.
         sample_rate: Hz, of the audio.
-        crf: H.264 constant rate factor; 0 is lossless in yuv420p.
+        crf: H.264 constant rate factor; 0 is lossless, but for the conversion to luma and chroma.
         preset: x264's trade of speed against size.
+        chroma: a key of :data:`CHROMA`; 4:2:0 plays everywhere and has a quarter of the colours' pixels, 4:4:4 has all of them.
     """
     fraction = rate(fps)
     samples = None if audio is None else _as_float(audio)
     with whole_file(path) as part, av.open(str(part), "w", format="mp4", options={"movflags": "+faststart"}) as out:
         sound = None
         video = out.add_stream("libx264", rate=fraction, options={"crf": str(crf), "preset": preset, **_same_bytes()})
-        video.pix_fmt = "yuv420p"
+        video.pix_fmt = CHROMA[chroma]
         video.time_base = 1 / fraction
         video.codec_context.thread_count = 1
         video.codec_context.colorspace = 6  # BT.601, what the conversion below uses; players need not guess
@@ -119,7 +122,7 @@ def write_video(
                 video.height, video.width = picture.shape[:2]
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
             frame = reformatter.reformat(
-                frame, format="yuv420p", dst_colorspace=Colorspace.SMPTE170M, dst_color_range=ColorRange.MPEG
+                frame, format=CHROMA[chroma], dst_colorspace=Colorspace.SMPTE170M, dst_color_range=ColorRange.MPEG
             )
             frame.pts, frame.time_base = count - 1, 1 / fraction
             out.mux(video.encode(frame))

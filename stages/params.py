@@ -22,6 +22,7 @@ PARAMS_FILE = "params.yaml"
 # A row's kind is a module of stages/baselines. These are not trained by rule train_baseline.
 KINDS = sorted(path.stem for path in (Path(__file__).parent / "baselines").glob("*.py") if path.stem != "__init__")
 BUILT_IN = ("truth", "hifidiff", "videos")
+OWN_SECTIONS = ("network", "loss", "train")  # of which a row of kind hifidiff may have values of its own
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
@@ -193,7 +194,15 @@ class Network(Section):
     reference: Literal["as_is", "aligned"] = Field(
         description="aligned: moved onto each frame by the similarity that carries the mask; never without the masked face"
     )
-    residual: Literal["none", "reference"] = Field(description="what the predicted x_0 is a residual on")
+    places: bool = Field(description="each pixel's place on the head is an input, by the similarity that carries the mask")
+    prior: Annotated[float, Field(ge=0)] = Field(
+        description="x_t enters as what it says of x_0's difference from the reference, whose deviation is assumed to be this; "
+        "0: as it is"
+    )
+    condition_gain: Positive = Field(description="factor of the embedding of audio and blink; 1 at paper scale")
+    residual: Literal["none", "reference", "blended"] = Field(
+        description="what the predicted x_0 is a residual on; blended: a share of each pixel is drawn, the rest is the reference's"
+    )
     groups: Natural = Field(description="groups of group normalisation")
 
 
@@ -218,7 +227,7 @@ class Loss(Section):
 
 class Train(Section):
     steps: Natural
-    batch: Natural = Field(description="windows of loss.frames consecutive frames a step")
+    batch: Count = Field(description="windows of loss.frames consecutive frames a step; 0 where loss.sync is")
     singles: Count = Field(description="further frames a step, each drawn by itself: they differ more than a window's")
     latest_of: Natural = Field(
         description="a timestep is the largest of so many uniform draws; 1 is uniform, as in the paper"
@@ -265,6 +274,9 @@ class Sample(Section):
     )
     compile: bool = Field(description="torch.compile the network")
     crf: Count = Field(le=51, description="H.264 constant rate factor of the written videos")
+    chroma: Literal["4:2:0", "4:4:4"] = Field(
+        description="colours of the written videos at a quarter of the pixels, which plays everywhere, or at all of them"
+    )
     threads: Natural
     device: Device
     seed: Seed
@@ -319,7 +331,8 @@ class Method(Section):
         description="settings of section sample that this row has otherwise"
     )
     settings: dict[str, Any] = Field(
-        description="the kind's own settings, as its module says; over those of the row whose weights it has"
+        description="the kind's own settings, as its module says, over those of the row whose weights it has; of kind hifidiff: "
+        "values of sections network, loss and train that it is trained with otherwise"
     )
     tables: list[Table] = Field(description="the tables that show the row; samplers: a study's, grouped by frames")
 
@@ -349,6 +362,20 @@ class Report(Section):
     )
     checkerboard: Positive = Field(description="claim: largest energy at the unshuffle's period, over the true frames'")
     ghost_edge: Positive = Field(description="claim: largest gradient along the mask's border, over the true frames'")
+    mouth_streaks: Positive = Field(description="claim: largest gradient energy about the mouth, over the true frames'")
+    brow_ghosts: Positive = Field(description="claim: largest gradient energy about the brows, over the true frames'")
+    lid_slits: Positive = Field(description="claim: largest luma of shut lids' brightest pixels, over the true frames'")
+    mouth_amplitude: list[float] = Field(
+        min_length=2, max_length=2, description="claim: least and largest deviation of the mouth's opening, over the truth's"
+    )
+    worst_mouth_r: Fraction | None = Field(description="claim: least mouth correlation of any clip; null: none")
+    fd_frame: Positive | None = Field(description="claim: largest Frechet distance of frames, by the corpus; null: none")
+    fd_mask: Positive | None = Field(description="claim: the same inside the mask")
+    fd_video: Positive | None = Field(description="claim: the same of videos")
+    psnr_mask: Positive | None = Field(description="claim: least PSNR in the mask, dB; null: none")
+    expert_within_clip: Fraction | None = Field(
+        description="claim: least share of pairs of moments of a validation clip that the loss's expert tells apart; null: none"
+    )
 
 
 class Weights(Section):
@@ -399,8 +426,10 @@ class Params(Section):
             sources = self._sources(method.kind, own)
             if not any(method.made_from == s or (s.endswith("/") and method.made_from.startswith(s)) for s in sources):
                 raise ValueError(f"methods.{name}.made_from is {method.made_from!r}; allowed: {', '.join(sources)}")
-            if method.kind in ("truth", "hifidiff") and method.settings:
-                raise ValueError(f"methods.{name}.settings must be {{}}: rows of kind {method.kind} have none")
+            if method.kind == "truth" and method.settings:
+                raise ValueError(f"methods.{name}.settings must be {{}}: rows of kind truth have none")
+            if method.kind == "hifidiff" and method.settings and method.weights_of != name:
+                raise ValueError(f"methods.{name}.settings must be {{}}: its weights are those of {method.weights_of}")
             if method.kind != "hifidiff" and method.drop:
                 raise ValueError(f"methods.{name}.drop must be []: it drops HifiDiff's conditions")
         hifidiffs = [name for name in own if self.methods[name].kind == "hifidiff"]
@@ -419,6 +448,8 @@ class Params(Section):
                 self.sampling(name)
             except ValidationError as error:
                 raise ValueError("; ".join(explain(e, f"methods.{name}.sample.") for e in error.errors())) from None
+            if method.kind == "hifidiff":
+                self.trained_as(name)
             if method.kind == "truth" and method.sample.keys() - {"frames"}:
                 raise ValueError(f"methods.{name}.sample: the truth is not sampled; allowed: frames")
         if self.methods.get("truth") is None or self.methods["truth"].kind != "truth":
@@ -459,8 +490,10 @@ class Params(Section):
              "network.attention must name resolutions that the network has: size / patch, halved for each further multiplier"),
             (all(net.channels * m % net.head_channels == 0 for m in net.multipliers[-1:]), "network.head_channels must divide "
              "network.channels times the last of network.multipliers"),
-            (net.residual == "none" or diffusion.prediction == "x0", "network.residual 'reference' needs diffusion.prediction "
+            (net.residual == "none" or diffusion.prediction == "x0", f"network.residual {net.residual!r} needs diffusion.prediction "
              "'x0': noise is no residual on a picture"),
+            (self.train.batch > 0 or self.loss.sync == 0, "train.batch must be above 0 where loss.sync is: L_sync needs windows"),
+            (self.train.batch + self.train.singles > 0, "train.batch and train.singles must not both be 0"),
             (self.loss.frames == 5 or self.loss.sync == 0, "loss.frames must be 5, which the expert sees, or loss.sync 0"),
             (self.train.condition_dropout > 0 or all(s.guidance_audio == s.guidance_blink == 1 for s in samplings),
              "sample.guidance_audio and sample.guidance_blink must be 1 where train.condition_dropout is 0: "
@@ -485,6 +518,26 @@ class Params(Section):
     def sampling(self, method: str) -> Sample:
         """Section ``sample`` as a method has it, with the settings of its own."""
         return Sample.model_validate(self.sample.model_dump() | self.methods[method].sample)
+
+    def trained_as(self, method: str) -> Params:
+        """The parameters with what a row of kind hifidiff has otherwise in its ``settings``: parts of network, loss and train.
+
+        Raises:
+            ValueError: a section that it can't have, or a value that is not allowed.
+        """
+        own, where = self.methods[method].settings, f"methods.{method}.settings"
+        if not own:
+            return self
+        raw = self.model_dump()
+        raw["methods"][method]["settings"] = {}
+        for section, values in own.items():
+            if section not in OWN_SECTIONS or not isinstance(values, dict):
+                raise ValueError(f"{where}.{section} is not a setting; allowed: values of {', '.join(OWN_SECTIONS)}")
+            raw[section] |= values
+        try:
+            return Params.model_validate(raw)
+        except ValidationError as error:
+            raise ValueError("; ".join(explain(e, f"{where}: ") for e in error.errors())) from None
 
     def shown_in(self, table: Table) -> list[str]:
         """The methods that a table shows, in order."""

@@ -48,13 +48,16 @@ class HifiDiff:
         """An untrained model: ``config`` holds the sections ``network`` and ``diffusion``, ``mel_bins`` and ``drop``."""
         drop = tuple(config["drop"])
         layout = {name: value for name, value in config["network"].items() if name != "reference"}
+        diffusion = Diffusion(**config["diffusion"])
+        times = torch.arange(diffusion.timesteps)
         net = HifiDiffNet(
             **layout,
+            rates_2T=torch.stack([rate.flatten() for rate in diffusion.rates(times)]),
             mel_bins=config["mel_bins"],
             uses_blink="blink" not in drop,
             uses_mask="masked_face" not in drop,
         )
-        return cls(net, Diffusion(**config["diffusion"]), drop, config)
+        return cls(net, diffusion, drop, config)
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, device: str | torch.device = "cpu") -> HifiDiff:

@@ -77,6 +77,7 @@ def row(clip: Clip, judges: Judges, upscale: int, public: Public | None = None) 
         "landmarks": face.landmarks_TL2,
         "identity": face.identity_KD,
         **pairs.alone(frames, frames, masks),
+        **pairs.in_places(frames, clip.landmarks_TL2, masks, clip.ear_T2.mean(1)),
     }
     if public:
         arrays |= public.alone(frames) | public.sound(clip.audio)

@@ -215,7 +215,7 @@ def settings_of(settings: Params, method: str) -> Any:
     owner = settings.methods.get(entry.weights_of, entry)
     model: type[params.Section] | None = _settings_model(entry.kind)
     if model is None:
-        if entry.settings:
+        if entry.settings and entry.kind != "hifidiff":
             raise ParameterError(f"methods.{method}.settings must be {{}}: rows of kind {entry.kind} have none")
         return None
     try:
@@ -232,6 +232,12 @@ def settings_of(settings: Params, method: str) -> Any:
 def _settings_model(kind: str) -> type[params.Section] | None:
     found = module(kind)
     return found.System.Settings if hasattr(found, "System") else getattr(found, "Settings", None)
+
+
+def sees_mouth(entry: params.Method) -> bool:
+    """Whether a row is given the true mouth of the test clip; its module says so where that can be."""
+    own = getattr(module(entry.kind), "sees_mouth", None)
+    return bool(own and own(entry))
 
 
 def check(settings: Params) -> None:

@@ -17,10 +17,11 @@ from torch import Tensor
 
 from stages import conditions
 from stages.corpus import Clip, sync_window
-from stages.geometry import LEFT_EYE, MOUTH, RIGHT_EYE
+from stages.geometry import LEFT_EYE, MOUTH, RIGHT_EYE, grown_hull
 from stages.networks.hifidiff import Conditions
 
-EYE_GROWTH, MOUTH_GROWTH = 0.35, 0.15  # the zones' margin over the landmarks, as a share of their width
+EYE_GROWTH, MOUTH_GROWTH = 0.35, 0.3  # the zones' margin over the landmarks, as a share of their width
+EYE_EDGE, MOUTH_EDGE = 1 / 60, 1 / 42  # deviation of the blur of the zones' edges, as a share of the frame's side
 
 
 @dataclass(frozen=True)
@@ -51,26 +52,25 @@ class Batch:
         return replace(self, given=given, **{name: change(getattr(self, name)) for name in tensors})  # type: ignore[arg-type]
 
 
-def zone(landmarks_L2: NDArray[np.float32], size: int, growth: float) -> NDArray[np.bool_]:
-    """The convex hull of some landmarks, grown by ``growth`` times its width: (size, size)."""
-    canvas = np.zeros((size, size), np.uint8)
-    width = float(np.ptp(landmarks_L2[:, 0]))
-    hull = cv2.convexHull(np.round(landmarks_L2 * 16).astype(np.int32))
-    cv2.fillConvexPoly(canvas, hull, 1, shift=4)
-    radius = max(1, round(growth * width))
-    return cv2.dilate(canvas, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1,) * 2)).astype(bool)
-
-
 def pixel_weights(clip: Clip, frames: Sequence[int], *, mouth: float, eyes: float, everywhere: bool) -> Tensor:
-    """(N, 1, H, W): 1 in the face mask (``everywhere``: in the whole frame), ``mouth`` and ``eyes`` in their zones."""
+    """(N, 1, H, W): 1 in the face mask (``everywhere``: in the whole frame), ``mouth`` and ``eyes`` in their zones.
+
+    The zones fade out: what is drawn just beside the mouth would cost next to nothing otherwise.
+    """
     size = clip.frames_THWC.shape[1]
     shape = (len(frames), size, size)
     weights = np.ones(shape, np.float32) if everywhere else clip.masks_THW[list(frames)].astype(np.float32)
     for weight, frame in zip(weights, frames, strict=True):
         landmarks, generated = clip.landmarks_TL2[frame], weight > 0
-        weight[zone(landmarks[MOUTH], size, MOUTH_GROWTH) & generated] = mouth
-        for eye in (LEFT_EYE, RIGHT_EYE):
-            weight[zone(landmarks[eye], size, EYE_GROWTH) & generated] = eyes
+        most = np.ones_like(weight)
+        for part, growth, edge, share in (
+            (MOUTH, MOUTH_GROWTH, MOUTH_EDGE, mouth),
+            (LEFT_EYE, EYE_GROWTH, EYE_EDGE, eyes),
+            (RIGHT_EYE, EYE_GROWTH, EYE_EDGE, eyes),
+        ):
+            inside = cv2.GaussianBlur(grown_hull(landmarks[part], size, growth).astype(np.float32), (0, 0), edge * size)
+            most = np.maximum(most, 1 + (share - 1) * inside)
+        weight[generated] = most[generated]
     return torch.from_numpy(weights)[:, None]
 
 
@@ -114,6 +114,7 @@ class TrainingSet:
     timesteps: int
     latest_of: int  # a timestep is the largest of so many uniform draws
     align: bool
+    places: bool
     audio_steps: int
     blink_frames: int
     drop: tuple[str, ...]
@@ -142,6 +143,7 @@ class TrainingSet:
             frames,
             reference,
             align=self.align,
+            places_too=self.places,
             audio_steps=self.audio_steps,
             blink_frames=self.blink_frames,
             drop=self.drop,

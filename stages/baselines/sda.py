@@ -49,13 +49,13 @@ from stages import conditions, params, systems
 from stages.corpus import Clip
 from stages.diffusion.losses import weighted_mean
 from stages.errors import ParameterError
-from stages.geometry import MOUTH, RIGID, similarity, transform
+from stages.geometry import MOUTH, RIGID, grown_hull, similarity, transform
 from stages.loop import Average, share_of_rate
 from stages.systems import Data, Facts, Render, Row
-from stages.windows import MOUTH_GROWTH, zone
 
 Norm = Literal["batch", "group"]
 GROUP_SIZE = 8  # channels
+MOUTH_GROWTH = 0.15  # the mouth's margin over its landmarks, as a share of their width
 States = tuple[Tensor, Tensor]  # of the audio's and the noise's GRU
 
 
@@ -440,7 +440,7 @@ def steady(clip: Clip, frames: Sequence[int], onto: int) -> tuple[NDArray[np.uin
     moves = [similarity(clip.landmarks_TL2[frame][RIGID], target) for frame in frames]
     pictures = [
         cv2.warpAffine(
-            clip.frames_THWC[frame], move, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
+            clip.frames_THWC[frame], move, (size, size), flags=cv2.INTER_LANCZOS4, borderMode=cv2.BORDER_REFLECT_101
         )
         for frame, move in zip(frames, moves)
     ]
@@ -453,7 +453,7 @@ def l1_weights(points_FL2: NDArray[np.floating], size: int, *, upper: float, mou
     weights = np.ones((len(points_FL2), size, size), np.float32)
     weights[:, : size // 2] = upper
     for weight, points in zip(weights, points_FL2):
-        weight[zone(points[MOUTH].astype(np.float32), size, MOUTH_GROWTH)] = mouth
+        weight[grown_hull(points[MOUTH].astype(np.float32), size, MOUTH_GROWTH)] = mouth
     return torch.from_numpy(weights)[:, None]
 
 

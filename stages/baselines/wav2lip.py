@@ -538,3 +538,8 @@ def sees(entry: params.Method) -> str:
             "the true mouth included; the audio"
         )
     return "the first frame, the audio"
+
+
+def sees_mouth(entry: params.Method) -> bool:
+    """Whether the true mouth is among what the row is given."""
+    return entry.settings.get("driver") == "video"

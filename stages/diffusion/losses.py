@@ -61,8 +61,13 @@ def windows(x_NCHW: Tensor, frames: int) -> Tensor:
     return rearrange(x_NCHW, "(b f) c h w -> b f c h w", f=frames)
 
 
-def info_nce(video_BE: Tensor, audio_BE: Tensor, temperature: float) -> Tensor:
-    """Symmetric InfoNCE over a batch of pairs; Oord et al. 2018, eq. (4). Row i's audio is the positive of row i's video."""
+def info_nce(video_BE: Tensor, audio_BE: Tensor, temperature: float, group_B: Tensor | None = None) -> Tensor:
+    """Symmetric InfoNCE over a batch of pairs; Oord et al. 2018, eq. (4). Row i's audio is the positive of row i's video.
+
+    With ``group_B`` a pair's negatives are those of its own group alone.
+    """
     logits_BB = F.normalize(video_BE, dim=-1) @ F.normalize(audio_BE, dim=-1).T / temperature
+    if group_B is not None:
+        logits_BB = logits_BB.masked_fill(group_B[:, None] != group_B, -torch.inf)
     labels = torch.arange(len(logits_BB), device=logits_BB.device)
     return (F.cross_entropy(logits_BB, labels) + F.cross_entropy(logits_BB.T, labels)) / 2

@@ -1,6 +1,6 @@
 """What is measured frame by frame on a video, and on a video beside its truth: for tables that scores are made from later.
 
-T frames, H, W; uint8 RGB frames and boolean masks, true where the video was generated.
+T frames, H, W, L = 68 landmarks; uint8 RGB frames and boolean masks, true where the video was generated.
 """
 
 from __future__ import annotations
@@ -19,6 +19,15 @@ def beside(made_THWC: Frames, true_THWC: Frames, masks_THW: Masks) -> dict[str, 
     """PSNR and SSIM to the true frames, (T,)."""
     pair = (made_THWC, true_THWC)
     return {"psnr": image.psnr(*pair, masks_THW), "ssim": image.ssim(*pair, masks_THW)}
+
+
+def in_places(frames_THWC: Frames, landmarks_TL2: Array, masks_THW: Masks, ear_T: Array) -> dict[str, Array]:
+    """Artefacts of parts of the face, (T,); the true frames' landmarks and eye aspect ratio say where and when they are looked for."""
+    return {
+        "mouth_ring": artefacts.mouth_streaks(frames_THWC, landmarks_TL2, masks_THW),
+        "brow_ring": artefacts.brow_ghosts(frames_THWC, landmarks_TL2, masks_THW),
+        "lid_light": artefacts.lid_light(frames_THWC, landmarks_TL2, ear_T),
+    }
 
 
 def alone(frames_THWC: Frames, true_THWC: Frames, masks_THW: Masks) -> dict[str, Array]:

@@ -154,6 +154,7 @@ def measure(
     speaker = name.rpartition("/")[0] or name
     facts: dict[str, Any] = {"clip": name, "audio_clip": name, "split": "all", "speaker": speaker}
     facts |= {"sentence": "", "emotion": "", "level": "", **eye_blinks(np.asarray(eyes), settings.blink)}
+    nothing = np.full(count, np.nan)
     motion: dict[str, Any] = {key: (own[key], others[key]) for key in own}
     found = Measured(
         **facts,
@@ -175,6 +176,7 @@ def measure(
         psnr_T=np.minimum(beside["psnr"], 100.0),  # equal frames have no noise, and no mean would be finite
         ssim_T=beside["ssim"],
         **motion,
+        **dict.fromkeys(("mouth_ring", "brow_ring", "lid_light"), (nothing, nothing)),
         likeness=likeness.landmark_distance(face.landmarks_TL2, true_face.landmarks_TL2)
         | likeness.identity(face.identity_KD, true_face.identity_KD),
         leak={},

@@ -72,6 +72,9 @@ class Measured:
     ssim_T: Array
     grid: Pair  # (T,)
     border: Pair
+    mouth_ring: Pair  # this and the next two are NaN throughout where there is no corpus
+    brow_ring: Pair
+    lid_light: Pair
     f_mse: Pair  # (T − 1,)
     ofm: Pair
     warp_error: Pair
@@ -165,6 +168,9 @@ def _measured(row: Row, true: Mapping[str, Row], stranger: Row | None, settings:
         ssim_T=_array(row, "ssim"),
         grid=pair("grid", count),
         border=pair("border", count),
+        mouth_ring=pair("mouth_ring", count),
+        brow_ring=pair("brow_ring", count),
+        lid_light=pair("lid_light", count),
         f_mse=pair("f_mse", count - 1),
         ofm=pair("ofm", count - 1),
         warp_error=pair("warp_error", count - 1),

@@ -65,6 +65,17 @@ def _ratio(pair: Pair) -> Array:
     return np.array([np.nansum(pair[0]), np.nansum(pair[1])])
 
 
+def _spread(requested_T: Array, measured_T: Array) -> Array:
+    """(Σ of the squares, of the video, of what was asked for), each trace less its mean in the clip."""
+    _, given, made = correlation.sums(requested_T, measured_T)
+    return np.array([made, given])
+
+
+def _amplitude(sums_RK: Array) -> Array:
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.sqrt(sums_RK[..., 0] / sums_RK[..., 1])
+
+
 def _like(name: str) -> tuple[Sums, Statistic]:
     return (lambda m: _mean(m.likeness[name])), mean_of
 
@@ -88,6 +99,10 @@ SUMS: dict[str, tuple[Sums, Statistic]] = {
     "ssim_mask": (lambda m: np.array([m.ssim_T.sum(), len(m.ssim_T)]), mean_of),
     "checkerboard": (lambda m: _ratio(m.grid), mean_of),
     "ghost_edge": (lambda m: _ratio(m.border), mean_of),
+    "mouth_streaks": (lambda m: _ratio(m.mouth_ring), mean_of),
+    "brow_ghosts": (lambda m: _ratio(m.brow_ring), mean_of),
+    "lid_slits": (lambda m: _ratio(m.lid_light), mean_of),
+    "mouth_amplitude": (lambda m: _spread(m.mouth_given_dlib, m.mouth_T), _amplitude),
     "f_mse": (lambda m: _mean(m.f_mse[0]), mean_of),
     "f_mse_ratio": (lambda m: _ratio(m.f_mse), mean_of),
     "ofm": (lambda m: _mean(m.ofm[0]), mean_of),

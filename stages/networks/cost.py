@@ -24,6 +24,7 @@ def forward_flops(net: HifiDiffNet, *, audio_steps: int, mel_bins: int, blink_fr
             mel_NSM=torch.zeros(1, audio_steps, mel_bins),
             ear_NK2=torch.zeros(1, blink_frames, 2) if net.blink is not None else None,
             masked_NCHW=picture if net.uses_mask else None,
+            places_N4HW=torch.zeros(1, 4, net.size, net.size) if net.places else None,
         )
         shadow(picture, torch.zeros(1, dtype=torch.long), given)
     return int(counter.get_total_flops())

@@ -18,6 +18,9 @@ from stages.networks.unet import UNet, timestep_embedding, zeroed
 
 # EAR of eyes from closed to open spans about 0.1 to 0.4; these bring it to unit scale.
 EAR_MEAN, EAR_SCALE = 0.28, 0.1
+SHOWN_SCALE = 2.5  # brings what x_t says of the difference from the reference to about unit scale
+REACH = 1.1  # of what is drawn: a little beyond [-1, 1], so that black and white are reached
+SHARE_AT_START = -2.0  # logit of the share of what is drawn: a blend starts near the reference
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,7 @@ class Conditions:
     # 1 where the condition is given, 0 where zeros take its embedding's place (guidance); None: given throughout.
     audio_kept_N: Tensor | None = None
     blink_kept_N: Tensor | None = None
+    places_N4HW: Tensor | None = None  # of the pixels on the head; None where the network does not ask for them
 
     def to(self, device: torch.device) -> Conditions:
         """The same conditions on another device; the copy of pinned ones is not waited for."""
@@ -51,6 +55,16 @@ class HifiDiffNet(nn.Module):
     Masked frame and reference are concatenated to x_t; audio and blink modulate every residual block beside time. Where
     ``patch`` > 1 the UNet works on space-to-depth patches (small scale only); a convolution at full resolution then follows
     depth-to-space, so that neighbouring pixels are not predicted apart from one another (no checkerboard).
+
+    ``places``: where each pixel lies on the head is shown, too. ``prior``, where above 0, is the deviation of x_0 about the
+    reference that is assumed: x_t then enters as what it says of their difference, weighed by how much that is worth beside the
+    prior (the posterior mean of a Gaussian), so that noise alone enters as nothing; ``rates_2T`` are √ᾱ_t and √(1 − ᾱ_t).
+    ``condition_gain`` multiplies the embedding of audio and blink, and so the rate at which they are learnt.
+
+    ``residual`` says how the output is made a picture: as it is (``none``); added to the reference (``reference``); or
+    ``blended``, (1 − a) · reference + a · drawn, where a pixel's share a and colour are both predicted, as GANimation does
+    (Pumarola et al. 2018, eq. (1)). Where nothing moved, a is 0 and the reference stays sharp; where lids close, what was there
+    need not be subtracted, which leaves traces.
     """
 
     def __init__(
@@ -72,14 +86,23 @@ class HifiDiffNet(nn.Module):
         mel_bins: int,
         uses_blink: bool,
         uses_mask: bool,
+        places: bool,
+        prior: float,
+        condition_gain: float,
+        rates_2T: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.size, self.patch, self.channels, self.residual = size, patch, channels, residual
+        self.places, self.prior, self.condition_gain = places, prior, condition_gain
+        assert prior == 0 or rates_2T is not None
+        self.rates_2T: Tensor
+        self.register_buffer("rates_2T", rates_2T, persistent=False)
         emb = 4 * channels
-        pictures = 3 if uses_mask else 2
-        c_head = 3 if patch == 1 else channels // 2
+        c_in = 3 * (3 if uses_mask else 2) + (4 if places else 0)
+        c_out = 4 if residual == "blended" else 3
+        c_head = c_out if patch == 1 else channels // 2
         self.unet = UNet(
-            c_in=3 * pictures * patch**2,
+            c_in=c_in * patch**2,
             c_out=c_head * patch**2,
             size=size // patch,
             channels=channels,
@@ -98,29 +121,43 @@ class HifiDiffNet(nn.Module):
         self.uses_mask = uses_mask
         if patch > 1:
             # At full resolution the head sees the pictures again, beside what the UNet says of them.
-            self.detail = nn.Conv2d(3 * pictures + c_head, c_head, 3, padding=1)
-            self.out = nn.Conv2d(c_head, 3, 3, padding=1)
+            self.detail = nn.Conv2d(c_in + c_head, c_head, 3, padding=1)
+            self.out = nn.Conv2d(c_head, c_out, 3, padding=1)
             zeroed(self.out)
             self.unet.head.reset_parameters()  # one layer that starts at zero is enough
 
     def forward(self, x_t_NCHW: Tensor, t_N: Tensor, given: Conditions) -> Tensor:
-        pictures = [x_t_NCHW, given.reference_NCHW]
+        pictures = [self._shown(x_t_NCHW, t_N, given.reference_NCHW), given.reference_NCHW]
         if self.uses_mask:
             assert given.masked_NCHW is not None
             pictures.append(given.masked_NCHW)
+        if self.places:
+            assert given.places_N4HW is not None
+            pictures.append(given.places_N4HW)
         codes = [_kept(self.audio(given.mel_NSM), given.audio_kept_N)]
         if self.blink is not None:
             assert given.ear_NK2 is not None
             blink_NE = self.blink(((given.ear_NK2 - EAR_MEAN) / EAR_SCALE).flatten(1))
             codes.append(_kept(blink_NE, given.blink_kept_N))
         time_NE = self.time(timestep_embedding(t_N, self.channels))
-        condition_NE = self.condition(torch.cat(codes, 1))
+        condition_NE = self.condition_gain * self.condition(torch.cat(codes, 1))
         x = torch.cat(pictures, 1)
         h = self.unet(F.pixel_unshuffle(x, self.patch) if self.patch > 1 else x, time_NE, condition_NE)
         if self.patch > 1:
             h = F.silu(self.detail(torch.cat([x, F.pixel_shuffle(h, self.patch)], 1)))
             h = self.out(h)
+        if self.residual == "blended":
+            share = torch.sigmoid(4 * h[:, 3:] + SHARE_AT_START)
+            return given.reference_NCHW + share * (REACH * torch.tanh(h[:, :3]) - given.reference_NCHW)
         return h + given.reference_NCHW if self.residual == "reference" else h
+
+    def _shown(self, x_t_NCHW: Tensor, t_N: Tensor, reference_NCHW: Tensor) -> Tensor:
+        """x_t as the UNet is shown it: as it is, or what it says of the difference from the reference."""
+        if self.prior == 0:
+            return x_t_NCHW
+        signal, sigma = self.rates_2T[:, t_N.long(), None, None, None]
+        weight = self.prior**2 * signal / (self.prior**2 * signal**2 + sigma**2)
+        return SHOWN_SCALE * weight * (x_t_NCHW - signal * reference_NCHW)
 
 
 def _kept(code_NE: Tensor, kept_N: Tensor | None) -> Tensor:

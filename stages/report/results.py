@@ -108,6 +108,16 @@ class Results:
         """The methods that have a line of their own in the report: all but the cells of the samplers' study."""
         return [m for m in self.methods.values() if set(m.entry.tables) != {"samplers"}]
 
+    def trainings(self) -> list[Method]:
+        """The full model and its other trainings: rows that differ from it in the seed of the training alone."""
+        full = self.methods["full"].entry
+
+        def another(entry: params.Method) -> bool:
+            alike = all(getattr(entry, name) == getattr(full, name) for name in ("kind", "drop", "audio", "splits", "sample"))
+            return alike and {section: set(values) for section, values in entry.settings.items()} == {"train": {"seed"}}
+
+        return [m for m in self.methods.values() if m.name == "full" or another(m.entry)]
+
     def long(self) -> list[Method]:
         """The methods that were sampled on long clips."""
         return [self.methods[name] for name in self.params.sampled_on("test_long")]

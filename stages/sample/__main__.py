@@ -23,7 +23,7 @@ from stages import corpus, media, memory, params, systems
 from stages.conditions import REFERENCE
 from stages.corpus import Clip
 from stages.errors import InputError, run
-from stages.params import Params
+from stages.params import Params, Sample
 from stages.progress import Progress
 
 
@@ -45,15 +45,20 @@ def other_clip(tests: pd.DataFrame, clip: str) -> str:
 
 
 def write(
-    path: Path, batches: Iterable[NDArray[np.uint8]], frames: int, audio: NDArray[np.int16], settings: Params
+    path: Path,
+    batches: Iterable[NDArray[np.uint8]],
+    frames: int,
+    audio: NDArray[np.int16],
+    settings: Params,
+    sampling: Sample,
 ) -> None:
     """Write the frames, as they come, with the given audio, cut or padded with silence to their length, as mp4."""
-    rate = settings.spectrogram.sample_rate
+    rate, how = settings.spectrogram.sample_rate, {"crf": sampling.crf, "chroma": sampling.chroma}
     samples = round(frames / settings.mask.fps * rate)
     sound = np.zeros(samples, np.int16)
     sound[: min(samples, len(audio))] = audio[:samples]
     pictures = itertools.chain.from_iterable(batches)
-    media.write_video(path, pictures, fps=settings.mask.fps, audio=sound, sample_rate=rate, crf=settings.sample.crf)
+    media.write_video(path, pictures, fps=settings.mask.fps, audio=sound, sample_rate=rate, **how)
 
 
 def main() -> None:
@@ -82,7 +87,8 @@ def main() -> None:
         )
     shard_of = dict(zip(tests["clip"], tests["shard"], strict=True))
 
-    most = settings.sampling(args.method).frames
+    sampling = settings.sampling(args.method)
+    most = sampling.frames
 
     def load(name: str) -> Clip:
         size, dilation = settings.network.size, settings.mask.dilation
@@ -101,7 +107,7 @@ def main() -> None:
                 if settings.methods[args.method].audio == "other":
                     sound = load(other_clip(tests, str(test.clip)))
                 frames, path = len(clip.frames_THWC), Path(folder) / f"{test.clip}.mp4"
-                write(path, render(clip, sound), frames, sound.audio, settings)
+                write(path, render(clip, sound), frames, sound.audio, settings, sampling)
                 listing.append(
                     {
                         "clip": test.clip,

@@ -51,7 +51,7 @@ def main() -> None:
     parser.add_argument(
         "--params",
         default=params.PARAMS_FILE,
-        help="sections network, diffusion, loss, train, mask, weights, spectrogram.n_mels and methods.<method>.drop",
+        help="sections network, diffusion, loss, train, mask, weights, spectrogram.n_mels and methods.<method>: drop, settings",
     )
     parser.add_argument("--data", type=Path, required=True, help="folder of the run, such as data/demo")
     parser.add_argument("--method", required=True, help="a method of kind hifidiff that has its own weights")
@@ -69,6 +69,7 @@ def main() -> None:
 
 def train(settings: params.Params, data: Path, method: str, out: Path, device: torch.device, world: World) -> None:
     """Train a method and write its weights, configuration and curves; of several processes, the first one writes."""
+    recorded, settings = settings, settings.trained_as(method)
     drop = settings.methods[method].drop
     config = {
         "network": settings.network.model_dump(),
@@ -111,7 +112,7 @@ def train(settings: params.Params, data: Path, method: str, out: Path, device: t
             net.load_state_dict(fitted.weights)
             model.save_pretrained(out.parent)
             summary = {"parameters": sum(p.numel() for p in net.parameters()), "seconds": fitted.seconds}
-            tracking.record_training(data, method, params=settings, curves=curves, summary=summary, system=load.table())
+            tracking.record_training(data, method, params=recorded, curves=curves, summary=summary, system=load.table())
 
 
 def training_set(settings: params.Params, data: Path, drop: Sequence[str]) -> TrainingSet:
@@ -132,6 +133,7 @@ def training_set(settings: params.Params, data: Path, drop: Sequence[str]) -> Tr
         timesteps=settings.diffusion.timesteps,
         latest_of=settings.train.latest_of,
         align=settings.network.reference == "aligned",
+        places=settings.network.places,
         audio_steps=settings.network.audio_steps,
         blink_frames=settings.network.blink_frames,
         drop=tuple(drop),

@@ -165,3 +165,11 @@ def test_info_nce_of_perfect_and_of_useless_embeddings():
     eye = torch.eye(4)
     assert float(losses.info_nce(eye, eye, 0.05)) == pytest.approx(math.log(1 + 3 * math.exp(-20)), abs=1e-6)
     assert float(losses.info_nce(torch.ones(4, 4), torch.ones(4, 4), 0.05)) == pytest.approx(math.log(4))
+
+
+def test_info_nce_within_groups_knows_no_other_group():
+    video, audio = torch.randn(2, 6, 8, generator=torch.Generator().manual_seed(0))
+    groups = torch.tensor([0, 0, 0, 1, 1, 1])
+    parts = [losses.info_nce(video[part], audio[part], 0.1) for part in (slice(3), slice(3, 6))]
+    torch.testing.assert_close(losses.info_nce(video, audio, 0.1, groups), sum(parts) / 2)
+    assert float(losses.info_nce(video, audio, 0.1)) > float(losses.info_nce(video, audio, 0.1, groups))

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from conftest import landmarks_of
 from stages.geometry import RIGID
 from stages.measures import artefacts, correlation, image, leak, likeness
 from stages.measures.intervals import bootstrap, bootstrap_median, mean_of
@@ -235,3 +236,46 @@ def test_identity_of_known_descriptors() -> None:
     np.testing.assert_allclose(found["same_person"], [1, 0, 0, np.nan])
     np.testing.assert_allclose(found["csim"], [1, 1.3 / np.hypot(1.3, 0.61), np.nan, np.nan])
     np.testing.assert_allclose(found["csim_reference"][:2], found["csim"][:2])
+
+
+def smooth_face(frames: int = 7) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Frames of even skin, the landmarks of a face on them, and a mask over all."""
+    landmarks = landmarks_of(np.random.default_rng(9), frames, 64).astype(np.float64)
+    skin = np.full((frames, 64, 64, 3), 100, np.uint8) + np.arange(64, dtype=np.uint8)[:, None] // 4
+    return skin, landmarks, np.ones((frames, 64, 64), bool)
+
+
+def test_streaks_beside_the_mouth_are_seen_and_the_mouth_itself_is_not() -> None:
+    skin, landmarks, masks = smooth_face()
+    true = artefacts.mouth_streaks(skin, landmarks, masks)
+    (left, right), y = landmarks[0, [48, 54], 0], round(landmarks[0, 48, 1])
+    streaked = skin.copy()
+    streaked[:, y, round(right) + 3 : round(right) + 7] -= 40
+    assert (artefacts.mouth_streaks(streaked, landmarks, masks) > 3 * true).all()
+    spoken = skin.copy()
+    spoken[:, y - 1 : y + 2, round(left) + 2 : round(right) - 1] = 20  # an open mouth is no streak
+    np.testing.assert_allclose(artefacts.mouth_streaks(spoken, landmarks, masks), true)
+    masks[:, :, round(right) + 1 :] = False  # nor is what was not generated
+    assert (artefacts.mouth_streaks(streaked, landmarks, masks) < 1.5 * true).all()
+
+
+def test_a_second_brow_is_a_ghost_and_the_brow_itself_is_not() -> None:
+    skin, landmarks, masks = smooth_face()
+    true = artefacts.brow_ghosts(skin, landmarks, masks)
+    x, y = landmarks[0, 17:22, 0].round().astype(int), round(landmarks[0, 17, 1])
+    browed, ghost = skin.copy(), skin.copy()
+    browed[:, y, x[1] : x[3]] = 30
+    ghost[:, y - 4, x[1] : x[3]] = 30
+    np.testing.assert_allclose(artefacts.brow_ghosts(browed, landmarks, masks), true)
+    assert (artefacts.brow_ghosts(ghost, landmarks, masks) > 3 * true).all()
+
+
+def test_white_in_a_shut_lid_is_seen_where_the_lid_is_shut_alone() -> None:
+    skin, landmarks, _ = smooth_face()
+    ear = np.array([0.3, 0.29, 0.2, 0.12, 0.19, 0.3, 0.31])
+    slit = skin.copy()
+    for x, y in landmarks[0, [37, 38, 43, 44]].round().astype(int):
+        slit[:, y - 1 : y + 2, x : x + 2] = 250
+    plain, white = (artefacts.lid_light(frames, landmarks, ear) for frames in (skin, slit))
+    assert np.isfinite(plain).tolist() == [False, False, False, True, False, False, False]
+    assert white[3] > 1.5 * plain[3]

@@ -56,6 +56,22 @@ def test_colours_survive(tmp_path):
     assert np.abs(found.astype(int) - picture).mean() < 2.5
 
 
+def test_colours_at_all_pixels_cost_no_detail(tmp_path):
+    """4:2:0 smears what differs in colour alone; 4:4:4 keeps it."""
+    y, x = np.mgrid[:64, :64]
+    picture = np.where(((x // 3 + y // 3) % 2 == 0)[..., None], (200, 90, 90), (90, 138, 90)).astype(np.uint8)
+    errors = {}
+    for chroma, pixels in media.CHROMA.items():
+        path = tmp_path / f"{pixels}.mp4"
+        media.write_video(path, [picture] * 5, fps=25, audio=None, sample_rate=RATE, crf=10, chroma=chroma)
+        with av.open(str(path)) as container:
+            assert container.streams.video[0].codec_context.pix_fmt == pixels
+        errors[chroma] = np.abs(media.decode(path, fps=25).astype(int) - picture).mean()
+    assert errors["4:4:4"] < 4 < 10 < errors["4:2:0"]
+    with pytest.raises(KeyError):
+        media.write_video(tmp_path / "a.mp4", [picture], fps=25, audio=None, sample_rate=RATE, crf=10, chroma="4:1:1")
+
+
 @pytest.mark.parametrize("rotation", [0, 90, 180, 270])
 def test_a_crop_of_the_planes_is_the_crop_of_the_picture(tmp_path, rotation):
     """Inside the picture and beyond its edge, enlarged and shrunk; and its colours are nearer to those that were written."""

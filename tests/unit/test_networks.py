@@ -1,12 +1,15 @@
 """The networks: shapes, what they depend on, sizes counted by hand or published."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from stages.diffusion.schedule import Diffusion
 from stages.networks import perceptual, seeded
 from stages.networks.expert import LipSyncExpert
-from stages.networks.hifidiff import Conditions, HifiDiffNet
+from stages.networks.hifidiff import SHARE_AT_START, SHOWN_SCALE, Conditions, HifiDiffNet
 from stages.networks.unet import timestep_embedding
 
 SMALL = {
@@ -21,6 +24,9 @@ SMALL = {
     "audio_channels": 8,
     "audio_steps": 16,
     "blink_frames": 3,
+    "places": False,
+    "prior": 0.0,
+    "condition_gain": 1.0,
     "residual": "reference",
     "groups": 8,
     "mel_bins": 80,
@@ -77,6 +83,62 @@ def test_time_reaches_the_output_and_images_do_not_mix():
     assert not torch.allclose(both[1], other[1], atol=1e-4)
 
 
+def test_a_new_blend_is_near_the_reference_and_a_trained_one_reaches_black_and_white():
+    network, given = net(residual="blended"), conditions(2, 32)
+    x_t, t = torch.randn(2, 3, 32, 32), torch.tensor([0, 999])
+    share = torch.sigmoid(torch.tensor(SHARE_AT_START))
+    torch.testing.assert_close(network(x_t, t, given), (1 - share) * given.reference_NCHW)
+    with torch.no_grad():
+        for drawn in (-1.0, 1.0):
+            network.out.bias.copy_(torch.tensor([5 * drawn] * 3 + [5.0]))
+            assert (drawn * network(x_t, t, given)).min() > 0.99
+
+
+def test_where_nothing_is_drawn_the_reference_stays_as_it_is():
+    network, given = trained_a_little(net(residual="blended")), conditions(1, 32)
+    with torch.no_grad():
+        network.out.bias[3] = -20.0
+    torch.testing.assert_close(network(torch.randn(1, 3, 32, 32), torch.tensor([3]), given), given.reference_NCHW)
+
+
+def test_places_reach_the_output():
+    network, plain = trained_a_little(net(places=True)), conditions(1, 32)
+    x_t, t = torch.randn(1, 3, 32, 32), torch.tensor([500])
+    outputs = [network(x_t, t, replace(plain, places_N4HW=torch.full((1, 4, 32, 32), value))) for value in (0.0, 0.5)]
+    assert not torch.allclose(*outputs, atol=1e-4)
+
+
+def test_a_prior_shows_the_posterior_of_the_difference_and_of_noise_nothing():
+    """x_t is shown as SHOWN_SCALE times the mean of x_0 − reference given x_t, where that is N(0, prior²) a priori."""
+    diffusion = Diffusion(1000, "cosine", "x0")
+    times = torch.arange(1000)
+    rates = torch.stack([rate.flatten() for rate in diffusion.rates(times)])
+    network = net(prior=0.2, rates_2T=rates)
+    g = torch.Generator().manual_seed(1)
+    reference = torch.randn(4000, 3, 1, 1, generator=g)
+    difference = 0.2 * torch.randn(4000, 3, 1, 1, generator=g)
+    for t in (20, 300, 600):
+        t_N = torch.full((4000,), t)
+        x_t = diffusion.q_sample(reference + difference, t_N, torch.randn(4000, 3, 1, 1, generator=g))
+        shown = (network._shown(x_t, t_N, reference) / SHOWN_SCALE).flatten()
+        # The posterior mean is the best linear estimate: its error has nothing in common with itself.
+        error = difference.flatten() - shown
+        assert abs(float((error * shown).mean())) < 0.05 * float((difference**2).mean())
+        assert float((error**2).mean()) <= float((difference**2).mean())
+    last = network._shown(torch.randn(4000, 3, 1, 1, generator=g), torch.full((4000,), 999), reference)
+    assert float(last.abs().max()) < 0.01
+
+
+def test_the_gain_multiplies_the_conditions_embedding_alone():
+    given, x_t, t = conditions(1, 32), torch.randn(1, 3, 32, 32), torch.tensor([500])
+    one, four = trained_a_little(net()), trained_a_little(net(condition_gain=4.0))
+    with torch.no_grad():
+        for name, parameter in four.named_parameters():
+            if ".from_condition.weight" in name:
+                parameter /= 4
+    torch.testing.assert_close(one(x_t, t, given), four(x_t, t, given))
+
+
 def test_timestep_embedding_is_the_transformers():
     found = timestep_embedding(torch.tensor([0.0, 3.0]), 4)
     expected = torch.tensor([[1.0, 1, 0, 0], [torch.tensor(3.0).cos(), torch.tensor(0.03).cos(), 0.14112, 0.0299955]])
@@ -99,6 +161,9 @@ def paper_scale(request):
             audio_channels=32,
             audio_steps=16,
             blink_frames=1,
+            places=False,
+            prior=0.0,
+            condition_gain=1.0,
             residual="none",
             groups=32,
             mel_bins=80,

@@ -116,7 +116,7 @@ def edited(**values: Any) -> dict[str, Any]:
         ),
         (
             edited(methods__full__settings={"steps": 5}),
-            "methods.full.settings must be {}: rows of kind hifidiff have none",
+            "methods.full.settings.steps is not a setting; allowed: values of network, loss, train",
         ),
         (edited(methods__truth__drop=["blink"]), "methods.truth.drop must be []"),
         (
@@ -189,7 +189,7 @@ def test_no_file_and_no_yaml(tmp_path: Path) -> None:
         ("  blink_frames: 1", "  blink_frames: 2", "network.blink_frames must be odd"),
         ("  head_channels: 32", "  head_channels: 48", "network.head_channels must divide"),
         ("  prediction: x0", "  prediction: epsilon", "needs diffusion.prediction 'x0'"),
-        ("  timesteps: 1000", "  timesteps: 4", "sample.steps must not exceed"),
+        ("  timesteps: 1000", "  timesteps: 2", "sample.steps must not exceed"),
         ("  interpolation: 0.0", "  interpolation: 0.5", "sample.interpolation must be 0 where shared_noise is 1"),
         (
             "splits: [test_seen, test_unseen]",
@@ -213,3 +213,33 @@ def test_the_public_expert_asks_for_the_sound_that_it_was_trained_on() -> None:
     public["spectrogram"]["f_max"] = 7000
     with pytest.raises(ParameterError, match=r"expert\.source 'wav2lip' needs the spectrogram"):
         params.validate(public)
+
+
+def test_a_row_of_hifidiff_may_be_trained_otherwise() -> None:
+    raw = copy.deepcopy(DEMO)
+    raw["methods"]["another"] = raw["methods"]["full"] | {"made_from": "models/another", "title": "another seed"}
+    raw["methods"]["another"]["settings"] = {"train": {"seed": 2, "steps": 7}, "loss": {"mouth_weight": 3.0}}
+    raw["trained"].append("another")
+    found = params.validate(raw)
+    own = found.trained_as("another")
+    assert (own.train.seed, own.train.steps, own.loss.mouth_weight) == (2, 7, 3.0)
+    assert own.train.warmup == found.train.warmup
+    assert found.trained_as("full") == found
+
+
+@pytest.mark.parametrize(
+    ("row", "settings", "message"),
+    [
+        ("full", {"train": {"steps": 0}}, "methods.full.settings: train.steps is 0; allowed: input should be greater than"),
+        ("full", {"sample": {"steps": 1}}, "methods.full.settings.sample is not a setting; allowed: values of network, loss"),
+        ("full", {"train": 3}, "methods.full.settings.train is not a setting"),
+        ("full", {"loss": {"sync": 0.1}}, "train.batch must be above 0 where loss.sync is"),
+        ("other_audio", {"train": {"seed": 2}}, "methods.other_audio.settings must be {}: its weights are those of full"),
+    ],
+)
+def test_what_a_row_of_hifidiff_cannot_have_is_refused(row: str, settings: Any, message: str) -> None:
+    raw = copy.deepcopy(DEMO)
+    raw["methods"][row]["settings"] = settings
+    with pytest.raises(ParameterError) as caught:
+        params.validate(raw)
+    assert message in str(caught.value)

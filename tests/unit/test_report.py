@@ -79,7 +79,7 @@ def test_weak_things_and_what_was_left_out_are_said(report: Path) -> None:
         assert page.index("Does not hold") < page.index("claims hold")
         assert "no audio stream; give another file" in page
         assert "Not comparable" in page
-    assert "14 of 15 claims hold" in (report / "headline.txt").read_text()
+    assert "24 of 25 claims hold" in (report / "headline.txt").read_text()
     assert re.findall(r"\]\((figures/[^)]+|videos/[^)]+)\)", page)
     assert all((report / link).exists() for link in re.findall(r"\]\(((?:figures|videos)/[^)]+)\)", page))
 
@@ -154,6 +154,17 @@ def test_claims_are_a_table_with_its_six_columns(report: Path) -> None:
         ("full", "sync_confidence_other", 3.94, "A sync judge", False),
         ("truth", "leak_r2", 0.11, "(of the opening)", False),
         ("full", "checkerboard", 1.6, "No checkerboard", False),
+        ("full", "mouth_streaks", 1.3, "No streaks beside mouths", False),
+        ("full", "brow_ghosts", 1.3, "No ghosts of brows", False),
+        ("full", "lid_slits", 1.2, "No white slits", False),
+        ("full", "lid_slits", None, "No white slits", False),
+        ("full", "mouth_amplitude", 0.89, "The mouth’s opening varies", False),
+        ("full", "mouth_amplitude", 1.11, "The mouth’s opening varies", False),
+        ("full", "mouth_amplitude", None, "The mouth’s opening varies", False),
+        ("full", "mouth_amplitude", 0.9, "The mouth’s opening varies", True),
+        ("full", "fd_frame", 4.51, "The FD, corpus encoder (frame) is small", False),
+        ("full", "fd_video", 5.9, "The FD, corpus encoder (video) is small", True),
+        ("full", "psnr_mask", 25.9, "The PSNR in the mask", False),
     ],
 )
 def test_a_claim_holds_up_to_its_bound(
@@ -165,6 +176,24 @@ def test_a_claim_holds_up_to_its_bound(
     assert found[0].holds is holds
     if not holds:
         assert any(s.startswith("Does not hold") for s in claims.verdict(judged))
+
+
+def test_a_clip_whose_mouth_does_not_follow_fails_its_claim(run: Results) -> None:
+    claim = "The mouth follows the audio in each clip"
+    assert [c.holds for c in claims.evaluate(run) if c.claim == claim] == [True]
+    clips = run.methods["full"].clips.copy()
+    clips.loc["kira_s01", "mouth_r"] = 0.49
+    changed = replace(run, methods={**run.methods, "full": replace(run.methods["full"], clips=clips)})
+    found = next(c for c in claims.evaluate(changed) if c.claim == claim)
+    assert not found.holds
+    assert "0.490 at least (kira_s01)" in found.measured
+
+
+def test_an_expert_that_knows_too_little_fails_its_claim(run: Results) -> None:
+    claim = "The loss’s expert tells moments"
+    assert [c.holds for c in claims.evaluate(run) if c.claim.startswith(claim)] == [True]
+    poor = replace(run, expert=run.expert.assign(validation_within_clip_accuracy=0.48))
+    assert [(c.holds, c.measured) for c in claims.evaluate(poor) if c.claim.startswith(claim)] == [(False, "0.48")]
 
 
 def test_a_value_inside_with_an_interval_that_is_not_is_said(run: Results) -> None:

@@ -101,3 +101,53 @@ def test_a_system_that_did_not_learn_is_a_claim_that_fails(run: Results) -> None
 
     assert judged(bound)
     assert not judged(bound - 0.01)
+
+
+def _scored(run: Results, method: str, name: str, value: float, spread: float = 0.1) -> Results:
+    document = json.loads(json.dumps(run.methods[method].document))
+    score = {"value": value, "low": value - spread, "high": value + spread, "n": 4}
+    document["scores"][name] = dict.fromkeys(results.SPLITS, score)
+    return replace(run, methods={**run.methods, method: replace(run.methods[method], document=document)})
+
+
+def test_hifidiff_is_to_be_the_best_of_those_that_do_not_see_the_true_mouth(run: Results) -> None:
+    for method, value in {"wav2lip": 5.0, "wav2lip_video": 0.5, "theirs": 6.0}.items():
+        for name in ("fd_frame", "fd_video"):
+            run = _scored(run, method, name, value)
+    found = [c for c in claims.evaluate(run) if "is the smallest among" in c.claim]
+    assert [(c.holds, c.sure) for c in found] == [(True, True), (False, False)]  # 4.1 and 5.2 against 5.0
+    assert "5.20 [4.88, 5.52]; Wav2Lip 5.00 [4.90, 5.10]" in found[1].measured
+    assert "wav2lip_video" not in found[0].command
+
+
+def test_without_other_systems_nobody_is_the_best(run: Results) -> None:
+    alone = replace(run, methods={name: run.methods[name] for name in ("truth", "full", "no_blink")})
+    assert claims._best_of_table(alone) == []
+
+
+@pytest.fixture(scope="module")
+def seeds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Results]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("DVC_ROOT", raising=False)
+        data = tmp_path_factory.mktemp("run") / "data" / "fakeseeds"
+        fake_run.make(data, fake_run.seeds(), record=False)
+        yield results.read(data, fake_run.seeds())
+
+
+def test_distances_are_means_over_trainings_that_differ_in_the_seed_alone(seeds: Results) -> None:
+    assert [m.name for m in seeds.trainings()] == ["full", "full_2", "full_3"]
+    for method, value in {"full": 4.0, "full_2": 4.2, "full_3": 5.0}.items():
+        seeds = _scored(seeds, method, "fd_frame", value)
+    found = next(c for c in claims.evaluate(seeds) if "(frame) is small" in c.claim)
+    assert found.claim.endswith("mean over 3 trainings")
+    assert (found.holds, found.sure) == (True, False)  # 4.4, but one of them above 4.5
+    assert found.measured == "4.40 (4.00 to 5.00)"
+    worse = _scored(seeds, "full_3", "fd_frame", 5.5)
+    assert not next(c for c in claims.evaluate(worse) if "(frame) is small" in c.claim).holds
+
+
+def test_l_sync_is_to_bring_more_than_its_absence(seeds: Results) -> None:
+    claim = "Training with L_sync makes the sync confidence"
+    for value, holds in ((0.3, True), (0.45, False)):
+        changed = _scored(_scored(seeds, "full", "sync_confidence", 0.5, 0.05), "no_sync", "sync_confidence", value, 0.05)
+        assert [c.holds for c in claims.evaluate(changed) if c.claim.startswith(claim)] == [holds]

@@ -55,6 +55,7 @@ def training_data(clips) -> TrainingSet:
         timesteps=100,
         latest_of=1,
         align=True,
+        places=False,
         audio_steps=16,
         blink_frames=1,
         drop=(),

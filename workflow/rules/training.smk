@@ -99,6 +99,7 @@ rule train:
             "mask",
             "spectrogram.n_mels",
             "methods.{method}.drop",
+            "methods.{method}.settings",
         ),
     message:
         "train {wildcards.method}"
