@@ -66,8 +66,8 @@ KINDS: dict[str, Kind] = {
     "ear_r": Kind("eyelid r", "↑", 3, "correlation of the requested and the measured eye aspect ratio"),
     "ear_mae": Kind("eyelid error", "↓", 3, "mean absolute error of the eye aspect ratio"),
     "mouth_r": Kind("mouth r", "↑", 3, "correlation of the mouth opening with that of the clip whose audio was given"),
-    "mouth_amplitude": Kind("mouth amplitude", "", 2, "deviation of the mouth opening within clips, over that by dlib of the clip "
-                            "whose audio was given"),
+    "mouth_amplitude": Kind("mouth amplitude", "", 2, "deviation of the mouth opening within clips, over that by dlib of the "
+                            "clip whose audio was given"),
     "mouth_r_dlib": Kind("mouth r, by dlib", "↑", 3, "the same against dlib’s landmarks of that clip’s true video"),
     "mouth_r_own": Kind("mouth r, own clip", "", 3, "correlation with the clip’s own true opening, whatever audio was given"),
     "blinks_per_s": Kind("blinks/s", "", 2, "by the detector that the paper’s numbers come from"),
@@ -91,7 +91,7 @@ KINDS: dict[str, Kind] = {
     "mouth_streaks": Kind("streaks beside the mouth", "", 2, "energy of luma’s gradient in a ring about the mouth, over that of "
                           "the true frames: more is streaks or a smeared mouth, less is blur"),
     "brow_ghosts": Kind("ghosts of brows", "", 2, "the same about the brows"),
-    "lid_slits": Kind("slits in closed lids", "", 2, "luma of the brightest twentieth of shut lids, over that of the true frames"),
+    "lid_slits": Kind("slits in closed lids", "", 2, "luma of the brightest twentieth of shut lids, over the true frames’"),
     "f_mse": Kind("F-MSE", "", 1, "mean squared difference of neighbouring frames inside the mask, squared grey levels"),
     "f_mse_ratio": Kind("F-MSE ratio", "", 2, "that, over the true frames’: less is frozen or blurred, more flickers"),
     "ofm": Kind("optical flow", "", 3, "mean flow between neighbouring frames inside the mask (Farnebäck), pixels a frame"),

@@ -194,14 +194,16 @@ class Network(Section):
     reference: Literal["as_is", "aligned"] = Field(
         description="aligned: moved onto each frame by the similarity that carries the mask; never without the masked face"
     )
-    places: bool = Field(description="each pixel's place on the head is an input, by the similarity that carries the mask")
+    places: bool = Field(
+        description="each pixel's place on the head is an input, by the similarity that carries the mask"
+    )
     prior: Annotated[float, Field(ge=0)] = Field(
         description="x_t enters as what it says of x_0's difference from the reference, whose deviation is assumed to be this; "
         "0: as it is"
     )
     condition_gain: Positive = Field(description="factor of the embedding of audio and blink; 1 at paper scale")
     residual: Literal["none", "reference", "blended"] = Field(
-        description="what the predicted x_0 is a residual on; blended: a share of each pixel is drawn, the rest is the reference's"
+        description="what the predicted x_0 is a residual on; blended: a share of each pixel is drawn"
     )
     groups: Natural = Field(description="groups of group normalisation")
 
@@ -229,6 +231,9 @@ class Train(Section):
     steps: Natural
     batch: Count = Field(description="windows of loss.frames consecutive frames a step; 0 where loss.sync is")
     singles: Count = Field(description="further frames a step, each drawn by itself: they differ more than a window's")
+    crop: Count = Field(
+        description="side of a random part of each frame, around the mouth, that is trained on, pixels; 0: whole frames"
+    )
     latest_of: Natural = Field(
         description="a timestep is the largest of so many uniform draws; 1 is uniform, as in the paper"
     )
@@ -366,10 +371,14 @@ class Report(Section):
     brow_ghosts: Positive = Field(description="claim: largest gradient energy about the brows, over the true frames'")
     lid_slits: Positive = Field(description="claim: largest luma of shut lids' brightest pixels, over the true frames'")
     mouth_amplitude: list[float] = Field(
-        min_length=2, max_length=2, description="claim: least and largest deviation of the mouth's opening, over the truth's"
+        min_length=2,
+        max_length=2,
+        description="claim: least and largest deviation of the mouth's opening, over the truth's",
     )
     worst_mouth_r: Fraction | None = Field(description="claim: least mouth correlation of any clip; null: none")
-    fd_frame: Positive | None = Field(description="claim: largest Frechet distance of frames, by the corpus; null: none")
+    fd_frame: Positive | None = Field(
+        description="claim: largest Frechet distance of frames, by the corpus; null: none"
+    )
     fd_mask: Positive | None = Field(description="claim: the same inside the mask")
     fd_video: Positive | None = Field(description="claim: the same of videos")
     psnr_mask: Positive | None = Field(description="claim: least PSNR in the mask, dB; null: none")
@@ -490,9 +499,14 @@ class Params(Section):
              "network.attention must name resolutions that the network has: size / patch, halved for each further multiplier"),
             (all(net.channels * m % net.head_channels == 0 for m in net.multipliers[-1:]), "network.head_channels must divide "
              "network.channels times the last of network.multipliers"),
-            (net.residual == "none" or diffusion.prediction == "x0", f"network.residual {net.residual!r} needs diffusion.prediction "
-             "'x0': noise is no residual on a picture"),
+            (net.residual == "none" or diffusion.prediction == "x0", f"network.residual {net.residual!r} needs "
+             "diffusion.prediction 'x0': noise is no residual on a picture"),
             (self.train.batch > 0 or self.loss.sync == 0, "train.batch must be above 0 where loss.sync is: L_sync needs windows"),
+            (self.train.crop == 0 or self.train.batch == 0, "train.crop must be 0 where train.batch is above 0: L_sync "
+             "sees whole frames"),
+            (self.train.crop <= net.size and self.train.crop % (net.patch * 2 ** (len(net.multipliers) - 1)) == 0,
+             "train.crop must not exceed network.size, and be divisible by network.patch, and by 2 for each entry of "
+             "network.multipliers but the first"),
             (self.train.batch + self.train.singles > 0, "train.batch and train.singles must not both be 0"),
             (self.loss.frames == 5 or self.loss.sync == 0, "loss.frames must be 5, which the expert sees, or loss.sync 0"),
             (self.train.condition_dropout > 0 or all(s.guidance_audio == s.guidance_blink == 1 for s in samplings),

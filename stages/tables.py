@@ -120,7 +120,9 @@ _OF_FRAMES = (
     _field("border", pa.list_(pa.float32()), "T; gradient on the mask's border, grey levels a pixel"),
     _field("mouth_ring", pa.list_(pa.float32()), "T; energy of luma's gradient in a ring about the mouth, squared"),
     _field("brow_ring", pa.list_(pa.float32()), "T; the same about the brows"),
-    _field("lid_light", pa.list_(pa.float32()), "T; luma of the brightest twentieth of shut lids; NaN where they are open"),
+    _field(
+        "lid_light", pa.list_(pa.float32()), "T; luma of the brightest twentieth of shut lids; NaN where they are open"
+    ),
     _field("f_mse", pa.list_(pa.float32()), "T - 1; mean squared difference of neighbouring frames in the mask"),
     _field("ofm", pa.list_(pa.float32()), "T - 1; mean optical flow in the mask, pixels a frame"),
 )
@@ -234,7 +236,9 @@ METRICS = _schema(
     _field("mouth_streaks", pa.float64(), "energy of luma's gradient in a ring about the mouth, over the true frames'"),
     _field("brow_ghosts", pa.float64(), "the same about the brows"),
     _field("lid_slits", pa.float64(), "luma of the brightest twentieth of shut lids, over the true frames'"),
-    _field("mouth_amplitude", pa.float64(), "deviation of the mouth's opening, over that of the clip whose audio was given"),
+    _field(
+        "mouth_amplitude", pa.float64(), "deviation of the mouth's opening, over that of the clip whose audio was given"
+    ),
     _field("f_mse", pa.float64(), "mean squared difference of neighbouring frames in the mask, squared grey levels"),
     _field("f_mse_ratio", pa.float64(), "that, over the true frames'"),
     _field("ofm", pa.float64(), "mean optical flow between neighbouring frames in the mask, pixels a frame"),

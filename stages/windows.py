@@ -21,6 +21,7 @@ from stages.geometry import LEFT_EYE, MOUTH, RIGHT_EYE, grown_hull
 from stages.networks.hifidiff import Conditions
 
 EYE_GROWTH, MOUTH_GROWTH = 0.35, 0.3  # the zones' margin over the landmarks, as a share of their width
+BESIDE_MOUTH = 3  # pixels that a part of a frame holds on each side of the mouth
 EYE_EDGE, MOUTH_EDGE = 1 / 60, 1 / 42  # deviation of the blur of the zones' edges, as a share of the frame's side
 
 
@@ -74,6 +75,15 @@ def pixel_weights(clip: Clip, frames: Sequence[int], *, mouth: float, eyes: floa
     return torch.from_numpy(weights)[:, None]
 
 
+def part(landmarks_L2: NDArray[np.floating], size: int, side: int, rng: np.random.Generator) -> tuple[int, int]:
+    """Top and left of a random square of ``side`` pixels that holds the mouth, each such square as likely as any other."""
+    mouth = np.asarray(landmarks_L2, np.float64)[MOUTH]
+    first = np.clip(np.ceil(mouth.max(0)) + BESIDE_MOUTH - side, 0, size - side).astype(int)
+    last = np.maximum(np.clip(np.floor(mouth.min(0)) - BESIDE_MOUTH, 0, size - side).astype(int), first)
+    left, top = (int(rng.integers(low, high + 1)) for low, high in zip(first, last, strict=True))
+    return top, left
+
+
 class Windows:
     """Draws windows of consecutive frames from clips, each start as likely as any other; some around a blink."""
 
@@ -113,6 +123,7 @@ class TrainingSet:
     singles: int
     timesteps: int
     latest_of: int  # a timestep is the largest of so many uniform draws
+    crop: int  # side of a random part of each frame that is trained on; 0: whole frames
     align: bool
     places: bool
     audio_steps: int
@@ -155,9 +166,14 @@ class TrainingSet:
         weight = pixel_weights(
             clip, frames, mouth=self.mouth_weight, eyes=self.eye_weight, everywhere="masked_face" in self.drop
         )
+        noise = torch.from_numpy(rng.standard_normal(x_0.shape, dtype=np.float32))
+        if self.crop:
+            top, left = part(clip.landmarks_TL2[start], x_0.shape[-1], self.crop, rng)
+            cut = (..., slice(top, top + self.crop), slice(left, left + self.crop))
+            x_0, noise, weight, given = x_0[cut], noise[cut], weight[cut], given.part(top, left, self.crop)
         return Batch(
             x_0=x_0,
-            noise=torch.from_numpy(rng.standard_normal(x_0.shape, dtype=np.float32)),
+            noise=noise,
             t_N=torch.from_numpy(rng.integers(self.timesteps, size=(self.latest_of, len(x_0))).max(0)),
             weight_N1HW=weight,
             given=given,

@@ -13,6 +13,7 @@ from stages.geometry import LEFT_BROW, LEFT_EYE, MOUTH, RIGHT_BROW, RIGHT_EYE, g
 from stages.measures.image import luma
 
 Array = NDArray[np.float64]
+Points = NDArray[np.floating]
 Masks = NDArray[np.bool_]
 
 # Rings about a part of the face: from and to where its hull is grown, as a share of the part's width.
@@ -50,7 +51,7 @@ def border_gradient(frames_THWC: NDArray[np.uint8], masks_THW: Masks) -> Array:
     return _mean(values, borders)
 
 
-def mouth_streaks(frames_THWC: NDArray[np.uint8], landmarks_TL2: Array, masks_THW: Masks) -> Array:
+def mouth_streaks(frames_THWC: NDArray[np.uint8], landmarks_TL2: Points, masks_THW: Masks) -> Array:
     """Mean energy of luma's gradient in a ring about the mouth inside the mask, (T,), squared grey levels a pixel.
 
     ``landmarks_TL2`` are the true frames', so that video and truth are looked at in the same place. Skin is smooth there: over
@@ -59,12 +60,12 @@ def mouth_streaks(frames_THWC: NDArray[np.uint8], landmarks_TL2: Array, masks_TH
     return _ring_energy(frames_THWC, landmarks_TL2, masks_THW, (MOUTH,), BESIDE_MOUTH)
 
 
-def brow_ghosts(frames_THWC: NDArray[np.uint8], landmarks_TL2: Array, masks_THW: Masks) -> Array:
+def brow_ghosts(frames_THWC: NDArray[np.uint8], landmarks_TL2: Points, masks_THW: Masks) -> Array:
     """The same about both brows, where a second, displaced brow would lie; the eyes are left out."""
     return _ring_energy(frames_THWC, landmarks_TL2, masks_THW, (LEFT_BROW, RIGHT_BROW), ABOUT_BROWS)
 
 
-def lid_light(frames_THWC: NDArray[np.uint8], landmarks_TL2: Array, ear_T: Array) -> Array:
+def lid_light(frames_THWC: NDArray[np.uint8], landmarks_TL2: Points, ear_T: Points) -> Array:
     """Luma of the brightest twentieth of both eyes' pixels where the true lids are shut, (T,), 0 … 255; NaN where they are open.
 
     Shut is an eye aspect ratio below 0.7 of the clip's open one (its 90th percentile), at the bottom of a blink: in both
@@ -83,7 +84,7 @@ def lid_light(frames_THWC: NDArray[np.uint8], landmarks_TL2: Array, ear_T: Array
 
 def _ring_energy(
     frames_THWC: NDArray[np.uint8],
-    landmarks_TL2: Array,
+    landmarks_TL2: Points,
     masks_THW: Masks,
     parts: tuple[slice, ...],
     ring: tuple[float, float],

@@ -21,8 +21,10 @@ def beside(made_THWC: Frames, true_THWC: Frames, masks_THW: Masks) -> dict[str, 
     return {"psnr": image.psnr(*pair, masks_THW), "ssim": image.ssim(*pair, masks_THW)}
 
 
-def in_places(frames_THWC: Frames, landmarks_TL2: Array, masks_THW: Masks, ear_T: Array) -> dict[str, Array]:
-    """Artefacts of parts of the face, (T,); the true frames' landmarks and eye aspect ratio say where and when they are looked for."""
+def in_places(
+    frames_THWC: Frames, landmarks_TL2: NDArray[np.floating], masks_THW: Masks, ear_T: NDArray[np.floating]
+) -> dict[str, Array]:
+    """Artefacts of parts of the face, (T,); the true frames' landmarks and eye aspect ratio say where and when to look."""
     return {
         "mouth_ring": artefacts.mouth_streaks(frames_THWC, landmarks_TL2, masks_THW),
         "brow_ring": artefacts.brow_ghosts(frames_THWC, landmarks_TL2, masks_THW),

@@ -154,7 +154,7 @@ def measure(
     speaker = name.rpartition("/")[0] or name
     facts: dict[str, Any] = {"clip": name, "audio_clip": name, "split": "all", "speaker": speaker}
     facts |= {"sentence": "", "emotion": "", "level": "", **eye_blinks(np.asarray(eyes), settings.blink)}
-    nothing = np.full(count, np.nan)
+    nothing = (np.full(count, np.nan), np.full(count, np.nan))  # these need the corpus's landmarks
     motion: dict[str, Any] = {key: (own[key], others[key]) for key in own}
     found = Measured(
         **facts,
@@ -176,7 +176,9 @@ def measure(
         psnr_T=np.minimum(beside["psnr"], 100.0),  # equal frames have no noise, and no mean would be finite
         ssim_T=beside["ssim"],
         **motion,
-        **dict.fromkeys(("mouth_ring", "brow_ring", "lid_light"), (nothing, nothing)),
+        mouth_ring=nothing,
+        brow_ring=nothing,
+        lid_light=nothing,
         likeness=likeness.landmark_distance(face.landmarks_TL2, true_face.landmarks_TL2)
         | likeness.identity(face.identity_KD, true_face.identity_KD),
         leak={},

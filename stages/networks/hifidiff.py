@@ -36,6 +36,12 @@ class Conditions:
     blink_kept_N: Tensor | None = None
     places_N4HW: Tensor | None = None  # of the pixels on the head; None where the network does not ask for them
 
+    def part(self, top: int, left: int, side: int) -> Conditions:
+        """The same conditions with a square part of their pictures."""
+        pictures = {name: getattr(self, name) for name in ("reference_NCHW", "masked_NCHW", "places_N4HW")}
+        cut = (..., slice(top, top + side), slice(left, left + side))
+        return replace(self, **{name: picture[cut] for name, picture in pictures.items() if picture is not None})
+
     def to(self, device: torch.device) -> Conditions:
         """The same conditions on another device; the copy of pinned ones is not waited for."""
         return self._with(lambda x: x.to(device, non_blocking=True))

@@ -132,7 +132,9 @@ def _fidelity(results: Results) -> list[Claim]:
         if most is not None
     ]
     if report.psnr_mask is not None:
-        claims.append(_mean_over_trainings(results, "psnr_mask", "The PSNR in the mask is high", least=report.psnr_mask))
+        claims.append(
+            _mean_over_trainings(results, "psnr_mask", "The PSNR in the mask is high", least=report.psnr_mask)
+        )
     return claims
 
 

@@ -186,7 +186,8 @@ def _claim_row(claim: Claim) -> list[str]:
 
 
 _CHOSEN = (
-    "The corpus, the network's size and the weights of the loss were chosen while looking at test clips: docs/demo.md."
+    "The settings were chosen on clips of the training speakers and sentences alone (the preset demo-tune), and the test "
+    "clips scored once; the corpus and the network's width had been chosen before while looking at test clips: docs/demo.md."
 )
 
 
@@ -205,8 +206,7 @@ def limits(results: Results) -> list[str]:
         "are biased at this number of frames; they rank the rows of this report and mean nothing outside it.",
         *limits_of_features(results),
         "Eyelids and pose at inference come from the test clip itself: their scores measure control, not prediction.",
-        "Each setting is one training from one seed, and the intervals are over test clips alone: they leave out how much "
-        "another training would differ.",
+        trainings(results),
         *([] if settings.corpus.source == "cremad" else [_CHOSEN]),
         expert(results),
         "The sync judge learnt from this corpus's training clips: another network from another seed than the loss's expert, "
@@ -261,7 +261,26 @@ def expert(results: Results) -> str:
     return (
         f"The loss's expert ({whose}) finds a picture's own sound among two of the same validation clip in "
         f"{last['validation_within_clip_accuracy']:.0%} of the cases (chance: 50%), among two of any clips in "
-        f"{last['validation_pairwise_accuracy']:.0%}. L_sync can teach no more than that."
+        f"{last['validation_pairwise_accuracy']:.0%}. "
+        + (
+            "L_sync can teach no more than that."
+            if results.params.loss.sync > 0
+            else "L_sync, which asks it, has no weight in the full model: what it brings and costs here stands in docs/demo.md."
+        )
+    )
+
+
+def trainings(results: Results) -> str:
+    """How much another training would differ: said, or not known."""
+    count = len(results.trainings())
+    if count == 1:
+        return (
+            "Each setting is one training from one seed, and the intervals are over test clips alone: they leave out how much "
+            "another training would differ."
+        )
+    return (
+        f"The full model was trained {count} times from {count} seeds, and its distances are means over these; every other "
+        "row is one training, and all intervals are over test clips alone."
     )
 
 

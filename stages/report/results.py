@@ -113,7 +113,9 @@ class Results:
         full = self.methods["full"].entry
 
         def another(entry: params.Method) -> bool:
-            alike = all(getattr(entry, name) == getattr(full, name) for name in ("kind", "drop", "audio", "splits", "sample"))
+            alike = all(
+                getattr(entry, name) == getattr(full, name) for name in ("kind", "drop", "audio", "splits", "sample")
+            )
             return alike and {section: set(values) for section, values in entry.settings.items()} == {"train": {"seed"}}
 
         return [m for m in self.methods.values() if m.name == "full" or another(m.entry)]

@@ -53,12 +53,20 @@ def write(
     sampling: Sample,
 ) -> None:
     """Write the frames, as they come, with the given audio, cut or padded with silence to their length, as mp4."""
-    rate, how = settings.spectrogram.sample_rate, {"crf": sampling.crf, "chroma": sampling.chroma}
+    rate = settings.spectrogram.sample_rate
     samples = round(frames / settings.mask.fps * rate)
     sound = np.zeros(samples, np.int16)
     sound[: min(samples, len(audio))] = audio[:samples]
     pictures = itertools.chain.from_iterable(batches)
-    media.write_video(path, pictures, fps=settings.mask.fps, audio=sound, sample_rate=rate, **how)
+    media.write_video(
+        path,
+        pictures,
+        fps=settings.mask.fps,
+        audio=sound,
+        sample_rate=rate,
+        crf=sampling.crf,
+        chroma=sampling.chroma,
+    )
 
 
 def main() -> None:

@@ -132,6 +132,7 @@ def training_set(settings: params.Params, data: Path, drop: Sequence[str]) -> Tr
         singles=settings.train.singles,
         timesteps=settings.diffusion.timesteps,
         latest_of=settings.train.latest_of,
+        crop=settings.train.crop,
         align=settings.network.reference == "aligned",
         places=settings.network.places,
         audio_steps=settings.network.audio_steps,

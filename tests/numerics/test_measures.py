@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from conftest import landmarks_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conftest import landmarks_of
 from stages.geometry import RIGID
 from stages.measures import artefacts, correlation, image, leak, likeness
 from stages.measures.intervals import bootstrap, bootstrap_median, mean_of

@@ -230,11 +230,23 @@ def test_a_row_of_hifidiff_may_be_trained_otherwise() -> None:
 @pytest.mark.parametrize(
     ("row", "settings", "message"),
     [
-        ("full", {"train": {"steps": 0}}, "methods.full.settings: train.steps is 0; allowed: input should be greater than"),
-        ("full", {"sample": {"steps": 1}}, "methods.full.settings.sample is not a setting; allowed: values of network, loss"),
+        (
+            "full",
+            {"train": {"steps": 0}},
+            "methods.full.settings: train.steps is 0; allowed: input should be greater than",
+        ),
+        (
+            "full",
+            {"sample": {"steps": 1}},
+            "methods.full.settings.sample is not a setting; allowed: values of network, loss",
+        ),
         ("full", {"train": 3}, "methods.full.settings.train is not a setting"),
         ("full", {"loss": {"sync": 0.1}}, "train.batch must be above 0 where loss.sync is"),
-        ("other_audio", {"train": {"seed": 2}}, "methods.other_audio.settings must be {}: its weights are those of full"),
+        (
+            "other_audio",
+            {"train": {"seed": 2}},
+            "methods.other_audio.settings must be {}: its weights are those of full",
+        ),
     ],
 )
 def test_what_a_row_of_hifidiff_cannot_have_is_refused(row: str, settings: Any, message: str) -> None:

@@ -149,5 +149,7 @@ def test_distances_are_means_over_trainings_that_differ_in_the_seed_alone(seeds:
 def test_l_sync_is_to_bring_more_than_its_absence(seeds: Results) -> None:
     claim = "Training with L_sync makes the sync confidence"
     for value, holds in ((0.3, True), (0.45, False)):
-        changed = _scored(_scored(seeds, "full", "sync_confidence", 0.5, 0.05), "no_sync", "sync_confidence", value, 0.05)
+        changed = _scored(
+            _scored(seeds, "full", "sync_confidence", 0.5, 0.05), "no_sync", "sync_confidence", value, 0.05
+        )
         assert [c.holds for c in claims.evaluate(changed) if c.claim.startswith(claim)] == [holds]

@@ -31,6 +31,9 @@ NETWORK = {
     "audio_steps": 16,
     "blink_frames": 1,
     "reference": "aligned",
+    "places": False,
+    "prior": 0.0,
+    "condition_gain": 1.0,
     "residual": "reference",
     "groups": 4,
 }
@@ -55,6 +58,7 @@ def training_data(clips) -> TrainingSet:
         timesteps=100,
         latest_of=1,
         align=True,
+        crop=0,
         places=False,
         audio_steps=16,
         blink_frames=1,

@@ -21,6 +21,7 @@ def training_set(clips, **over) -> TrainingSet:
         "timesteps": 1000,
         "latest_of": 1,
         "align": True,
+        "crop": 0,
         "places": False,
         "audio_steps": 16,
         "blink_frames": 3,
@@ -191,6 +192,28 @@ def test_places_of_a_method_without_the_masked_face_are_the_references(make_clip
     kept = [torch.equal(given.reference_NCHW, conditions.to_tensor(clip.frames_THWC[t : t + 1])) for t in range(30)]
     assert shown == kept
     assert sum(shown) == 1
+
+
+def test_a_part_of_a_frame_is_the_same_part_of_all_its_pictures_and_holds_the_mouth(make_clip):
+    clip = make_clip(size=64)
+    how = {"batch": 0, "singles": 4, "places": True}
+    whole, cut = training_set([clip], **how), training_set([clip], **how, crop=48)
+    seen = set()
+    for index in range(12):
+        full, part = whole.window(0, index), cut.window(0, index)
+        assert part.x_0.shape == part.noise.shape == part.given.reference_NCHW.shape == (1, 3, 48, 48)
+        places = [
+            (y, x) for y in range(17) for x in range(17) if torch.equal(full.x_0[..., y : y + 48, x : x + 48], part.x_0)
+        ]
+        ((y, x),) = places
+        seen.add((y, x))
+        here = (..., slice(y, y + 48), slice(x, x + 48))
+        assert torch.equal(full.noise[here], part.noise)
+        assert torch.equal(full.weight_N1HW[here], part.weight_N1HW)
+        for name in ("reference_NCHW", "masked_NCHW", "places_N4HW"):
+            assert torch.equal(getattr(full.given, name)[here], getattr(part.given, name))
+        assert float(part.weight_N1HW.max()) == float(full.weight_N1HW.max())  # the mouth's
+    assert len(seen) > 6
 
 
 def test_without_the_masked_face_the_reference_is_not_aligned(make_clip):
