@@ -110,7 +110,7 @@ def generate(
             frames,
             REFERENCE,
             align=network["reference"] == "aligned",
-            places_too=network.get("places", False),
+            places_too=network["places"],
             audio_steps=network["audio_steps"],
             blink_frames=network["blink_frames"],
             drop=model.drop,

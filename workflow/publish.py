@@ -35,6 +35,7 @@ def collect(params: Params) -> dict[str, Any]:
         "environment": tracking.environment(),
         "hardware": hardware(),
         "rules": rule_times(BENCHMARKS, params),
+        "training": training_times(BENCHMARKS, params),
         "sampling": sampling_times(BENCHMARKS, params),
     }
 
@@ -81,6 +82,17 @@ def rule_times(folder: Path, params: Params) -> dict[str, dict[str, float]]:
     return {rule: {"jobs": len(s), "seconds": sum(s), "longest": max(s)} for rule, s in times.items() if s}
 
 
+def training_times(folder: Path, params: Params) -> dict[str, float]:
+    """CPU seconds of each training's job, its start included; rows are compared at equal ones."""
+    times = {}
+    for rule, methods in (("train", params.trained), ("train_baseline", params.baselines)):
+        for path in (folder / rule / f"{method}.tsv" for method in methods):
+            if path.exists():
+                with open(path, newline="") as file:
+                    times[path.stem] = [float(row["cpu_time"]) for row in csv.DictReader(file, delimiter="\t")][-1]
+    return times
+
+
 def sampling_times(folder: Path, params: Params) -> dict[str, dict[str, float]]:
     """Frames and seconds of each sampled method's job; a job's seconds hold its start and the writing of its videos."""
     times = {}
@@ -123,6 +135,9 @@ def page(found: dict[str, Any], ids: dict[str, dict[str, str]]) -> str:
     rules = sorted(found["rules"].items(), key=lambda item: -item[1]["seconds"])
     rows = [(rule, t["jobs"], f"{t['seconds']:.1f}", f"{t['longest']:.1f}") for rule, t in rules]
     lines += _table(("rule", "jobs", "seconds in all", "longest job, seconds"), rows)
+    lines += ["", "## Training", "", "CPU seconds of each training's job, its start included.", ""]
+    trained = [(method, f"{seconds:.0f}") for method, seconds in found["training"].items()]
+    lines += _table(("method", "CPU seconds"), trained)
     lines += [
         "",
         "## Sampling",
@@ -148,7 +163,7 @@ def _table(head: tuple[str, ...], rows: list[Any]) -> list[str]:
 def main() -> None:
     params = load()
     found = json.loads(PROVENANCE.read_text()) if PROVENANCE.exists() else {}
-    if found.get("run") != params.run:
+    if found.get("run") != params.run or "training" not in found:
         found = collect(params)
     path = params.reports / "provenance.md"
     with tables.whole_file(path) as part:

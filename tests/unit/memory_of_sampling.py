@@ -25,7 +25,7 @@ def main() -> None:
     own = settings.sample.model_copy(
         update={"sampler": "ancestral", "shared_noise": 0.5, "interpolation": 0.5, "batch": 25}
     )
-    network = {"reference": "aligned", "audio_steps": 16, "blink_frames": 1}
+    network = {"reference": "aligned", "audio_steps": 16, "blink_frames": 1, "places": True}
     model = HifiDiff(
         lambda x, t, given: 0 * x + given.reference_NCHW, Diffusion(1000, "cosine", "x0"), (), {"network": network}
     )  # type: ignore[arg-type]
@@ -33,7 +33,7 @@ def main() -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     clip = corpus.load(Path(sys.argv[1]), "ada", "ada_long", size=64, dilation=0.12, stream=True)
     batches = generate(model, clip, clip, own, torch.device("cpu"), lambda count: None)
-    write(Path(sys.argv[2]), batches, len(clip.frames_THWC), clip.audio, settings)
+    write(Path(sys.argv[2]), batches, len(clip.frames_THWC), clip.audio, settings, own)
     found = {
         "numpy": tracemalloc.get_traced_memory()[1],
         "arrow": pa.default_memory_pool().max_memory(),

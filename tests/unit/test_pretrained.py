@@ -49,7 +49,7 @@ def test_what_is_saved_is_loaded(tmp_path: Path, drop: list[str]) -> None:
     assert not any(parameter.requires_grad for parameter in found.net.parameters())
     x = torch.rand(2, 3, 32, 32)
     ear, masked = None if "blink" in drop else torch.rand(2, 1, 2), None if "masked_face" in drop else x
-    given = Conditions(x, torch.rand(2, 16, 80), ear, masked)
+    given = Conditions(x, torch.rand(2, 16, 80), ear, masked, places_N4HW=torch.rand(2, 4, 32, 32))
     t = torch.tensor([3, 50])
     assert torch.equal(found.net(x, t, given), model.net.eval()(x, t, given))
     assert not torch.equal(found.net(x, t, given), x)

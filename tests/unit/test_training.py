@@ -44,7 +44,9 @@ CONFIG = {
     "drop": [],
 }
 SETTINGS = params.load("presets/demo.yaml")
-TRAIN = SETTINGS.train.model_copy(update={"steps": 6, "batch": 1, "warmup": 2, "checkpoint_every": 2, "log_every": 2})
+LOSS = SETTINGS.loss.model_copy(update={"sync": 0.15})
+PACE = {"steps": 6, "batch": 1, "singles": 1, "crop": 0, "warmup": 2, "checkpoint_every": 2, "log_every": 2, "clip_norm": 1.0}
+TRAIN = SETTINGS.train.model_copy(update=PACE)
 
 
 def training_data(clips) -> TrainingSet:
@@ -80,7 +82,7 @@ def setting(make_clip):
         expert = (
             seeded(2, lambda: LipSyncExpert(width=4, embedding=8, size=32, sees="mouth")).eval().requires_grad_(False)
         )
-        objective = Objective(model.diffusion, expert, pyramid_distance, SETTINGS.loss, composite=True)
+        objective = Objective(model.diffusion, expert, pyramid_distance, LOSS, composite=True)
         data = training_data([make_clip()])
         return model.net, objective, data
 
@@ -146,7 +148,7 @@ def test_it_learns_what_a_condition_says(setting, tmp_path):
     ear = np.stack([0.28 + 0.1 * grey] * 2, -1).astype(np.float32)
     flat = dataclasses.replace(clip, frames_THWC=frames, ear_T2=ear)
     data = dataclasses.replace(data, windows=Windows([flat], 5))
-    objective = dataclasses.replace(objective, weights=SETTINGS.loss.model_copy(update={"sync": 0.0, "lpips": 0.0}))
+    objective = dataclasses.replace(objective, weights=LOSS.model_copy(update={"sync": 0.0, "lpips": 0.0}))
     settings = TRAIN.model_copy(update={"steps": 150, "log_every": 15, "checkpoint_every": 150, "learning_rate": 3e-3})
     device, state = torch.device("cpu"), tmp_path / "state.pt"
     curve = fit(
@@ -179,7 +181,7 @@ def test_the_total_is_the_weighted_sum_of_the_terms(setting, prediction):
     net, objective, data = setting(prediction)
     terms = objective(net, data.step(0))
     total = objective.total(terms, data.images, data.batch)
-    w = SETTINGS.loss
+    w = LOSS
     share = {"simple": w.simple, "l2": w.l2, "sync": w.sync, "lpips": w.lpips}
     if prediction == "x0":
         assert set(terms) == {"simple", "sync", "lpips"}
@@ -259,7 +261,7 @@ def test_how_a_batch_is_made_changes_nothing(setting, tmp_path, change):
 def test_the_frozen_expert_gets_no_gradient_but_passes_one_on(setting):
     net, objective, data = setting()
     objective = dataclasses.replace(
-        objective, weights=SETTINGS.loss.model_copy(update={"simple": 0.0, "l2": 0.0, "lpips": 0.0, "sync": 1.0})
+        objective, weights=LOSS.model_copy(update={"simple": 0.0, "l2": 0.0, "lpips": 0.0, "sync": 1.0})
     )
     objective.total(objective(net, data.step(0)), data.images, data.batch).backward()
     assert all(p.grad is None for p in objective.expert.parameters())
@@ -343,7 +345,7 @@ def test_dropout_resumes_with_the_same_bits(make_clip, tmp_path):
 
     def run(state, on_step=ignore):
         model = seeded(1, lambda: HifiDiff.from_config(config))
-        weights = SETTINGS.loss.model_copy(update={"sync": 0.0})
+        weights = LOSS.model_copy(update={"sync": 0.0})
         expert = LipSyncExpert(width=4, embedding=8, size=32, sees="mouth")
         objective = Objective(model.diffusion, expert, pyramid_distance, weights, composite=True)
         device = torch.device("cpu")

@@ -89,6 +89,14 @@ def test_the_seconds_of_each_sampling_stand_beside_its_frames(tmp_path: Path, mo
     assert found == {"full": {"frames": 50, "seconds": 12.5}}
 
 
+def test_the_cpu_seconds_of_each_training_are_told(tmp_path: Path) -> None:
+    table = "s\th:m:s\tcpu_time\n9\t0:00:09\t{}\n"
+    package(tmp_path, {"train/full.tsv": table.format(350.5), "train_baseline/sda.tsv": table.format(340)})
+    package(tmp_path, {"train/another.tsv": table.format(9)})
+    params = load(ROOT / "presets" / "demo-baselines.yaml")
+    assert publish.training_times(tmp_path, params) == {"full": 350.5, "sda": 340.0}
+
+
 def test_provenance_names_commit_hardware_times_and_runs() -> None:
     found = {
         "run": "demo",
@@ -96,6 +104,7 @@ def test_provenance_names_commit_hardware_times_and_runs() -> None:
         "environment": {"commit": "abc"},
         "hardware": publish.hardware(),
         "rules": {"mask": {"jobs": 2, "seconds": 5.0, "longest": 3.0}},
+        "training": {"full": 351.6},
         "sampling": {"ddim": {"frames": 150, "seconds": 30.0}},
     }
     text = publish.page(found, {"full": {"training": "r1"}})
@@ -103,6 +112,7 @@ def test_provenance_names_commit_hardware_times_and_runs() -> None:
         "| commit | abc |",
         f"| cores | {os.cpu_count()} |",
         "| mask | 2 | 5.0 | 3.0 |",
+        "| full | 352 |",
         "| ddim | 150 | 30.0 | 5.0 |",
         "| full | training | `r1` |",
     ):
