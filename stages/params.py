@@ -293,6 +293,9 @@ class Metrics(Section):
     confidence: Fraction = Field(description="of the intervals, such as 0.95")
     drift_s: Positive = Field(description="a long clip's last seconds that are compared with as many first ones")
     batch: Natural
+    held_out: bool = Field(
+        description="clips of the test's kind that index.max_test_clips left are measured, too: rows may name held_out in splits"
+    )
     public: list[Literal["inception", "i3d", "syncnet", "vgg16"]] = Field(
         description="networks with public weights that score besides the corpus's own encoders"
     )
@@ -317,7 +320,7 @@ class Cremad(Section):
     pause_s: Positive = Field(description="after the first of them, seconds; doubled each time, or as the server asks")
 
 
-Split = Literal["test_seen", "test_unseen", "test_long"]
+Split = Literal["test_seen", "test_unseen", "test_long", "held_out"]
 Table = Literal["table1", "table2", "samplers"]
 
 
@@ -517,6 +520,8 @@ class Params(Section):
             (all(s.steps <= diffusion.timesteps for s in samplings), "sample.steps must not exceed diffusion.timesteps"),
             (all(s.shared_noise < 1 or s.interpolation == 0 for s in samplings), "sample.interpolation must be 0 where "
              "shared_noise is 1: nothing is left to mix"),
+            (self.metrics.held_out or all("held_out" not in m.splits for m in self.methods.values()),
+             "methods.*.splits must not name held_out where metrics.held_out is false: these clips are not measured"),
             (self.index.long_min_s > 0 or all("test_long" not in m.splits for m in self.methods.values()),
              "methods.*.splits must not name test_long where index.long_min_s is 0: there is no such split"),
             (self.corpus.source != "rendered" or made.long_s == 0 or 0 < self.index.long_min_s <= made.long_s,

@@ -32,7 +32,7 @@ from stages.progress import Progress
 if TYPE_CHECKING:
     from stages.public import Public
 
-SPLITS = ("test_seen", "test_unseen", "test_long")
+SPLITS = ("test_seen", "test_unseen", "test_long")  # and held_out, where metrics.held_out says so
 RAW_TRUTH = "truth.parquet"
 LEAK_STEP, LEAK_SIZE = 2, 32  # every second frame of the training clips; pixels
 
@@ -90,11 +90,12 @@ def measure(data: Path, settings: Params, out: Path) -> None:
     Raises:
         InputError: there is no test clip, or a file is missing or damaged.
     """
-    tests = corpus.index(data, SPLITS)
+    splits = (*SPLITS, *["held_out"] * settings.metrics.held_out)
+    tests = corpus.index(data, splits)
     if tests.empty:
-        raise InputError(data / "index.parquet", f"no clip of {', '.join(SPLITS)}", "see index.* in params.yaml")
+        raise InputError(data / "index.parquet", f"no clip of {', '.join(splits)}", "see index.* in params.yaml")
     size, dilation = settings.network.size, settings.mask.dilation
-    clips = corpus.load_split(data, SPLITS, size=size, dilation=dilation, stream=True)
+    clips = corpus.load_split(data, splits, size=size, dilation=dilation, stream=True)
     train = corpus.load_split(data, ("train",), size=size, dilation=dilation, stream=True)
     read = leaks(train, clips)
     judges, public = Judges(data / "judges", settings.metrics.batch), public_networks(settings)
@@ -113,7 +114,8 @@ def main() -> None:
     parser.add_argument(
         "--params",
         default=params.PARAMS_FILE,
-        help="metrics.upscale, .batch, .public, .threads, .device, weights.folder, mask.fps, mask.dilation and network.size",
+        help="metrics.upscale, .batch, .held_out, .public, .threads, .device, weights.folder, mask.fps, mask.dilation and "
+        "network.size",
     )
     parser.add_argument("--data", type=Path, required=True, help="folder of the run, such as data/demo")
     parser.add_argument("--out", type=Path, required=True, help="Parquet file to write, data/<run>/reference.parquet")

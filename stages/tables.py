@@ -143,7 +143,7 @@ _OF_PUBLIC = (
 REFERENCE = _schema(
     "reference",
     _field("clip", pa.string(), "name of the test clip"),
-    _field("split", pa.string(), "test_seen, test_unseen or test_long"),
+    _field("split", pa.string(), "test_seen, test_unseen, test_long or held_out"),
     _field("speaker", pa.string(), "who is shown"),
     _field("sentence", pa.string(), "what is said"),
     _field("emotion", pa.string(), "empty where unknown"),
@@ -206,7 +206,7 @@ FEATURES = _schema(
 METRICS = _schema(
     "metrics",
     _field("clip", pa.string(), "name of the test clip"),
-    _field("split", pa.string(), "test_seen, test_unseen or test_long"),
+    _field("split", pa.string(), "test_seen, test_unseen, test_long or held_out"),
     _field("speaker", pa.string(), "who is shown"),
     _field("sentence", pa.string(), "what the clip itself says"),
     _field("emotion", pa.string(), "empty where unknown"),

@@ -31,6 +31,7 @@ SPLITS = {
     "test_seen": "seen speakers",
     "test_unseen": "unseen speakers",
     "test_long": "long clips",
+    "held_out": "clips held out",
 }
 SHOWN = (
     *("fid", "fid_floor", "fid_torch_fidelity", "kid", "fvd", "fvd_floor", "lse_c", "lse_d", "lpips", "lpips_mask"),

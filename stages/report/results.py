@@ -21,6 +21,7 @@ SPLIT_TITLES = {
     "test_seen": "seen speakers",
     "test_unseen": "unseen speakers",
     "test_long": "long clips",
+    "held_out": "clips held out",
 }
 
 
@@ -125,8 +126,9 @@ class Results:
         return [self.methods[name] for name in self.params.sampled_on("test_long")]
 
     def splits(self) -> tuple[str, ...]:
-        """What a score is given for: all clips, each test split, and long clips where a method has some."""
-        return (*SPLITS, "test_long") if any("test_long" in m.entry.splits for m in self.methods.values()) else SPLITS
+        """What a score is given for: all clips, each test split, and long clips and those held out where a method has some."""
+        used = {split for m in self.methods.values() for split in m.entry.splits}
+        return (*SPLITS, *(split for split in ("test_long", "held_out") if split in used))
 
 
 def read(data: Path, settings: Params) -> Results:

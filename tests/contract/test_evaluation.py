@@ -176,6 +176,9 @@ def test_truth_scores_itself_well(truth):
     assert value("mouth_r") == value("mouth_r_own")
     assert value("checkerboard") == pytest.approx(1, abs=0.2)
     assert value("ghost_edge") == pytest.approx(1, abs=0.1)
+    for name in ("mouth_streaks", "brow_ghosts", "mouth_amplitude"):
+        assert value(name) == pytest.approx(1, abs=0.15), name
+    assert value("lid_slits") is None or value("lid_slits") == pytest.approx(1, abs=0.05)
     for name in ("f_mse", "ofm", "warp_error"):  # the codec alone
         assert value(f"{name}_ratio") == pytest.approx(1, abs=0.1)
     assert value("warp_error") < value("f_mse")  # most of the true change is motion
@@ -263,6 +266,23 @@ def test_a_video_of_another_length_is_refused(run):
     write_samples(run, "no_mask", lambda frames: frames[:-3])
     with pytest.raises(InputError, match=r"samples/no_mask/.*ada_s02"):
         score(run, "no_mask")
+
+
+def test_clips_held_out_are_measured_where_the_settings_say_so(run, tmp_path):
+    data = tmp_path / "small"
+    data.mkdir()
+    for name in ("raw", "faces", "blink", "spectrogram", "judges"):
+        (data / name).symlink_to(run / name)
+    rows = pd.read_parquet(run / "index.parquet")
+    rows.loc[rows["clip"] == "kira_s02", "split"] = "held_out"
+    tables.write(data / "index.parquet", tables.INDEX, rows.to_dict("records"))
+    settings = yaml.safe_load((run / "params.yaml").read_text())
+    for held_out, expected in ((False, TESTS[:2]), (True, TESTS)):
+        settings["metrics"]["held_out"] = held_out
+        reference.measure(data, params.validate(settings), data / "reference.parquet")
+        found = tables.read(data / "reference.parquet", tables.REFERENCE, ["clip", "split"]).to_pandas()
+        assert sorted(found["clip"]) == expected
+    assert found.set_index("clip").loc["kira_s02", "split"] == "held_out"
 
 
 def test_unknown_methods_and_places_are_refused(run, tmp_path):

@@ -190,7 +190,16 @@ def test_no_file_and_no_yaml(tmp_path: Path) -> None:
         ("  head_channels: 32", "  head_channels: 48", "network.head_channels must divide"),
         ("  prediction: x0", "  prediction: epsilon", "needs diffusion.prediction 'x0'"),
         ("  timesteps: 1000", "  timesteps: 2", "sample.steps must not exceed"),
+        ("  crop: 48", "  crop: 44", "train.crop must not exceed network.size, and be divisible"),
+        ("  crop: 48", "  crop: 128", "train.crop must not exceed network.size"),
+        ("  batch: 0", "  batch: 1", "train.crop must be 0 where train.batch is above 0"),
+        ("  singles: 8", "  singles: 0", "train.batch and train.singles must not both be 0"),
         ("  interpolation: 0.0", "  interpolation: 0.5", "sample.interpolation must be 0 where shared_noise is 1"),
+        (
+            "splits: [test_seen, test_unseen]",
+            "splits: [held_out]",
+            "must not name held_out where metrics.held_out is false",
+        ),
         (
             "splits: [test_seen, test_unseen]",
             "splits: [test_long]",

@@ -153,3 +153,17 @@ def test_l_sync_is_to_bring_more_than_its_absence(seeds: Results) -> None:
             _scored(seeds, "full", "sync_confidence", 0.5, 0.05), "no_sync", "sync_confidence", value, 0.05
         )
         assert [c.holds for c in claims.evaluate(changed) if c.claim.startswith(claim)] == [holds]
+
+
+def test_clips_never_used_before_are_held_to_the_same_bounds(seeds: Results) -> None:
+    full = seeds.methods["full"]
+    values = {"fd_frame": 4.4, "fd_mask": 3.6, "fd_video": 5.0}
+    scores = {name: {"held_out": {"value": v, "low": None, "high": None, "n": 24}} for name, v in values.items()}
+    entry = full.entry.model_copy(update={"splits": ["held_out"]})
+    untouched = replace(full, name="untouched", entry=entry, document={"scores": scores})
+    run = replace(seeds, methods={**seeds.methods, "untouched": untouched})
+    found = [c for c in claims.evaluate(run) if "never used before" in c.claim]
+    assert [c.holds for c in found] == [True, False, True]
+    assert found[0].command.endswith("metrics/untouched.json")
+    assert run.splits()[-1] == "held_out"
+    assert not [c for c in claims.evaluate(seeds) if "never used before" in c.claim]

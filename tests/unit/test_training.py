@@ -45,7 +45,16 @@ CONFIG = {
 }
 SETTINGS = params.load("presets/demo.yaml")
 LOSS = SETTINGS.loss.model_copy(update={"sync": 0.15})
-PACE = {"steps": 6, "batch": 1, "singles": 1, "crop": 0, "warmup": 2, "checkpoint_every": 2, "log_every": 2, "clip_norm": 1.0}
+PACE = {
+    "steps": 6,
+    "batch": 1,
+    "singles": 1,
+    "crop": 0,
+    "warmup": 2,
+    "checkpoint_every": 2,
+    "log_every": 2,
+    "clip_norm": 1.0,
+}
 TRAIN = SETTINGS.train.model_copy(update=PACE)
 
 

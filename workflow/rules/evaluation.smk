@@ -62,6 +62,7 @@ rule reference:
         cfg=settings(
             "metrics.upscale",
             "metrics.batch",
+            "metrics.held_out",
             "metrics.public",
             "metrics.threads",
             "metrics.device",
