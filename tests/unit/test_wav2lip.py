@@ -313,7 +313,8 @@ def test_aligned_references_lie_on_their_frames(make_clip: Any) -> None:
         assert torch.equal(picture, expected)
     still = replace(clip, landmarks_TL2=np.repeat(clip.landmarks_TL2[:1], 9, 0))
     assert torch.equal(wav2lip.example(still, 2, 4, 5, settings).reference_NCHW, wav2lip.picture(clip.frames_THWC[4:9]))
-    assert moved.weight_N1HW.unique().tolist() == [1, 4]
+    assert float(moved.weight_N1HW.min()) == 1
+    assert float(moved.weight_N1HW.max()) == pytest.approx(4, rel=0.01)
 
 
 def test_the_generator_gets_gradients_from_the_expert_and_leaves_it_as_it_was(make_clip: Any) -> None:
