@@ -120,7 +120,7 @@ def seeds() -> Params:
         methods[f"full_{number}"] = row | own | {"made_from": f"models/full_{number}"}
     own = {"title": "without L_sync", "made_from": "models/no_sync", "settings": {"loss": {"sync": 0.0}}}
     methods["no_sync"] = row | own
-    loss, train = base["loss"] | {"sync": 0.15}, base["train"] | {"batch": 1, "singles": 3}
+    loss, train = base["loss"] | {"sync": 0.15}, base["train"] | {"batch": 1, "singles": 3, "crop": 0}
     own = {"run": "fakeseeds", "methods": methods, "trained": ["full", "full_2", "full_3", "no_sync"]}
     return Params.model_validate(base | own | {"loss": loss, "train": train})
 
