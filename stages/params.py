@@ -279,7 +279,7 @@ class Sample(Section):
     )
     compile: bool = Field(description="torch.compile the network")
     crf: Count = Field(le=51, description="H.264 constant rate factor of the written videos")
-    chroma: Literal["4:2:0", "4:4:4"] = Field(
+    chroma: Literal["yuv420", "yuv444"] = Field(
         description="colours of the written videos at a quarter of the pixels, which plays everywhere, or at all of them"
     )
     threads: Natural
