@@ -26,7 +26,6 @@ from stages.errors import InputError, run
 from stages.params import Params, Sample
 from stages.progress import Progress
 
-
 CHROMA = {"yuv420": "4:2:0", "yuv444": "4:4:4"}  # bare 4:4:4 is a number of base 60 to some readers of YAML
 
 

@@ -102,10 +102,11 @@ def test_front_matter_and_licences_follow_data_and_expert(data: Path, full: str)
     assert "talking-face" in front(full)["tags"]
     assert "iBUG 300-W, whose terms exclude commercial use" in full
     assert "LRS2" not in full
-    public = card(data, "full", settings(expert={"source": "wav2lip"}))
+    asked = {"loss": {"sync": 0.15}, "train": {"batch": 1, "crop": 0}}
+    public = card(data, "full", settings(expert={"source": "wav2lip"}, **asked))
     assert front(public)["license"] == "other"
     assert "trained on LRS2" in public
-    unused = settings(expert={"source": "wav2lip"}, loss={"sync": 0.0})
+    unused = settings(expert={"source": "wav2lip"})
     assert front(card(data, "full", unused))["license"] == "mit"
     own = card(data, "full", settings(corpus={"source": "folder"}))
     assert front(own)["license"] == "other"
@@ -141,7 +142,9 @@ def test_flops_are_two_a_multiply_add_counted_by_hand(drop: list[str]) -> None:
             layer.register_forward_hook(count)
     x = torch.zeros(1, 3, 32, 32)
     ear, masked = None if "blink" in drop else torch.zeros(1, 1, 2), None if "masked_face" in drop else x
-    model.net.eval()(x, torch.tensor([3]), Conditions(x, torch.zeros(1, 16, 80), ear, masked))
+    model.net.eval()(
+        x, torch.tensor([3]), Conditions(x, torch.zeros(1, 16, 80), ear, masked, places_N4HW=torch.zeros(1, 4, 32, 32))
+    )
     assert forward_flops(config(drop=drop)) == sum(counted)
 
 

@@ -30,7 +30,7 @@ def row(name: str, seed: int, frames: int | None = None) -> dict[str, Any]:
         "video_features": rng.normal(size=(max((count - 8) // 4 + 1, 0), 3)),
         "landmarks": points,
         "identity": np.ones((len(range(0, count, 10)), 128)),
-        **{key: rng.uniform(1, 2, count) for key in ("grid", "border")},
+        **{key: rng.uniform(1, 2, count) for key in ("grid", "border", "mouth_ring", "brow_ring", "lid_light")},
         **{key: rng.uniform(1, 2, count - 1) for key in ("f_mse", "ofm", "warp_error")},
     }
     return {"clip": name, "frames": count, "encoders": "one", **tables.flat(arrays)}
