@@ -77,8 +77,7 @@ def rule_times(folder: Path, params: Params) -> dict[str, dict[str, float]]:
         rule = path.relative_to(folder).parts[0].removesuffix(".tsv")
         if rule in own and path.stem not in own[rule]:
             continue
-        with open(path, newline="") as file:
-            times.setdefault(rule, []).extend(float(row["s"]) for row in csv.DictReader(file, delimiter="\t"))
+        times.setdefault(rule, []).extend(_column(path, "s"))
     return {rule: {"jobs": len(s), "seconds": sum(s), "longest": max(s)} for rule, s in times.items() if s}
 
 
@@ -88,8 +87,7 @@ def training_times(folder: Path, params: Params) -> dict[str, float]:
     for rule, methods in (("train", params.trained), ("train_baseline", params.baselines)):
         for path in (folder / rule / f"{method}.tsv" for method in methods):
             if path.exists():
-                with open(path, newline="") as file:
-                    times[path.stem] = [float(row["cpu_time"]) for row in csv.DictReader(file, delimiter="\t")][-1]
+                times[path.stem] = _column(path, "cpu_time")[-1]
     return times
 
 
@@ -100,10 +98,14 @@ def sampling_times(folder: Path, params: Params) -> dict[str, dict[str, float]]:
         benchmark, scores = folder / "sample" / f"{method}.tsv", params.data / "metrics" / f"{method}.json"
         if entry.kind == "truth" or not benchmark.exists() or not scores.exists():
             continue
-        with open(benchmark, newline="") as file:
-            seconds = [float(row["s"]) for row in csv.DictReader(file, delimiter="\t")]
-        times[method] = {"frames": json.loads(scores.read_text())["n_frames"], "seconds": seconds[-1]}
+        times[method] = {"frames": json.loads(scores.read_text())["n_frames"], "seconds": _column(benchmark, "s")[-1]}
     return times
+
+
+def _column(path: Path, name: str) -> list[float]:
+    """A column of one of Snakemake's benchmark files, a value a run of the job."""
+    with open(path, newline="") as file:
+        return [float(row[name]) for row in csv.DictReader(file, delimiter="\t")]
 
 
 def run_ids(params: Params) -> dict[str, dict[str, str]]:

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import io
+import json
 import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import pandas as pd
+import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
 from stages import catalogue, media, tables, tracking
 from stages.params import Params, load
+from stages.report import results
+from stages.report.results import Results
 
 SPEAKERS = {"ada": "train", "bela": "train", "kira": "test_unseen"}
 FRAMES, SIZE = 40, 128
@@ -123,6 +129,25 @@ def seeds() -> Params:
     loss, train = base["loss"] | {"sync": 0.15}, base["train"] | {"batch": 1, "singles": 3, "crop": 0}
     own = {"run": "fakeseeds", "methods": methods, "trained": ["full", "full_2", "full_3", "no_sync"]}
     return Params.model_validate(base | own | {"loss": loss, "train": train})
+
+
+def finished(factory: pytest.TempPathFactory, params: Params, *, record: bool = False) -> Iterator[Results]:
+    """A finished run in a new folder, read; for a fixture to give out."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("DVC_ROOT", raising=False)
+        data = factory.mktemp("run") / "data" / params.run
+        make(data, params, record=record)
+        yield results.read(data, params)
+
+
+def with_score(run: Results, method: str, name: str, value: float | None, spread: float) -> Results:
+    """The run with another value of a score in each split, its interval so far to either side."""
+    document = json.loads(json.dumps(run.methods[method].document))
+    entry = {"value": value, "low": None, "high": None, "n": 4}
+    if value is not None:
+        entry |= {"low": value - spread, "high": value + spread}
+    document["scores"][name] = dict.fromkeys(results.SPLITS, entry)
+    return replace(run, methods={**run.methods, method: replace(run.methods[method], document=document)})
 
 
 def make(data: Path, params: Params, *, record: bool = True) -> None:

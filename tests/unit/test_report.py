@@ -24,11 +24,7 @@ from stages.report.results import Results, Score
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Results]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("DVC_ROOT", raising=False)
-        data = tmp_path_factory.mktemp("run") / "data" / "fake"
-        fake_run.make(data, fake_run.settings())
-        yield results.read(data, fake_run.settings())
+    yield from fake_run.finished(tmp_path_factory, fake_run.settings(), record=True)
 
 
 @pytest.fixture(scope="module")
@@ -39,13 +35,7 @@ def report(run: Results, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _changed(run: Results, method: str, name: str, value: float | None, spread: float = 0.01) -> Results:
-    """The run with another value of a score in each split."""
-    document = json.loads(json.dumps(run.methods[method].document))
-    entry = {"value": value, "low": None, "high": None, "n": 4}
-    if value is not None:
-        entry |= {"low": value - spread, "high": value + spread}
-    document["scores"][name] = dict.fromkeys(results.SPLITS, entry)
-    return replace(run, methods={**run.methods, method: replace(run.methods[method], document=document)})
+    return fake_run.with_score(run, method, name, value, spread)
 
 
 def test_every_file_is_there_and_small(run: Results, report: Path) -> None:

@@ -10,18 +10,14 @@ from pathlib import Path
 import fake_run
 import pytest
 
-from stages.report import claims, figures, files, methods, results, tables
+from stages.report import claims, figures, files, methods, tables
 from stages.report.__main__ import write
 from stages.report.results import Results
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Results]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("DVC_ROOT", raising=False)
-        data = tmp_path_factory.mktemp("run") / "data" / "fakeothers"
-        fake_run.make(data, fake_run.others(), record=False)
-        yield results.read(data, fake_run.others())
+    yield from fake_run.finished(tmp_path_factory, fake_run.others())
 
 
 @pytest.fixture(scope="module")
@@ -104,10 +100,7 @@ def test_a_system_that_did_not_learn_is_a_claim_that_fails(run: Results) -> None
 
 
 def _scored(run: Results, method: str, name: str, value: float, spread: float = 0.1) -> Results:
-    document = json.loads(json.dumps(run.methods[method].document))
-    score = {"value": value, "low": value - spread, "high": value + spread, "n": 4}
-    document["scores"][name] = dict.fromkeys(results.SPLITS, score)
-    return replace(run, methods={**run.methods, method: replace(run.methods[method], document=document)})
+    return fake_run.with_score(run, method, name, value, spread)
 
 
 def test_hifidiff_is_to_be_the_best_of_those_that_do_not_see_the_true_mouth(run: Results) -> None:
@@ -127,11 +120,7 @@ def test_without_other_systems_nobody_is_the_best(run: Results) -> None:
 
 @pytest.fixture(scope="module")
 def seeds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Results]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("DVC_ROOT", raising=False)
-        data = tmp_path_factory.mktemp("run") / "data" / "fakeseeds"
-        fake_run.make(data, fake_run.seeds(), record=False)
-        yield results.read(data, fake_run.seeds())
+    yield from fake_run.finished(tmp_path_factory, fake_run.seeds())
 
 
 def test_distances_are_means_over_trainings_that_differ_in_the_seed_alone(seeds: Results) -> None:

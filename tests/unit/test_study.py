@@ -13,18 +13,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stages.report import claims, figures, files, results, study, tables
+from stages.report import claims, figures, files, study, tables
 from stages.report.__main__ import LARGEST, write
 from stages.report.results import Results, Score
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Results]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("DVC_ROOT", raising=False)
-        data = tmp_path_factory.mktemp("run") / "data" / "fakestudy"
-        fake_run.make(data, fake_run.study(), record=False)
-        yield results.read(data, fake_run.study())
+    yield from fake_run.finished(tmp_path_factory, fake_run.study())
 
 
 @pytest.fixture(scope="module")
