@@ -5,7 +5,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help env reproduce test fuzz lint use videos export publish rulegraph
+.PHONY: help env reproduce test fuzz lint use videos export publish rulegraph gpu-check
 
 PYTHON ?= python3
 VENV := .venv
@@ -19,7 +19,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 help: ## this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1	\2/' | expand -t 20
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1	\2/' | expand -t 20
 
 env: $(READY) ## the environment .venv, from requirements.lock
 
@@ -35,6 +35,9 @@ $(READY): requirements.lock
 reproduce: env ## everything that params.yaml names; the same command goes on after a kill
 	@snakemake --cores $(CORES)
 	@python -m workflow.headline
+
+gpu-check: env ## ten minutes of a GPU: speed of the paper's network, and what it learns in the rest; on a CPU: make gpu-check SMALL=1
+	@python -m benchmarks.gpu_check $(if $(SMALL),--small)
 
 fuzz: env ## damaged media and tables against every reader: make fuzz CASES=5000
 	@CASES=$(or $(CASES),200) python -m pytest -q tests/fuzz

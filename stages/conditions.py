@@ -6,6 +6,7 @@ Pictures become float32 in [-1, 1].
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 
 import cv2
 import numpy as np
@@ -16,10 +17,15 @@ from torch import Tensor
 
 from stages.corpus import Clip, condition_window
 from stages.crops import MOUTH_BELOW, mouth_map
-from stages.geometry import RIGID, similarity
+from stages.geometry import RIGID, head_axes, head_turns, similarity, transform
 from stages.networks.hifidiff import Conditions
 
 REFERENCE = 0  # at inference the reference frame is the clip's first
+# The ellipsoid that stands for a head, in distances of the outer eye corners, and how many times as far as the nose's tip its
+# outline moves, aside and down: fitted to the rendered corpus's training speakers.
+HEAD, HEAD_MIDDLE = np.array([0.8, 0.9]), np.array([0.0, 0.3])  # half-axes, and the middle from between the eyes
+LEVEL = np.array([[0.5, 0.0], [0.0, 0.6]])  # an eye corner and the nose's base
+PARALLAX = np.array([2.0, 1.2])
 
 
 def to_tensor(frames_NHWC: NDArray[np.uint8]) -> Tensor:
@@ -63,23 +69,42 @@ def mouth_maps(clip: Clip, frames: Sequence[int]) -> Tensor:
 def aligned(clip: Clip, frames: Sequence[int], reference: int) -> NDArray[np.uint8]:
     """The reference frame moved onto each of ``frames``, (N, H, W, C): its nose and eye corners come to lie on the frame's.
 
-    The similarity is the one that carries the mask, so that this tells of the head's place, turn and size what the mask's
-    outline tells, and nothing of mouth or lids. What comes from beyond the picture is mirrored at its border. Lanczos: linear
-    interpolation blurs, and most of a generated face is this picture.
+    First by the similarity that carries the mask. Then by parallax: where the head has turned out of the picture's plane since
+    the reference (:func:`stages.geometry.head_turns`), its outline, which lies behind eyes and nose, moves the other way; how
+    far behind each pixel lies is that of an ellipsoid. All of it comes from points that neither speech nor blinks move, so that
+    it tells of the head's place, turn and size, and of nothing else. What comes from beyond the picture is mirrored at its
+    border. Lanczos: linear interpolation blurs, and most of a generated face is this picture.
     """
-    picture, size = clip.frames_THWC[reference], clip.frames_THWC.shape[1:3]
-    source = clip.landmarks_TL2[reference][RIGID]
-    moved = [
-        cv2.warpAffine(
-            picture,
-            similarity(source, clip.landmarks_TL2[frame][RIGID]),
-            (size[1], size[0]),
-            flags=cv2.INTER_LANCZOS4,
-            borderMode=cv2.BORDER_REFLECT_101,
-        )
-        for frame in frames
-    ]
-    return np.stack(moved).astype(np.uint8)
+    picture, landmarks_TL2 = clip.frames_THWC[reference], clip.landmarks_TL2
+    turned = head_turns(landmarks_TL2, [*frames, reference])
+    moved = np.empty((len(frames), *picture.shape), np.uint8)
+    for n, frame in enumerate(frames):
+        points, grid_HW2 = landmarks_TL2[frame], _grid(len(picture))
+        eyes, axes, distance, _ = head_axes(points)
+        shift = -PARALLAX * (turned[n] - turned[-1]) * distance @ axes
+        behind_HW1 = _behind((grid_HW2 - eyes) @ axes.T / distance)[..., None]
+        back = similarity(points[RIGID], landmarks_TL2[reference][RIGID])
+        onto = transform(grid_HW2 - behind_HW1 * shift, back).astype(np.float32)
+        moved[n] = cv2.remap(picture, onto[..., 0], onto[..., 1], cv2.INTER_LANCZOS4, borderMode=cv2.BORDER_REFLECT_101)
+    return moved
+
+
+def _behind(on_head: NDArray[np.floating]) -> NDArray[np.float64]:
+    """How far behind eyes and nose the places across and down a head lie, (..., 2) → (...): 0 on a level with them, 1 at the
+    outline.
+    """
+
+    def before(places: NDArray[np.floating]) -> NDArray[np.float64]:
+        return np.sqrt(np.maximum(1 - (((places - HEAD_MIDDLE) / HEAD) ** 2).sum(-1), 0))
+
+    return 1 - before(on_head) / before(LEVEL).mean()
+
+
+@cache
+def _grid(size: int) -> NDArray[np.float64]:
+    """The places of a square picture's pixels, (size, size, 2)."""
+    y, x = np.mgrid[:size, :size]
+    return np.stack([x, y], -1).astype(np.float64)
 
 
 def places(landmarks_L2: NDArray[np.floating], size: int) -> NDArray[np.float32]:
@@ -88,15 +113,8 @@ def places(landmarks_L2: NDArray[np.floating], size: int) -> NDArray[np.float32]
     The units are the distance of the outer eye corners and the one from the eyes to the nose's base. These three points alone are
     used, which the similarity of :func:`aligned` uses too: this tells of the head's place, turn and size, and of nothing else.
     """
-    points = np.asarray(landmarks_L2, np.float64)
-    eyes, across = (points[36] + points[45]) / 2, points[45] - points[36]
-    distance = max(float(np.hypot(*across)), 1e-6)
-    right = across / distance
-    down = np.array([-right[1], right[0]])
-    nose = max(float((points[33] - eyes) @ down), 1e-6)
-    y, x = np.mgrid[:size, :size]
-    u = ((x - eyes[0]) * right[0] + (y - eyes[1]) * right[1]) / distance
-    v = ((x - eyes[0]) * down[0] + (y - eyes[1]) * down[1]) / nose
+    eyes, axes, distance, nose = head_axes(landmarks_L2)
+    u, v = np.moveaxis((_grid(size) - eyes) @ axes.T / [distance, max(nose, 1e-6)], -1, 0)
     mouth = np.exp(-((u / 0.4) ** 2) - ((v - MOUTH_BELOW) / 0.5) ** 2)
     lids = np.exp(-(((abs(u) - 0.33) / 0.2) ** 2) - (v / 0.3) ** 2)
     return np.stack([u, v - 1, mouth, lids]).astype(np.float32)
@@ -109,7 +127,7 @@ def conditions(
     reference: int,
     *,
     align: bool,
-    places_too: bool = False,
+    places_too: bool,
     audio_steps: int,
     blink_frames: int,
     drop: Sequence[str],

@@ -6,6 +6,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from stages.geometry import head_axes
+
 Frames = NDArray[np.uint8]
 
 MOUTH_BELOW = 1.75  # the cut's centre lies this many eye-to-nose distances below the eyes
@@ -18,14 +20,9 @@ def mouth_matrix(landmarks_L2: NDArray[np.floating], size: int) -> NDArray[np.fl
     It is made from the outer eye corners and the nose's base alone. The mouth's own landmarks would carry their opening
     into the cut, and so the truth's opening into the judgement of generated frames.
     """
-    points = np.asarray(landmarks_L2, np.float64)
-    eyes, across = (points[36] + points[45]) / 2, points[45] - points[36]
-    distance = max(float(np.hypot(*across)), 1e-6)
-    right = across / distance
-    down = np.array([-right[1], right[0]])
-    centre = eyes + down * MOUTH_BELOW * float((points[33] - eyes) @ down)
-    scale = size / (MOUTH_SIDE * distance)
-    linear = scale * np.stack([right, down])
+    eyes, axes, distance, nose = head_axes(landmarks_L2)
+    centre = eyes + axes[1] * MOUTH_BELOW * nose
+    linear = size / (MOUTH_SIDE * distance) * axes
     return np.column_stack([linear, np.full(2, (size - 1) / 2) - linear @ centre])
 
 

@@ -5,6 +5,7 @@ Landmarks are (..., 68, 2) float arrays of (x, y) in pixels. T frames, H height,
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -17,6 +18,7 @@ RIGHT_EYE, LEFT_EYE = slice(36, 42), slice(42, 48)  # the subject's own right an
 RIGHT_BROW, LEFT_BROW = slice(17, 22), slice(22, 27)
 MOUTH, INNER_LIPS = slice(48, 68), slice(60, 68)
 # Points that neither speech nor blinks move: nose bridge, nostrils, eye corners.
+NOSE_TIP, EYE_CORNERS = [29, 30], [36, 39, 42, 45]
 RIGID = np.array([27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 39, 42, 45])
 
 
@@ -41,6 +43,33 @@ def mouth_opening(landmarks: Array) -> Array:
     """(..., 68, 2) → (...): mean inner-lip gap (61-67, 62-66, 63-65) over the inter-ocular distance."""
     gap = np.linalg.norm(landmarks[..., 61:64, :] - landmarks[..., [67, 66, 65], :], axis=-1).mean(-1)
     return gap / np.maximum(inter_ocular(landmarks), 1e-6)
+
+
+def head_axes(landmarks: Array) -> tuple[Array, Array, Array, Array]:
+    """The head's place by three points, the outer eye corners and the nose's base: the point between the eyes, (..., 2); unit
+    vectors across and down the face, (..., 2, 2); the distance of the eye corners, and the one from the eyes down to the nose's
+    base, (...), pixels.
+    """
+    points = np.asarray(landmarks, np.float64)
+    right_eye, left_eye, nose = (points[..., i, :] for i in (36, 45, 33))
+    eyes, across = (right_eye + left_eye) / 2, left_eye - right_eye
+    distance = np.maximum(np.hypot(across[..., 0], across[..., 1]), 1e-6)
+    right = across / distance[..., None]
+    down = np.stack([-right[..., 1], right[..., 0]], -1)
+    return eyes, np.stack([right, down], -2), distance, ((nose - eyes) * down).sum(-1)
+
+
+def head_turns(landmarks_TL2: Array, frames: Sequence[int]) -> Array:
+    """How far the head has turned out of the picture's plane, aside and down, in some of a clip's frames: (T, 68, 2) → (N, 2).
+
+    Measured by the nose's tip, which lies before the face: its place across and down from the middle of the eye corners, in
+    distances of the outer ones, a mean over five frames. Only differences between frames of one clip mean something.
+    """
+    around = np.clip(np.asarray(frames)[:, None] + np.arange(-2, 3), 0, len(landmarks_TL2) - 1)
+    points = np.asarray(landmarks_TL2[around], np.float64)
+    _, axes, distance, _ = head_axes(points)
+    tip = points[..., NOSE_TIP, :].mean(-2) - points[..., EYE_CORNERS, :].mean(-2)
+    return ((axes @ tip[..., None])[..., 0] / distance[..., None]).mean(-2)
 
 
 def similarity(source_L2: Array, target_L2: Array) -> Array:

@@ -51,7 +51,7 @@ FORMATS = (
 LUMA_OF = {1: (0.2126, 0.0722), 9: (0.2627, 0.0593)} | dict.fromkeys((2, 5, 6), (0.299, 0.114))
 # Pixel formats of three planes of 8 bits, and how many halvings the chroma has along both sides.
 PLANAR = {"yuv420p": 1, "yuvj420p": 1, "yuv444p": 0, "yuvj444p": 0}
-CHROMA = {"4:2:0": "yuv420p", "4:4:4": "yuv444p"}
+CHROMA = {"yuv420": "yuv420p", "yuv444": "yuv444p"}  # a bare 4:4:4 is a number of base 60 to some readers of YAML
 FULL_RANGE = 2  # FFmpeg's number
 VIDEO_SUFFIXES = {
     ".mp4",
@@ -89,7 +89,7 @@ def write_video(
     sample_rate: int,
     crf: int,
     preset: str = "medium",
-    chroma: str = "4:2:0",
+    chroma: str = "yuv420",
 ) -> None:
     """Write an MP4, H.264 and AAC mono; the same input gives the same bytes.
 
@@ -101,7 +101,7 @@ def write_video(
         sample_rate: Hz, of the audio.
         crf: H.264 constant rate factor; 0 is lossless, but for the conversion to luma and chroma.
         preset: x264's trade of speed against size.
-        chroma: a key of :data:`CHROMA`; 4:2:0 plays everywhere and has a quarter of the colours' pixels, 4:4:4 has all of them.
+        chroma: a key of :data:`CHROMA`; yuv420 (4:2:0) plays everywhere and has a quarter of the colours' pixels, yuv444 has all.
     """
     fraction = rate(fps)
     samples = None if audio is None else _as_float(audio)

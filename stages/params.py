@@ -192,7 +192,8 @@ class Network(Section):
     audio_steps: Natural = Field(description="mel steps in the window that conditions a frame")
     blink_frames: Natural = Field(description="frames of EAR, centred, that condition a frame; odd")
     reference: Literal["as_is", "aligned"] = Field(
-        description="aligned: moved onto each frame by the similarity that carries the mask; never without the masked face"
+        description="aligned: moved onto each frame by the similarity of nose and eye corners and by the head's turn; "
+        "never without the masked face"
     )
     places: bool = Field(
         description="each pixel's place on the head is an input, by the similarity that carries the mask"

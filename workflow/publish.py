@@ -18,13 +18,15 @@ from typing import Any, get_args
 
 import psutil
 
-from stages import tables, tracking
+from stages import catalogue, tables, tracking
 from stages.errors import run
 from stages.params import Params, load
+from workflow import quality
 from workflow.artifacts import artifacts
 
 PROVENANCE = Path("logs/provenance.json")
 BENCHMARKS = Path("logs/benchmarks")
+QUALITY = "quality"
 
 
 def collect(params: Params) -> dict[str, Any]:
@@ -125,8 +127,8 @@ def record(params: Params) -> None:
         tables.write_json(PROVENANCE, collect(params))
 
 
-def page(found: dict[str, Any], ids: dict[str, dict[str, str]]) -> str:
-    """``provenance.md``."""
+def page(found: dict[str, Any], ids: dict[str, dict[str, str]], trainings: list[quality.Point]) -> str:
+    """``provenance.md``; ``trainings`` are told where a system has several of different length."""
     lines = [f"# Provenance of the run `{found['run']}`", "", f"Finished {found['finished']}.", ""]
     lines += _table(("", ""), [*found["environment"].items(), *found["hardware"].items()])
     lines += [
@@ -140,6 +142,10 @@ def page(found: dict[str, Any], ids: dict[str, dict[str, str]]) -> str:
     lines += ["", "## Training", "", "CPU seconds of each training's job, its start included.", ""]
     trained = [(method, f"{seconds:.0f}") for method, seconds in found["training"].items()]
     lines += _table(("method", "CPU seconds"), trained)
+    if quality.several(trainings):
+        lines += ["", "## Quality against time", "", f"![Scores against CPU seconds]({QUALITY}.png)", ""]
+        heads = ("system", "method", "CPU seconds", *(catalogue.kind(name).heading for name in quality.SCORES))
+        lines += _table(heads, [[p.system, p.method, f"{p.seconds:.0f}", *quality.printed(p)] for p in trainings])
     lines += [
         "",
         "## Sampling",
@@ -167,9 +173,12 @@ def main() -> None:
     found = json.loads(PROVENANCE.read_text()) if PROVENANCE.exists() else {}
     if found.get("run") != params.run or "training" not in found:
         found = collect(params)
+    trainings = quality.points(params, found["training"])
+    if quality.several(trainings):
+        quality.drawn(trainings, quality.floors(params), params.reports / f"{QUALITY}.png")
     path = params.reports / "provenance.md"
     with tables.whole_file(path) as part:
-        part.write_text(page(found, run_ids(params)))
+        part.write_text(page(found, run_ids(params), trainings))
     print(path)
 
 

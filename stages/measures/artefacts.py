@@ -46,7 +46,7 @@ def border_gradient(frames_THWC: NDArray[np.uint8], masks_THW: Masks) -> Array:
     values = np.empty_like(grey)
     borders = np.empty(grey.shape, bool)
     for t, (frame, mask) in enumerate(zip(grey, masks_THW.astype(np.uint8), strict=True)):
-        values[t] = np.hypot(cv2.Sobel(frame, cv2.CV_64F, 1, 0) / 8, cv2.Sobel(frame, cv2.CV_64F, 0, 1) / 8)
+        values[t] = np.sqrt(_gradient_energy(frame))
         borders[t] = cv2.morphologyEx(mask, cv2.MORPH_GRADIENT, kernel).astype(bool)
     return _mean(values, borders)
 
@@ -92,7 +92,7 @@ def _ring_energy(
     size = frames_THWC.shape[1]
     energy, where = np.empty(frames_THWC.shape[:3]), np.zeros(frames_THWC.shape[:3], bool)
     for t, frame in enumerate(luma(frames_THWC)):
-        energy[t] = (cv2.Sobel(frame, cv2.CV_64F, 1, 0) / 8) ** 2 + (cv2.Sobel(frame, cv2.CV_64F, 0, 1) / 8) ** 2
+        energy[t] = _gradient_energy(frame)
         inner = np.zeros((size, size), bool)
         for part in parts:
             where[t] |= grown_hull(landmarks_TL2[t, part], size, ring[1])
@@ -101,6 +101,11 @@ def _ring_energy(
             inner |= grown_hull(landmarks_TL2[t, eye], size, ring[0])
         where[t] &= ~inner & np.asarray(masks_THW[t])
     return _mean(energy, where)
+
+
+def _gradient_energy(grey_HW: Array) -> Array:
+    """Squared magnitude of the gradient, by Sobel's kernels scaled to grey levels a pixel."""
+    return (cv2.Sobel(grey_HW, cv2.CV_64F, 1, 0) / 8) ** 2 + (cv2.Sobel(grey_HW, cv2.CV_64F, 0, 1) / 8) ** 2
 
 
 def _mean(values_THW: Array, where_THW: Masks) -> Array:

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.geometry import RIGID, inter_ocular, similarity
+from stages.geometry import RIGID, head_turns, inter_ocular, similarity
 from stages.measures.image import luma
 
 Array = NDArray[np.float64]
@@ -33,16 +33,17 @@ def visible(frames_THWC: NDArray[np.uint8], masks_THW: NDArray[np.bool_], size: 
 
 
 def place(landmarks_TL2: Values) -> Array:
-    """Where the head is, (T, 4): the similarity, from the first frame, that carries mask and reference.
+    """Where the head is, (T, 6): the similarity from the first frame that carries mask and reference, and its turn since then.
 
-    Turn and growth, and the shift of the middle of the rigid points, in inter-ocular distances; times 100, so that no reduction
-    to principal components loses what pixels can't show.
+    Turn in the picture's plane and growth, the shift of the middle of the rigid points in inter-ocular distances, and
+    :func:`stages.geometry.head_turns`; times 100, so that no reduction to principal components loses what pixels can't show.
     """
     rigid = np.asarray(landmarks_TL2, np.float64)[:, RIGID]
     middle = rigid[0].mean(0)
     moved = np.stack([similarity(rigid[0], points) for points in rigid])
     shift = (moved[:, :, :2] @ middle + moved[:, :, 2] - middle) / inter_ocular(landmarks_TL2[0])
-    return 100 * np.column_stack([moved[:, :, 0] - [1, 0], shift])
+    turned = head_turns(landmarks_TL2, range(len(rigid)))
+    return 100 * np.column_stack([moved[:, :, 0] - [1, 0], shift, turned - turned[0]])
 
 
 def centred(values: Sequence[Values]) -> list[Array]:

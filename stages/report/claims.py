@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+import pandas as pd
+
 from stages import catalogue, systems
 from stages.catalogue import kind, plain, with_interval
 from stages.report.results import SPLIT_TITLES, Method, Results, Score
@@ -54,6 +56,27 @@ def _metrics(results: Results, *methods: str) -> tuple[str, str]:
     return "metrics", f"snakemake --cores all {files}"
 
 
+@dataclass(frozen=True)
+class _Range:
+    """Where a value has to lie."""
+
+    least: float | None
+    most: float | None
+
+    def __str__(self) -> str:
+        if self.least is not None and self.most is not None:
+            return f"{self.least:g} to {self.most:g}"
+        return f"≤ {self.most:g}" if self.least is None else f"≥ {self.least:g}"
+
+    def holds(self, value: float | None) -> bool:
+        above = self.least is None or (value is not None and value >= self.least)
+        return value is not None and above and (self.most is None or value <= self.most)
+
+    def surely(self, score: Score) -> bool:
+        """The interval's ends lie within, too: those ends that a bound is on."""
+        return (self.least is None or self.holds(score.low)) and (self.most is None or self.holds(score.high))
+
+
 def _bound(
     results: Results,
     claim: str,
@@ -63,20 +86,13 @@ def _bound(
     least: float | None = None,
     most: float | None = None,
 ) -> Claim:
-    """A score against a lower or an upper bound; one that was not measured does not hold."""
+    """A score against a lower bound, an upper one or both; one that was not measured does not hold."""
     rule, command = _metrics(results, method)
-    bound = least if least is not None else most
-    assert bound is not None
-    expected = f"{'≥' if least is not None else '≤'} {bound:g}"
+    expected = _Range(least, most)
     if score is None:
-        return Claim(claim, rule, command, expected, "not measured", False, False)
-
-    def within(value: float | None) -> bool:
-        return value is not None and (value >= bound if least is not None else value <= bound)
-
+        return Claim(claim, rule, command, str(expected), "not measured", False, False)
     measured = f"{with_interval(score, 3)}, n = {score.n}"
-    farthest = score.low if least is not None else score.high
-    return Claim(claim, rule, command, expected, measured, within(score.value), within(farthest))
+    return Claim(claim, rule, command, str(expected), measured, expected.holds(score.value), expected.surely(score))
 
 
 def _leak(results: Results) -> list[Claim]:
@@ -89,7 +105,7 @@ def _leak(results: Results) -> list[Claim]:
 def _follows(results: Results, name: str, claim: str, least: list[float]) -> list[Claim]:
     full = results.methods["full"]
     return [
-        _bound(results, f"{claim} ({SPLIT_TITLES[split]})", "full", full.score(name, split), least=bound)
+        _mean_over_trainings(results, name, f"{claim} ({SPLIT_TITLES[split]})", split=split, least=bound)
         for split, bound in zip(TEST_SPLITS, least, strict=True)
         if split in full.entry.splits
     ]
@@ -97,15 +113,16 @@ def _follows(results: Results, name: str, claim: str, least: list[float]) -> lis
 
 def _amplitude(results: Results) -> list[Claim]:
     """Mouths open as far as the truth's: neither mumbling nor shouting."""
-    low, high = results.params.report.mouth_amplitude
-    rule, command = _metrics(results, "full")
-    claim, expected = "The mouth’s opening varies as much as the truth’s, as a multiple", f"{low:g} to {high:g}"
-    score = results.methods["full"].score("mouth_amplitude")
-    if score is None:
-        return [Claim(claim, rule, command, expected, "not measured", False, False)]
-    sure = score.low is not None and score.high is not None and low <= score.low and score.high <= high
-    measured = f"{with_interval(score, 3)}, n = {score.n}"
-    return [Claim(claim, rule, command, expected, measured, low <= score.value <= high, sure)]
+    least, most = results.params.report.mouth_amplitude
+    return [
+        _mean_over_trainings(
+            results,
+            "mouth_amplitude",
+            "The mouth’s opening varies as much as the truth’s, as a multiple",
+            least=least,
+            most=most,
+        )
+    ]
 
 
 def _worst_clip(results: Results) -> list[Claim]:
@@ -113,13 +130,15 @@ def _worst_clip(results: Results) -> list[Claim]:
     least = results.params.report.worst_mouth_r
     if least is None:
         return []
-    rule, command = _metrics(results, "full")
-    clips = results.methods["full"].clips["mouth_r"].dropna()
-    claim = "The mouth follows the audio in each clip"
+    trainings = results.trainings()
+    rule, command = _metrics(results, *(m.name for m in trainings))
+    clips = pd.concat({m.name: m.clips["mouth_r"].dropna() for m in trainings})
+    claim = "The mouth follows the audio in each clip" + (" of each training" if len(trainings) > 1 else "")
     if clips.empty:
         return [Claim(claim, rule, command, f"≥ {least:g}", "not measured", False, False)]
     holds = bool(clips.min() >= least)
-    measured = f"{plain(float(clips.min()), 3)} at least ({clips.idxmin()}), n = {len(clips)}"
+    worst = clips.idxmin()[1] if len(trainings) == 1 else "{1} of {0}".format(*clips.idxmin())
+    measured = f"{plain(float(clips.min()), 3)} at least ({worst}), n = {len(clips)}"
     return [Claim(claim, rule, command, f"≥ {least:g}", measured, holds, holds)]
 
 
@@ -140,26 +159,26 @@ def _fidelity(results: Results) -> list[Claim]:
 
 
 def _mean_over_trainings(
-    results: Results, name: str, claim: str, *, least: float | None = None, most: float | None = None
+    results: Results,
+    name: str,
+    claim: str,
+    *,
+    split: str = "all",
+    least: float | None = None,
+    most: float | None = None,
 ) -> Claim:
     trainings = results.trainings()
     if len(trainings) == 1:
-        return _bound(results, claim, "full", trainings[0].score(name), least=least, most=most)
+        return _bound(results, claim, "full", trainings[0].score(name, split), least=least, most=most)
     rule, command = _metrics(results, *(m.name for m in trainings))
-    bound = least if least is not None else most
-    assert bound is not None
-    expected = f"{'≥' if least is not None else '≤'} {bound:g}"
+    expected = _Range(least, most)
     claim = f"{claim}, mean over {len(trainings)} trainings"
-    values = [score.value for m in trainings if (score := m.score(name))]
+    values = [score.value for m in trainings if (score := m.score(name, split))]
     if len(values) < len(trainings):
-        return Claim(claim, rule, command, expected, "not measured", False, False)
-
-    def within(value: float) -> bool:
-        return value >= bound if least is not None else value <= bound
-
+        return Claim(claim, rule, command, str(expected), "not measured", False, False)
     digits, mean = kind(name).digits, sum(values) / len(values)
     measured = f"{plain(mean, digits)} ({plain(min(values), digits)} to {plain(max(values), digits)})"
-    return Claim(claim, rule, command, expected, measured, within(mean), all(map(within, values)))
+    return Claim(claim, rule, command, str(expected), measured, expected.holds(mean), all(map(expected.holds, values)))
 
 
 def _held_out(results: Results) -> list[Claim]:

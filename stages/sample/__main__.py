@@ -26,8 +26,6 @@ from stages.errors import InputError, run
 from stages.params import Params, Sample
 from stages.progress import Progress
 
-CHROMA = {"yuv420": "4:2:0", "yuv444": "4:4:4"}  # bare 4:4:4 is a number of base 60 to some readers of YAML
-
 
 def other_clip(tests: pd.DataFrame, clip: str) -> str:
     """Another test clip to take the audio from: the next in order that has another speaker and another sentence.
@@ -67,7 +65,7 @@ def write(
         audio=sound,
         sample_rate=rate,
         crf=sampling.crf,
-        chroma=CHROMA[sampling.chroma],
+        chroma=sampling.chroma,
     )
 
 

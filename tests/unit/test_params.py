@@ -189,7 +189,7 @@ def test_no_file_and_no_yaml(tmp_path: Path) -> None:
         ("  blink_frames: 1", "  blink_frames: 2", "network.blink_frames must be odd"),
         ("  head_channels: 32", "  head_channels: 48", "network.head_channels must divide"),
         ("  prediction: x0", "  prediction: epsilon", "needs diffusion.prediction 'x0'"),
-        ("  timesteps: 1000", "  timesteps: 2", "sample.steps must not exceed"),
+        ("  timesteps: 1000", "  timesteps: 1", "sample.steps must not exceed"),
         ("  crop: 48", "  crop: 44", "train.crop must not exceed network.size, and be divisible"),
         ("  crop: 48", "  crop: 128", "train.crop must not exceed network.size"),
         ("  batch: 0", "  batch: 1", "train.crop must be 0 where train.batch is above 0"),

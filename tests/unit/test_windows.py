@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from stages import conditions
-from stages.geometry import RIGID
+from stages.geometry import RIGID, similarity, transform
 from stages.windows import TrainingSet, Windows, pixel_weights
 
 
@@ -164,6 +164,49 @@ def test_aligning_does_not_blur(make_clip):
     sines = [wave(np.arange(16, 48) * np.pi / 2) for wave in (np.sin, np.cos)]
     contrast = [np.hypot(*(picture @ wave for wave in sines)).mean() for picture in (found, stripes[16:48, 16:48, 0])]
     assert contrast[0] > 0.9 * contrast[1]
+
+
+def head(turn_deg: float, tilt_deg: float) -> np.ndarray:
+    """68 landmarks of a round head that has turned and tilted out of the picture's plane, seen from far away, pixels."""
+    across = np.array([-0.8, -0.72, -0.6, 0.6, 0.72, 0.8])  # of the outline, level with the eyes and below
+    solid = np.zeros((68, 3))  # to the right, down, towards the viewer; in distances of the outer eye corners
+    solid[[0, 1, 2, 14, 15, 16]] = np.stack([across, [0.3, 0.7, 0.9, 0.9, 0.7, 0.3], np.zeros(6)], -1)
+    solid[[36, 39, 42, 45]] = [(-0.5, 0, 0.62), (-0.2, 0, 0.7), (0.2, 0, 0.7), (0.5, 0, 0.62)]
+    solid[27:31] = [(0, 0.05 + 0.15 * i, 0.75 + 0.1 * i) for i in range(4)]
+    solid[31:36] = [(0.1 * i, 0.6, 0.8) for i in range(-2, 3)]
+    a, b = np.deg2rad([turn_deg, tilt_deg])
+    yaw = np.array([[np.cos(a), 0, np.sin(a)], [0, 1, 0], [-np.sin(a), 0, np.cos(a)]])
+    pitch = np.array([[1, 0, 0], [0, np.cos(b), np.sin(b)], [0, -np.sin(b), np.cos(b)]])
+    return (solid @ (pitch @ yaw).T)[:, :2] * 29 + [32, 24]
+
+
+@pytest.mark.parametrize(("turn", "tilt"), [(4, 0), (-4, 0), (0, 3), (3, -2)])
+def test_the_outline_of_an_aligned_reference_follows_the_heads_turn(make_clip, turn: float, tilt: float):
+    """Dots on a reference's outline: aligned, they lie nearer to where the turned head has them than by the similarity alone."""
+    clip, outline = make_clip(frames=20, size=64), [0, 1, 2, 14, 15, 16]
+    landmarks = np.stack([head(0, 0)] * 10 + [head(turn, tilt)] * 10).astype(np.float32)
+    y, x = np.mgrid[:64, :64]
+    errors = []
+    for point in outline:
+        dot = 255 * np.exp(-((x - landmarks[0, point, 0]) ** 2 + (y - landmarks[0, point, 1]) ** 2) / 8)
+        frames = np.repeat(np.repeat(dot[None, ..., None], 3, -1), 20, 0).astype(np.uint8)
+        moved = dataclasses.replace(clip, frames_THWC=frames, landmarks_TL2=landmarks)
+        found = conditions.aligned(moved, [15], 0)[0, ..., 0].astype(float)
+        centre = np.array([(found * x).sum(), (found * y).sum()]) / found.sum()
+        alone = transform(landmarks[0, point], similarity(landmarks[0, RIGID], landmarks[15, RIGID]))
+        errors.append((np.linalg.norm(centre - landmarks[15, point]), np.linalg.norm(alone - landmarks[15, point])))
+    found, alone = np.mean(errors, 0)
+    assert found < 0.7 * alone
+
+
+def test_what_speech_and_blinks_move_moves_no_reference(make_clip):
+    clip = make_clip(size=64)
+    landmarks = clip.landmarks_TL2.copy()
+    landmarks[:, 48:] += np.random.default_rng(1).normal(0, 2, (len(landmarks), 20, 2))
+    landmarks[:, [37, 38, 40, 41, 43, 44, 46, 47]] += np.float32([0, 1])
+    landmarks[:, :27] += np.float32([0, 2])
+    spoken = dataclasses.replace(clip, landmarks_TL2=landmarks)
+    assert np.array_equal(conditions.aligned(clip, range(5), 20), conditions.aligned(spoken, range(5), 20))
 
 
 def test_places_follow_the_head_and_say_nothing_of_mouth_and_lids(make_clip):

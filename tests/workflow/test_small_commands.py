@@ -11,7 +11,7 @@ from conftest import ROOT
 from snakemake.exceptions import WorkflowError
 
 from stages.params import load
-from workflow import checks, lock, publish, rulegraph, sources
+from workflow import checks, lock, publish, quality, rulegraph, sources
 
 
 def package(root: Path, files: dict[str, str]) -> Path:
@@ -107,7 +107,7 @@ def test_provenance_names_commit_hardware_times_and_runs() -> None:
         "training": {"full": 351.6},
         "sampling": {"ddim": {"frames": 150, "seconds": 30.0}},
     }
-    text = publish.page(found, {"full": {"training": "r1"}})
+    text = publish.page(found, {"full": {"training": "r1"}}, [])
     for row in (
         "| commit | abc |",
         f"| cores | {os.cpu_count()} |",
@@ -117,7 +117,31 @@ def test_provenance_names_commit_hardware_times_and_runs() -> None:
         "| full | training | `r1` |",
     ):
         assert row in text
-    assert "MLflow: not present" in publish.page(found, {})
+    assert "MLflow: not present" in publish.page(found, {}, [])
+
+
+def test_scores_stand_against_the_seconds_of_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two lengths of the full model, one of SDA: a line and a point; settings without a condition are no length."""
+    monkeypatch.chdir(tmp_path)
+    params = load(ROOT / "presets" / "demo-baselines.yaml")
+    short = params.methods["full"].model_copy(update={"made_from": "models/short", "settings": {"train": {"steps": 9}}})
+    params = params.model_copy(update={"methods": params.methods | {"short": short}})
+    metrics = params.data / "metrics"
+    for name, distance in (("full", 1.25), ("short", 4.0), ("sda", 2.0), ("no_blink", 9.0)):
+        scores = {"fd_frame": {"all": {"value": distance}}, "fd_frame_floor": {"all": {"value": 1.1}}}
+        package(metrics, {f"{name}.json": json.dumps({"scores": scores})})
+    seconds = {"full": 400.0, "short": 100.0, "sda": 390.0, "no_blink": 400.0, "wav2lip": 380.0}
+    found = quality.points(params, seconds)
+    assert [(p.method, p.system, p.seconds, p.scores["fd_frame"]) for p in found] == [
+        ("short", "HifiDiff", 100.0, 4.0),
+        ("full", "HifiDiff", 400.0, 1.25),
+        ("sda", "SDA", 390.0, 2.0),
+    ]
+    assert quality.several(found)
+    assert not quality.several(found[1:]), "one length each"
+    assert quality.printed(found[1]) == ["1.25", "–", "–", "–"]
+    quality.drawn(found, quality.floors(params), tmp_path / "quality.png")
+    assert all((tmp_path / f"quality.{kind}").stat().st_size > 2000 for kind in ("png", "svg"))
 
 
 def test_the_public_expert_is_an_input_where_it_is_asked(tmp_path: Path) -> None:
