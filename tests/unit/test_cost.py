@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from test_networks import conditions, net
@@ -9,7 +11,10 @@ from torch import nn
 
 from stages.networks.cost import forward_flops
 from stages.networks.unet import SelfAttention
+from stages.params import load
+from stages.pretrained import HifiDiff
 
+ROOT = Path(__file__).resolve().parents[2]
 SHAPES = {"audio_steps": 16, "mel_bins": 80, "blink_frames": 3}
 
 
@@ -48,3 +53,22 @@ def test_no_weights_are_needed_and_none_are_changed() -> None:
     assert forward_flops(empty, **SHAPES) == forward_flops(network, **SHAPES)
     assert all(parameter.device.type == "cpu" for parameter in network.parameters())
     assert network.training
+
+
+def test_the_demos_ideas_cost_a_thousandth_at_paper_scale() -> None:
+    """What preset paper leaves off, on: a forward's GFLOP and the network's million parameters, as docs/reading.md tells them."""
+    settings = load(ROOT / "presets" / "paper.yaml")
+    told = []
+    for options in ({}, {"places": True, "prior": 0.15, "condition_gain": 4.0, "residual": "blended"}):
+        config = {
+            "network": settings.network.model_copy(update=options).model_dump(),
+            "diffusion": settings.diffusion.model_dump(),
+            "mel_bins": settings.spectrogram.n_mels,
+            "drop": [],
+        }
+        with torch.device("meta"):
+            model = HifiDiff.from_config(config)
+        told += [f"{model.forward_flops / 1e9:.2f}", f"{sum(p.numel() for p in model.net.parameters()) / 1e6:.3f}"]
+    assert told == ["214.89", "86.577", "215.08", "86.583"]
+    text = (ROOT / "docs" / "reading.md").read_text()
+    assert all(number in text for number in told)
