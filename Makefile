@@ -27,8 +27,11 @@ $(READY): requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' || \
 	  { echo "$(PYTHON) is $$($(PYTHON) --version 2>&1); Python 3.11, 3.12 or 3.13 is needed: make PYTHON=python3.11 …" >&2; exit 1; }
 	@echo "making $(VENV) from requirements.lock (a few minutes, once)"
+	@if [ -L $(VENV) ] || { [ -e $(VENV) ] && [ ! -e $(READY) ] && [ ! -e $(VENV)/made-by-make ]; }; then \
+	  echo "$(VENV) was not made by make, which would replace it; move it away, or take another folder: make VENV=.env …" >&2; exit 1; fi
 	@rm -rf $(VENV)
 	@$(PYTHON) -m venv $(VENV)
+	@touch $(VENV)/made-by-make
 	@$(VENV)/bin/python -m pip install -qq --require-hashes --requirement requirements.lock
 	@touch $@
 
@@ -58,7 +61,7 @@ videos: env ## unpack the sampled videos of the run to videos_out/<run>/
 	@python -m workflow.videos
 
 export: env ## weights, configuration and model card in one folder: make export METHOD=full OUT=hifidiff-full
-	@python -m stages.export --method "$(METHOD)" --out "$(OUT)"
+	@python -m stages.export --method "$(METHOD)" --out "$(OUT)" $(if $(REPLACE),--replace)
 
 publish: env ## write reports/<run>/provenance.md: commit, hardware, run ids, times
 	@python -m workflow.publish

@@ -19,12 +19,17 @@ from stages.pretrained import CONFIG, WEIGHTS, HifiDiff
 CARD = "README.md"
 
 
-def export(data: Path, method: str, out: Path) -> list[Path]:
+def export(data: Path, method: str, out: Path, *, replace: bool = False) -> list[Path]:
     """Write the folder; gives its files. The weights come last, so that a folder with weights is whole.
 
     Raises:
-        InputError: a file is missing or damaged, or the card is of other weights.
+        InputError: a file is missing or damaged, the card is of other weights, or there is something in the folder already and
+            ``replace`` does not say that files of the same names may go.
     """
+    if not replace and out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(
+            out, "is there already, and not empty", "name a new folder, or say --replace (make export … REPLACE=1)"
+        )
     folder, card = data / "models" / method, data / "cards" / f"{method}.md"
     HifiDiff.from_pretrained(folder)
     make = f"run 'snakemake --cores all {card}'"
@@ -45,11 +50,12 @@ def main() -> None:
     parser.add_argument("--params", default=params.PARAMS_FILE, help="run and trained")
     parser.add_argument("--data", type=Path, help="folder of the run; data/<run> where not given")
     parser.add_argument("--method", required=True, help="a method that has its own weights")
-    parser.add_argument("--out", type=Path, required=True, help="folder to write; files of the same names are replaced")
+    parser.add_argument("--out", type=Path, required=True, help="folder to write")
+    parser.add_argument("--replace", action="store_true", help="write over files of the same names")
     args = parser.parse_args()
     settings = params.load(args.params)
     params.check_method(args.method, settings.trained)
-    print("\n".join(map(str, export(args.data or settings.data, args.method, args.out))))
+    print("\n".join(map(str, export(args.data or settings.data, args.method, args.out, replace=args.replace))))
 
 
 if __name__ == "__main__":

@@ -147,6 +147,12 @@ def gpus(train: Train) -> int:
     return 0 if train.device == "cpu" else train.processes
 
 
+def sampling_gpus(params: Params, method: str) -> int:
+    """GPUs that a row's sampling asks a scheduler for: none where its videos are there already."""
+    entry = params.methods[method]
+    return int(params.sampling(method).device != "cpu" and entry.kind not in ("truth", "videos"))
+
+
 def launcher(train: Train) -> str:
     """What starts a training's module: the interpreter, or torchrun where there are several processes."""
     if train.processes == 1:

@@ -94,11 +94,11 @@ def training_times(folder: Path, params: Params) -> dict[str, float]:
 
 
 def sampling_times(folder: Path, params: Params) -> dict[str, dict[str, float]]:
-    """Frames and seconds of each sampled method's job; a job's seconds hold its start and the writing of its videos."""
+    """Frames and seconds of the job of each method that makes frames; its start and the writing of its videos are in them."""
     times = {}
     for method, entry in params.methods.items():
         benchmark, scores = folder / "sample" / f"{method}.tsv", params.data / "metrics" / f"{method}.json"
-        if entry.kind == "truth" or not benchmark.exists() or not scores.exists():
+        if entry.kind in ("truth", "videos") or not benchmark.exists() or not scores.exists():
             continue
         times[method] = {"frames": json.loads(scores.read_text())["n_frames"], "seconds": _column(benchmark, "s")[-1]}
     return times

@@ -165,10 +165,12 @@ def csv_text(lines: list[list[str]]) -> str:
     return out.getvalue()
 
 
+TEX = str.maketrans(
+    {character: f"\\{character}" for character in "&%_#${}"}
+    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    | {"↓": r"$\downarrow$", "↑": r"$\uparrow$", "–": "--", "−": "$-$", "×": r"$\times$", "²": "$^2$", "’": "'"}
+)
+
+
 def _tex(text: str) -> str:
-    for plain, escaped in {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#"}.items():
-        text = text.replace(plain, escaped)
-    symbols = {"↓": r"$\downarrow$", "↑": r"$\uparrow$", "–": "--", "−": "$-$", "×": r"$\times$", "²": "$^2$", "’": "'"}
-    for plain, escaped in symbols.items():
-        text = text.replace(plain, escaped)
-    return text
+    return text.translate(TEX)

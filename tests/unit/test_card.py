@@ -176,6 +176,9 @@ def test_the_exported_folder_loads_by_the_code_on_its_card(
     exec(code, names)
     assert names["frames_THWC"].shape == (fake_run.FRAMES, 32, 32, 3)
     assert str(names["frames_THWC"].dtype) == "uint8"
+    with pytest.raises(InputError, match="hifidiff-fake-full: is there already, and not empty; name a new folder"):
+        export(data, "full", out)
+    assert len(export(data, "full", out, replace=True)) == 3
 
 
 def test_a_card_of_other_weights_or_none_is_refused(data: Path, full: str, tmp_path: Path) -> None:

@@ -105,6 +105,14 @@ def test_on_cremad_the_page_has_its_terms_and_what_was_left_out(run: Results) ->
     assert cremad.LICENCE not in pages.markdown(pages.content(run, found, ["kira_s01"]))
 
 
+def test_titles_may_hold_what_latex_reads_as_commands() -> None:
+    """Each of LaTeX's ten special characters, and what is not ASCII, once and by itself."""
+    found = tables._tex(r"a\b ${x}^2 ~ 50 % of #1_2 & more ↑")
+    assert found == (
+        r"a\textbackslash{}b \$\{x\}\textasciicircum{}2 \textasciitilde{} 50 \% of \#1\_2 \& more $\uparrow$"
+    )
+
+
 def test_tables_hold_the_scores_to_the_last_digit(run: Results, report: Path) -> None:
     rows = list(csv.DictReader((report / "table2.csv").open()))
     ours = {row["method"]: row for row in rows if row["source"] == tables.OURS}

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 from conftest import ROOT
 from snakemake.exceptions import WorkflowError
 
@@ -85,7 +88,12 @@ def test_the_seconds_of_each_sampling_stand_beside_its_frames(tmp_path: Path, mo
     table = "s\th:m:s\n{}\t0:00:00\n"
     package(tmp_path / "logs", {"sample/full.tsv": table.format(12.5), "sample/truth.tsv": table.format(3)})
     package(tmp_path / "data" / "demo" / "metrics", {"full.json": '{"n_frames": 50}', "truth.json": '{"n_frames": 50}'})
-    found = publish.sampling_times(tmp_path / "logs", load(ROOT / "presets" / "demo.yaml"))
+    params = load(ROOT / "presets" / "demo.yaml")
+    given = params.methods["full"].model_copy(update={"kind": "videos", "made_from": "videos/given"})
+    params = params.model_copy(update={"methods": params.methods | {"given": given}})
+    package(tmp_path / "logs", {"sample/given.tsv": table.format(4)})  # copied, not made
+    package(tmp_path / "data" / "demo" / "metrics", {"given.json": '{"n_frames": 50}'})
+    found = publish.sampling_times(tmp_path / "logs", params)
     assert found == {"full": {"frames": 50, "seconds": 12.5}}
 
 
@@ -154,3 +162,30 @@ def test_the_public_expert_is_an_input_where_it_is_asked(tmp_path: Path) -> None
         checks.public_expert(params)
     path.touch()
     assert checks.public_expert(params) == [str(path)]
+
+
+def test_a_scheduler_is_asked_for_a_gpu_by_what_makes_frames_on_one() -> None:
+    params = load(ROOT / "presets" / "demo.yaml")
+    assert [checks.sampling_gpus(params, name) for name in ("truth", "full")] == [0, 1]
+    full = params.methods["full"].model_copy(update={"sample": {"device": "cpu"}})
+    params = params.model_copy(update={"methods": params.methods | {"full": full}})
+    assert checks.sampling_gpus(params, "full") == 0
+    profile = yaml.safe_load((ROOT / "profiles" / "slurm" / "config.yaml").read_text())
+    assert set(profile["set-resources"]) == {"train", "train_baseline", "sample"}
+    assert all("gpu" not in asked for asked in profile["set-resources"].values()), "it would override the rules' own"
+
+
+@pytest.mark.parametrize("made", ["link", "other"])
+def test_make_env_replaces_no_environment_that_it_did_not_make(tmp_path: Path, made: str) -> None:
+    for name in ("Makefile", "requirements.lock"):
+        shutil.copyfile(ROOT / name, tmp_path / name)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "kept").touch()
+    if made == "link":
+        (tmp_path / ".venv").symlink_to("elsewhere")
+    else:
+        (tmp_path / "elsewhere").rename(tmp_path / ".venv")
+    done = subprocess.run(["make", "env"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert ".venv was not made by make, which would replace it; move it away" in done.stderr
+    assert (tmp_path / ".venv" / "kept").exists()

@@ -14,10 +14,11 @@ rule sample:
     benchmark:
         "logs/benchmarks/sample/{method}.tsv"
     priority: 30
-    threads: PARAMS.sample.threads
+    threads: lambda wildcards: PARAMS.sampling(wildcards.method).threads
     resources:
         mem_mb=4000,
         runtime=1440,
+        gpu=lambda wildcards: checks.sampling_gpus(PARAMS, wildcards.method),
     params:
         cfg=settings(
             "sample",
