@@ -220,6 +220,9 @@ class Loss(Section):
     l2: Annotated[float, Field(ge=0)] = Field(description="lambda_2")
     sync: Annotated[float, Field(ge=0)] = Field(description="lambda_3")
     lpips: Annotated[float, Field(ge=0)] = Field(description="lambda_4")
+    change: Annotated[float, Field(ge=0)] = Field(
+        description="of the mean absolute difference of what is made from the reference, over whole frames; 0 in the paper"
+    )
     perceptual: Literal["lpips_vgg", "vgg19", "pyramid"] = Field(
         description="distance of the perceptual term: LPIPS, eq. (4) as it is written, or a Laplacian pyramid"
     )

@@ -19,7 +19,8 @@ from stages.networks.unet import UNet, timestep_embedding, zeroed
 # EAR of eyes from closed to open spans about 0.1 to 0.4; these bring it to unit scale.
 EAR_MEAN, EAR_SCALE = 0.28, 0.1
 SHOWN_SCALE = 2.5  # brings what x_t says of the difference from the reference to about unit scale
-REACH = 1.1  # of what is drawn: a little beyond [-1, 1], so that black and white are reached
+REACH = 2.0  # of a drawn colour from what it starts at: from black to white
+NEAR = 1 / 7  # side of the square over which the reference's colours are averaged, of the frame's
 SHARE_AT_START = -2.0  # logit of the share of what is drawn: a blend starts near the reference
 
 
@@ -70,7 +71,8 @@ class HifiDiffNet(nn.Module):
     ``residual`` says how the output is made a picture: as it is (``none``); added to the reference (``reference``); or
     ``blended``, (1 − a) · reference + a · drawn, where a pixel's share a and colour are both predicted, as GANimation does
     (Pumarola et al. 2018, eq. (1)). Where nothing moved, a is 0 and the reference stays sharp; where lids close, what was there
-    need not be subtracted, which leaves traces.
+    need not be subtracted, which leaves traces. What is drawn is a difference from b times the reference's mean colour nearby, b
+    predicted as well: a lid has its own face's skin, whatever its tone, and teeth are as white in any face.
     """
 
     def __init__(
@@ -105,7 +107,7 @@ class HifiDiffNet(nn.Module):
         self.register_buffer("rates_2T", rates_2T, persistent=False)
         emb = 4 * channels
         c_in = 3 * (3 if uses_mask else 2) + (4 if places else 0)
-        c_out = 4 if residual == "blended" else 3
+        c_out = 5 if residual == "blended" else 3
         c_head = c_out if patch == 1 else channels // 2
         self.unet = UNet(
             c_in=c_in * patch**2,
@@ -153,8 +155,7 @@ class HifiDiffNet(nn.Module):
             h = F.silu(self.detail(torch.cat([x, F.pixel_shuffle(h, self.patch)], 1)))
             h = self.out(h)
         if self.residual == "blended":
-            share = torch.sigmoid(4 * h[:, 3:] + SHARE_AT_START)
-            return given.reference_NCHW + share * (REACH * torch.tanh(h[:, :3]) - given.reference_NCHW)
+            return _blended(h, given.reference_NCHW, int(NEAR * self.size / 2))
         return h + given.reference_NCHW if self.residual == "reference" else h
 
     def _shown(self, x_t_NCHW: Tensor, t_N: Tensor, reference_NCHW: Tensor) -> Tensor:
@@ -164,6 +165,19 @@ class HifiDiffNet(nn.Module):
         signal, sigma = self.rates_2T[:, t_N.long(), None, None, None]
         weight = self.prior**2 * signal / (self.prior**2 * signal**2 + sigma**2)
         return SHOWN_SCALE * weight * (x_t_NCHW - signal * reference_NCHW)
+
+
+def _blended(h_N5HW: Tensor, reference_NCHW: Tensor, around: int) -> Tensor:
+    """The reference and what is drawn over it, from the network's five channels: colour, its start b, and its share a.
+
+    ``around``: how many pixels to each side count as nearby.
+    """
+    near = F.avg_pool2d(reference_NCHW, 2 * around + 1, stride=1, padding=around, count_include_pad=False)
+    start = torch.sigmoid(4 * h_N5HW[:, 3:4])
+    share = torch.sigmoid(4 * h_N5HW[:, 4:] + SHARE_AT_START)
+    colour = h_N5HW[:, :3]
+    drawn = start * near + REACH * torch.tanh(colour / REACH)
+    return reference_NCHW + share * (drawn - reference_NCHW)
 
 
 def _kept(code_NE: Tensor, kept_N: Tensor | None) -> Tensor:

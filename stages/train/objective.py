@@ -23,6 +23,10 @@ Terms = Mapping[str, Tensor]  # each loss term's value for every image, (N,); th
 class Objective:
     """The four terms of eq. (5) and their weights. The expert and the perceptual network are frozen.
 
+    A fifth, ``change``, is not the paper's: what is made should differ from the reference only where it must (GANimation's
+    penalty on what it draws; Pumarola et al. 2018, eq. (3)). It counts beyond the mask, too, where no other term does: what a
+    network draws there, unseen, it draws beside the face as well.
+
     ``composite`` puts the visible pixels back into x̂_0 before L_sync and L_lpips see it. ``bf16`` computes all networks in
     bfloat16 (autocast); weights and losses are float32.
     """
@@ -42,7 +46,8 @@ class Objective:
             shares = {"simple": w.simple + w.l2}
         else:
             shares = {"simple": w.simple, "l2": w.l2}
-        return shares | {name: share for name, share in (("sync", w.sync), ("lpips", w.lpips)) if share > 0}
+        others = {"sync": w.sync, "lpips": w.lpips, "change": w.change}
+        return shares | {name: share for name, share in others.items() if share > 0}
 
     def __call__(self, net: Callable[..., Tensor], batch: Batch) -> Terms:
         """The unweighted terms of each image or window."""
@@ -57,6 +62,8 @@ class Objective:
         terms = {"simple": losses.simple_loss(output, target, batch.weight_N1HW)}
         if "l2" in self.shares:
             terms["l2"] = counts_N * losses.l2_loss(x_0_hat, batch.x_0, batch.weight_N1HW)
+        if "change" in self.shares:
+            terms["change"] = (x_0_hat - batch.given.reference_NCHW).abs().mean((1, 2, 3))
         picture = x_0_hat.clamp(-1, 1)  # as in sampling; and the frozen networks never saw what lies outside
         if self.composite:
             generated = (batch.weight_N1HW > 0).float()

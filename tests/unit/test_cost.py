@@ -69,6 +69,6 @@ def test_the_demos_ideas_cost_a_thousandth_at_paper_scale() -> None:
         with torch.device("meta"):
             model = HifiDiff.from_config(config)
         told += [f"{model.forward_flops / 1e9:.2f}", f"{sum(p.numel() for p in model.net.parameters()) / 1e6:.3f}"]
-    assert told == ["214.89", "86.577", "215.08", "86.583"]
+    assert told == ["214.89", "86.577", "215.12", "86.584"]
     text = (ROOT / "docs" / "reading.md").read_text()
     assert all(number in text for number in told)

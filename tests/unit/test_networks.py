@@ -84,20 +84,26 @@ def test_time_reaches_the_output_and_images_do_not_mix():
 
 
 def test_a_new_blend_is_near_the_reference_and_a_trained_one_reaches_black_and_white():
+    """At first a little of half the colours' mean over 5 × 5 pixels (of 32) is drawn; from black or white to the other is no limit."""
     network, given = net(residual="blended"), conditions(2, 32)
     x_t, t = torch.randn(2, 3, 32, 32), torch.tensor([0, 999])
     share = torch.sigmoid(torch.tensor(SHARE_AT_START))
-    torch.testing.assert_close(network(x_t, t, given), (1 - share) * given.reference_NCHW)
+    mean = given.reference_NCHW[..., 10:15, 20:25].mean((2, 3))
+    here = given.reference_NCHW[..., 12, 22]
+    torch.testing.assert_close(network(x_t, t, given)[..., 12, 22], (1 - share) * here + share * mean / 2)
     with torch.no_grad():
         for drawn in (-1.0, 1.0):
-            network.out.bias.copy_(torch.tensor([5 * drawn] * 3 + [5.0]))
-            assert (drawn * network(x_t, t, given)).min() > 0.99
+            opposite = replace(given, reference_NCHW=torch.full_like(given.reference_NCHW, -drawn))
+            network.out.bias.copy_(torch.tensor([9 * drawn] * 3 + [5.0, 5.0]))
+            assert (drawn * network(x_t, t, opposite)).min() > 0.99
+            network.out.bias.copy_(torch.tensor([2 * drawn] * 3 + [-5.0, 5.0]))
+            assert (drawn * network(x_t, t, opposite)).min() > 0.99, "whatever the reference"
 
 
 def test_where_nothing_is_drawn_the_reference_stays_as_it_is():
     network, given = trained_a_little(net(residual="blended")), conditions(1, 32)
     with torch.no_grad():
-        network.out.bias[3] = -20.0
+        network.out.bias[4] = -20.0
     torch.testing.assert_close(network(torch.randn(1, 3, 32, 32), torch.tensor([3]), given), given.reference_NCHW)
 
 

@@ -157,7 +157,9 @@ def test_it_learns_what_a_condition_says(setting, tmp_path):
     ear = np.stack([0.28 + 0.1 * grey] * 2, -1).astype(np.float32)
     flat = dataclasses.replace(clip, frames_THWC=frames, ear_T2=ear)
     data = dataclasses.replace(data, windows=Windows([flat], 5))
-    objective = dataclasses.replace(objective, weights=LOSS.model_copy(update={"sync": 0.0, "lpips": 0.0}))
+    objective = dataclasses.replace(
+        objective, weights=LOSS.model_copy(update={"sync": 0.0, "lpips": 0.0, "change": 0.0})
+    )
     settings = TRAIN.model_copy(update={"steps": 150, "log_every": 15, "checkpoint_every": 150, "learning_rate": 3e-3})
     device, state = torch.device("cpu"), tmp_path / "state.pt"
     curve = fit(
@@ -191,16 +193,32 @@ def test_the_total_is_the_weighted_sum_of_the_terms(setting, prediction):
     terms = objective(net, data.step(0))
     total = objective.total(terms, data.images, data.batch)
     w = LOSS
-    share = {"simple": w.simple, "l2": w.l2, "sync": w.sync, "lpips": w.lpips}
+    share = {"simple": w.simple, "l2": w.l2, "sync": w.sync, "lpips": w.lpips, "change": w.change}
     if prediction == "x0":
-        assert set(terms) == {"simple", "sync", "lpips"}
+        assert set(terms) == {"simple", "sync", "lpips", "change"}
         share["simple"] += w.l2
     else:
-        assert set(terms) == {"simple", "l2", "sync", "lpips"}
+        assert set(terms) == {"simple", "l2", "sync", "lpips", "change"}
     assert {name: len(values) for name, values in terms.items()} == {name: 1 if name == "sync" else 6 for name in terms}
     assert total.item() == pytest.approx(
         sum(share[name] * value.mean().item() for name, value in terms.items()), rel=1e-5
     )
+
+
+def test_what_differs_from_the_reference_costs_beyond_the_mask_too(setting):
+    """Nothing but ``change`` sees what is made of visible pixels."""
+    _, objective, data = setting()
+    batch = data.step(0)
+    visible = (batch.weight_N1HW == 0).float()
+    found = []
+    for extra in (0.0, 0.25):
+        terms = objective(lambda x_t, t_N, given, extra=extra: given.reference_NCHW + extra * visible, batch)
+        found.append({name: values.clone() for name, values in terms.items()})
+    before, after = found
+    torch.testing.assert_close(before["change"], torch.zeros(6))
+    torch.testing.assert_close(after["change"], 0.25 * visible.mean((1, 2, 3)))
+    for name in ("simple", "lpips", "sync"):
+        torch.testing.assert_close(after[name], before[name])
 
 
 def test_a_part_without_windows_has_no_sync_loss(setting):
@@ -270,7 +288,7 @@ def test_how_a_batch_is_made_changes_nothing(setting, tmp_path, change):
 def test_the_frozen_expert_gets_no_gradient_but_passes_one_on(setting):
     net, objective, data = setting()
     objective = dataclasses.replace(
-        objective, weights=LOSS.model_copy(update={"simple": 0.0, "l2": 0.0, "lpips": 0.0, "sync": 1.0})
+        objective, weights=LOSS.model_copy(update={"simple": 0.0, "l2": 0.0, "lpips": 0.0, "change": 0.0, "sync": 1.0})
     )
     objective.total(objective(net, data.step(0)), data.images, data.batch).backward()
     assert all(p.grad is None for p in objective.expert.parameters())
