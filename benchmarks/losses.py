@@ -34,7 +34,7 @@ PAPER = {"simple": 1.0, "l2": 1.0, "sync": 0.15, "lpips": 0.25}
 
 def weights(*, auxiliary: bool) -> Loss:
     """The paper's weights of the four terms; without ``auxiliary`` those of sync and perceptual term are 0."""
-    rest = {"perceptual": "lpips_vgg", "mouth_weight": 1.0, "eye_weight": 1.0, "frames": FRAMES}
+    rest = {"change": 0.0, "perceptual": "lpips_vgg", "mouth_weight": 1.0, "eye_weight": 1.0, "frames": FRAMES}
     return Loss.model_validate({**PAPER, **({} if auxiliary else {"sync": 0.0, "lpips": 0.0}), **rest})
 
 
