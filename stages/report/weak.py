@@ -74,7 +74,9 @@ def _beaten_by_an_ablation(results: Results) -> Iterator[str]:
             made, full = method.score(name), results.methods["full"].score(name)
             sign = {"↑": 1, "↓": -1}.get(kind(name).better, 0)
             if made and full and sign * (made.value - full.value) > 0:
-                better.append(f"{kind(name).title} ({plain(made.value, 2)} against {plain(full.value, 2)})")
+                ours, theirs = plain(full.value, 2), plain(made.value, 2)
+                if ours != theirs:  # a difference that two decimals do not show is none
+                    better.append(f"{kind(name).title} ({theirs} against {ours})")
         if better:
             row = "setting" if method.entry.kind == "hifidiff" else "row"
             yield f"The {row} “{method.entry.title}” is better than the full model in {', '.join(better)}."

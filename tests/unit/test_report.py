@@ -209,6 +209,8 @@ def test_what_is_weak_is_said_in_words(run: Results) -> None:
     assert "“without blinking” is better than the full model in FD, corpus encoder (video) (5.00 against 5.20)" in said
     assert "The worst clip by mouth r is" in said
     assert "falls from" not in said
+    even = _changed(_changed(run, "full", "fd_video", 5.2), "no_blink", "fd_video", 5.199)
+    assert not any("is better than the full model in FD, corpus encoder (video)" in s for s in weak.sentences(even))
     changed = _changed(run, "full", "blinks_per_s", 0.1)
     assert "blinks/s: 0.10, less than the ground truth’s 0.70." in weak.sentences(changed)
 
