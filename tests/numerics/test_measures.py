@@ -166,16 +166,22 @@ def test_planted_leak_is_found(leaking: bool) -> None:
         assert found > 0.8 if leaking else found < 0.1
 
 
-def test_the_heads_place_is_the_similarity_from_the_first_frame() -> None:
+def test_the_heads_place_is_the_similarity_from_the_first_frame_and_its_turn() -> None:
     rng = np.random.default_rng(8)
     face = rng.uniform(20, 44, (68, 2))
     turn = 1.05 * np.array([[np.cos(0.1), -np.sin(0.1)], [np.sin(0.1), np.cos(0.1)]])
     middle = face[RIGID].mean(0)
     moved = (face - middle) @ turn.T + middle + [3, -2]
     found = leak.place(np.stack([face, moved])) / 100
-    assert found[0] == pytest.approx(np.zeros(4), abs=1e-12)
+    assert found[0] == pytest.approx(np.zeros(6), abs=1e-12)
     apart = np.linalg.norm(face[36] - face[45])
-    assert found[1] == pytest.approx([turn[0, 0] - 1, turn[1, 0], 3 / apart, -2 / apart])
+    assert found[1] == pytest.approx([turn[0, 0] - 1, turn[1, 0], 3 / apart, -2 / apart, 0, 0], abs=1e-12)
+    turned = np.stack([face] * 12)
+    turned[6:, 29:31] += apart * (across := (face[45] - face[36]) / apart) / 8  # the nose's tip, towards the left eye
+    assert across @ across == pytest.approx(1)
+    found = leak.place(turned)[:, 4:] / 100
+    assert found[[0, 3]] == pytest.approx(np.zeros((2, 2)), abs=1e-12)
+    assert found[-1] == pytest.approx([1 / 8, 0])
 
 
 def test_r2_of_the_mean_is_zero() -> None:

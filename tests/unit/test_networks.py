@@ -84,7 +84,7 @@ def test_time_reaches_the_output_and_images_do_not_mix():
 
 
 def test_a_new_blend_is_near_the_reference_and_a_trained_one_reaches_black_and_white():
-    """At first a little of half the colours' mean over 5 × 5 pixels (of 32) is drawn; from black or white to the other is no limit."""
+    """At first a little of half the mean colour of 5 × 5 pixels (of 32) is drawn; black can become white, and white black."""
     network, given = net(residual="blended"), conditions(2, 32)
     x_t, t = torch.randn(2, 3, 32, 32), torch.tensor([0, 999])
     share = torch.sigmoid(torch.tensor(SHARE_AT_START))
