@@ -18,7 +18,7 @@ def test_the_check_writes_its_files_and_names_what_failed(smoke_run, tmp_path: P
     """The peer is in no user's install: its parts are named as failed, and all others are made."""
     out = tmp_path / "out"
     said = smoke_run.run(
-        "python", "-m", "benchmarks.gpu_check", "--small", "--minutes", "1.5", "--out", str(out), fails=True
+        "python", "-m", "benchmarks.gpu_check", "--small", "--minutes", "5", "--out", str(out), fails=True
     )  # fmt: skip
     assert "2 parts failed: see speed.md" in said
     assert sorted(path.name for path in out.iterdir()) == [
@@ -26,7 +26,7 @@ def test_the_check_writes_its_files_and_names_what_failed(smoke_run, tmp_path: P
     ]  # fmt: skip
     speed = (out / "speed.md").read_text()
     assert speed.count("the peer, diffusers, can't be imported") == 2
-    assert "a training step with all four losses" in speed or "| what | measured | goal | met |" in speed
+    assert "| what | measured | goal | met |" in speed.partition("## What the losses cost")[2]
     training = json.loads((out / "training.json").read_text())
     assert training["steps"] >= gpu_check.PROBED
     assert training["images_per_second"] > 0
