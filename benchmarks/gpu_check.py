@@ -14,7 +14,6 @@ A part that fails or takes too long is named in ``speed.md``; the others are mad
 from __future__ import annotations
 
 import argparse
-import statistics
 import subprocess
 import sys
 import tarfile
@@ -22,7 +21,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -43,6 +42,7 @@ from stages.report import drawing, figures
 from stages.train import engine
 from stages.train.__main__ import perceptual_distance, training_set
 from stages.train.objective import Objective
+from stages.windows import TrainingSet
 
 Pictures = NDArray[np.uint8]
 
@@ -67,6 +67,14 @@ PARTS = (
 SMALL = ("--size", "16", "--channels", "64", "--batch", "1", "--turns", "1", "--warmup", "0")
 
 
+class Trained(NamedTuple):
+    """A finished training, and when each step was done, by the monotonic clock."""
+
+    model: HifiDiff
+    fitted: engine.Fitted
+    stamps: list[float]
+
+
 class Check:
     """The parts of the check, with the time that is left of all."""
 
@@ -76,6 +84,7 @@ class Check:
         self.setting = Setting.of(
             argparse.Namespace(device="cpu" if small else "auto", threads=1, dtype="auto", turns=3, warmup=1)
         )
+        self.settings = params.load(SMALL_PRESET if small else PRESET)
         out.mkdir(parents=True, exist_ok=True)
 
     @property
@@ -128,40 +137,40 @@ class Check:
 
     def train(self, data: Path) -> HifiDiff:
         """Train preset rendered-128's network on a run's training clips for the time that is left; the trained model."""
-        settings = params.load(SMALL_PRESET if self.small else PRESET)
-        device = self.setting.device
-        settings = with_train(
-            settings, compile=False, device=device.type, workers=0 if self.small else settings.train.workers
-        )
-        first = self._fit(settings, data, PROBED, "probe")
-        took = statistics.mean(first["times"][PROBED // 2 :])
+        device, pace = self.setting.device, self.settings.train
+        settings = with_train(self.settings, compile=False, device=device.type)
+        clips, expert = training_set(settings, data, ()), experts.load(data / ALONE[1], device)
+        probed = self._fit(settings, clips, expert, PROBED, "probe").stamps
+        took = (probed[-1] - probed[PROBED // 2 - 1]) / (PROBED - PROBED // 2)
         steps = max(PROBED, int((1 - SHARE_FOR_SAMPLING) * self.left / took))
         if self.small:
             steps = min(steps, SMALL_STEPS)
-        self.say(f"{took:.3f} s a step of {first['images']} images: {steps} steps")
+        self.say(f"{took:.3f} s a step of {clips.images} images: {steps} steps")
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
-        found = self._fit(with_train(settings, warmup=min(settings.train.warmup, steps // 10)), data, steps, "train")
+        settings = with_train(settings, warmup=min(pace.warmup, steps // 10))
+        model, fitted, _ = self._fit(settings, clips, expert, steps, "train")
         memory = torch.cuda.max_memory_allocated(device) / 2**30 if device.type == "cuda" else None
         tables.write_json(
             self.out / "training.json",
             {
                 "machine": self.setting.machine(),
                 "steps": steps,
-                "images_per_step": found["images"],
-                "seconds": found["fitted"].seconds,
-                "images_per_second": steps * found["images"] / found["fitted"].seconds,
+                "images_per_step": clips.images,
+                "seconds": fitted.seconds,
+                "images_per_second": steps * clips.images / fitted.seconds,
                 "peak_memory_gib": memory,
-                "training_clips": found["clips"],
+                "training_clips": len(clips.windows.clips),
             },
         )
-        pd.DataFrame(found["fitted"].curves).to_csv(self.out / "curves.csv", index=False)
-        model: HifiDiff = found["model"]
-        model.net.load_state_dict(found["fitted"].weights)
+        pd.DataFrame(fitted.curves).to_csv(self.out / "curves.csv", index=False)
+        model.net.load_state_dict(fitted.weights)
         model.net.eval().requires_grad_(False)
         return model
 
-    def _fit(self, settings: params.Params, data: Path, steps: int, label: str) -> dict[str, Any]:
+    def _fit(
+        self, settings: params.Params, clips: TrainingSet, expert: experts.Expert, steps: int, label: str
+    ) -> Trained:
         device = self.setting.device
         settings = with_train(settings, steps=steps, log_every=max(1, steps // 50), checkpoint_every=steps)
         config = {
@@ -174,58 +183,41 @@ class Check:
         net = model.net.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         objective = Objective(
             diffusion=model.diffusion,
-            expert=experts.load(data / "expert" / "expert.safetensors", device),
+            expert=expert,
             perceptual=perceptual_distance(settings.loss.perceptual, device, Path(settings.weights.folder)),
             weights=settings.loss,
             composite=True,
             bf16=self.setting.bf16,
         )
-        chosen = training_set(settings, data, ())
-        times: list[float] = []
-        last = time.monotonic()
-
-        def on_step(step: int) -> None:
-            nonlocal last
-            now = time.monotonic()
-            times.append(now - last)
-            last = now
-
+        stamps: list[float] = []
         with tempfile.TemporaryDirectory() as folder:
             fitted = engine.fit(
                 net,
                 objective,
-                chosen,
+                clips,
                 settings.train,
                 device=device,
                 state=Path(folder) / "state.pt",
                 key=label,
                 label=label,
-                on_step=on_step,
+                on_step=lambda step: stamps.append(time.monotonic()),
             )
-        return {
-            "model": model,
-            "fitted": fitted,
-            "times": times,
-            "images": chosen.images,
-            "clips": len(chosen.windows.clips),
-        }
+        return Trained(model, fitted, stamps)
 
     def sample(self, model: HifiDiff, data: Path) -> None:
         """The first test clips' frames at each number of steps, ``frames.png``, and their scores, ``scores.json``."""
-        settings = params.load(SMALL_PRESET if self.small else PRESET)
-        clips = shown(data, settings.network.size, settings.mask.dilation)
+        clips = shown(data, self.settings.network.size, self.settings.mask.dilation)
         counts = (3, 2) if self.small else STEPS
         now = timing.clock(self.setting.device)
         rows, scores = [], {}
         for clip in clips:
-            true = np.stack([clip.frames_THWC[t] for t in range(len(clip.frames_THWC))])
-            masks = np.stack([clip.masks_THW[t] for t in range(len(true))])
+            true, masks = np.asarray(clip.frames_THWC), np.asarray(clip.masks_THW)
             still = conditions.aligned(clip, range(len(true)), REFERENCE)
             times = np.linspace(0, len(true) - 1, 6).round().astype(int)
             rows.append((f"{clip.name}, truth", [figures.enlarge(true[t]) for t in times]))
             scores[clip.name] = {"reference": _psnr(still, true, masks)}
             for steps in counts:
-                own = settings.sample.model_copy(
+                own = self.settings.sample.model_copy(
                     update={
                         "steps": steps,
                         "device": self.setting.device.type,
@@ -288,9 +280,8 @@ def pack(data: Path, out: Path, megabytes: float = PACKED_MB) -> None:
         InputError: a file is missing, or the test speakers alone are too large.
     """
     rows = tables.read(data / "index.parquet", tables.INDEX).to_pylist()
-    sizes = {
-        path: path.stat().st_size + 1024 for path in needed(data)
-    }  # a member of a tar has a header and is filled up
+    # A member of a tar has a header and is filled up.
+    sizes = {path: path.stat().st_size + 1024 for path in needed(data)}
     room = megabytes * 1e6 - 20480 - sum(sizes[data / path] for path in ALONE)
     tested = {row["shard"] for row in rows if row["split"] in TESTED}
     taken: list[str] = []
@@ -328,10 +319,10 @@ def main() -> None:
     parser.add_argument("--pack", type=Path, help="write the data to this tar, and nothing else")
     args = parser.parse_args()
     data = args.data or params.load().data
-    files = needed(data)
     if args.pack:
         pack(data, args.pack)
         return
+    files = needed(data)
     check = Check(args.out, args.minutes, args.small)
     check.say(f"{len(files)} files of {data}, {check.setting.machine()['device']}")
     check.speed()

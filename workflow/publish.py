@@ -128,7 +128,7 @@ def record(params: Params) -> None:
 
 
 def page(found: dict[str, Any], ids: dict[str, dict[str, str]], trainings: list[quality.Point]) -> str:
-    """``provenance.md``; ``trainings`` are told where a system has several of different length."""
+    """``provenance.md``; ``trainings`` of different length, where there are some."""
     lines = [f"# Provenance of the run `{found['run']}`", "", f"Finished {found['finished']}.", ""]
     lines += _table(("", ""), [*found["environment"].items(), *found["hardware"].items()])
     lines += [
@@ -142,7 +142,7 @@ def page(found: dict[str, Any], ids: dict[str, dict[str, str]], trainings: list[
     lines += ["", "## Training", "", "CPU seconds of each training's job, its start included.", ""]
     trained = [(method, f"{seconds:.0f}") for method, seconds in found["training"].items()]
     lines += _table(("method", "CPU seconds"), trained)
-    if quality.several(trainings):
+    if trainings:
         lines += ["", "## Quality against time", "", f"![Scores against CPU seconds]({QUALITY}.png)", ""]
         heads = ("system", "method", "CPU seconds", *(catalogue.kind(name).heading for name in quality.SCORES))
         lines += _table(heads, [[p.system, p.method, f"{p.seconds:.0f}", *quality.printed(p)] for p in trainings])
@@ -176,6 +176,8 @@ def main() -> None:
     trainings = quality.points(params, found["training"])
     if quality.several(trainings):
         quality.drawn(trainings, quality.floors(params), params.reports / f"{QUALITY}.png")
+    else:
+        trainings = []
     path = params.reports / "provenance.md"
     with tables.whole_file(path) as part:
         part.write_text(page(found, run_ids(params), trainings))

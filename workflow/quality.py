@@ -6,7 +6,7 @@ Seconds are not the same twice, so that this stands with the provenance and not 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,11 +47,8 @@ def points(params: Params, seconds: Mapping[str, float]) -> list[Point]:
             or not scores.exists()
         ):
             continue
-        values = json.loads(scores.read_text())["scores"]
         title = titles.setdefault(entry.kind, entry.title)
-        found.append(
-            Point(name, title, seconds[name], {s: values.get(s, {}).get("all", {}).get("value") for s in SCORES})
-        )
+        found.append(Point(name, title, seconds[name], _values(scores, SCORES)))
     order = list(titles.values())
     return sorted(found, key=lambda point: (order.index(point.system), point.seconds))
 
@@ -72,8 +69,14 @@ def printed(point: Point) -> list[str]:
 
 def floors(params: Params) -> dict[str, float | None]:
     """What the truth's two halves differ by, of the scores that have such a floor."""
-    scores = json.loads((params.data / "metrics" / "full.json").read_text())["scores"]
-    return {name: scores.get(f"{name}_floor", {}).get("all", {}).get("value") for name in SCORES}
+    found = _values(params.data / "metrics" / "full.json", [f"{name}_floor" for name in SCORES])
+    return dict(zip(SCORES, found.values(), strict=True))
+
+
+def _values(path: Path, names: Sequence[str]) -> dict[str, float | None]:
+    """Scores of all test clips from a file of ``metrics``."""
+    scores = json.loads(path.read_text())["scores"]
+    return {name: scores.get(name, {}).get("all", {}).get("value") for name in names}
 
 
 def drawn(found: list[Point], truth: Mapping[str, float | None], path: Path) -> None:
