@@ -36,12 +36,10 @@ from stages.corpus import Clip
 from stages.errors import InputError, run
 from stages.generate import generate
 from stages.measures import image
-from stages.networks import seeded
 from stages.pretrained import HifiDiff
 from stages.report import drawing, figures
 from stages.train import engine
-from stages.train.__main__ import perceptual_distance, training_set
-from stages.train.objective import Objective
+from stages.train.prepared import prepared, training_set
 from stages.windows import TrainingSet
 
 Pictures = NDArray[np.uint8]
@@ -138,7 +136,9 @@ class Check:
     def train(self, data: Path) -> HifiDiff:
         """Train preset rendered-128's network on a run's training clips for the time that is left; the trained model."""
         device, pace = self.setting.device, self.settings.train
-        settings = with_train(self.settings, compile=False, device=device.type)
+        settings = with_train(
+            self.settings, compile=False, device=device.type, precision="bf16" if self.setting.bf16 else "fp32"
+        )
         clips, expert = training_set(settings, data, ()), experts.load(data / ALONE[1], device)
         probed = self._fit(settings, clips, expert, PROBED, "probe").stamps
         took = (probed[-1] - probed[PROBED // 2 - 1]) / (PROBED - PROBED // 2)
@@ -173,22 +173,7 @@ class Check:
     ) -> Trained:
         device = self.setting.device
         settings = with_train(settings, steps=steps, log_every=max(1, steps // 50), checkpoint_every=steps)
-        config = {
-            "network": settings.network.model_dump(),
-            "diffusion": settings.diffusion.model_dump(),
-            "mel_bins": settings.spectrogram.n_mels,
-            "drop": [],
-        }
-        model = seeded(settings.train.seed, lambda: HifiDiff.from_config(config))
-        net = model.net.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        objective = Objective(
-            diffusion=model.diffusion,
-            expert=expert,
-            perceptual=perceptual_distance(settings.loss.perceptual, device, Path(settings.weights.folder)),
-            weights=settings.loss,
-            composite=True,
-            bf16=self.setting.bf16,
-        )
+        model, net, objective = prepared(settings, (), expert, device)
         stamps: list[float] = []
         with tempfile.TemporaryDirectory() as folder:
             fitted = engine.fit(
@@ -315,7 +300,9 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path, default=Path("gpu-check"), help="folder for the results")
     parser.add_argument("--minutes", type=float, default=9, help="of all, benchmarks included")
-    parser.add_argument("--small", action="store_true", help="on the CPU, tiny networks")
+    parser.add_argument(
+        "--small", action="store_true", help="on the CPU, tiny networks; so it is where there is no GPU"
+    )
     parser.add_argument("--pack", type=Path, help="write the data to this tar, and nothing else")
     args = parser.parse_args()
     data = args.data or params.load().data
@@ -323,7 +310,10 @@ def main() -> None:
         pack(data, args.pack)
         return
     files = needed(data)
-    check = Check(args.out, args.minutes, args.small)
+    small = args.small or not torch.cuda.is_available()
+    check = Check(args.out, args.minutes, small)
+    if small and not args.small:
+        check.say("torch finds no CUDA here: the small size, on the CPU; nothing below is of the paper's network")
     check.say(f"{len(files)} files of {data}, {check.setting.machine()['device']}")
     check.speed()
     check.sample(check.train(data), data)

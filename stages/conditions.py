@@ -78,15 +78,22 @@ def aligned(clip: Clip, frames: Sequence[int], reference: int) -> NDArray[np.uin
     picture, landmarks_TL2 = clip.frames_THWC[reference], clip.landmarks_TL2
     turned = head_turns(landmarks_TL2, [*frames, reference])
     moved = np.empty((len(frames), *picture.shape), np.uint8)
+    grid_HW2 = _grid(len(picture))
     for n, frame in enumerate(frames):
-        points, grid_HW2 = landmarks_TL2[frame], _grid(len(picture))
-        eyes, axes, distance, _ = head_axes(points)
+        points = landmarks_TL2[frame]
+        _, axes, distance, _ = head_axes(points)
         shift = -PARALLAX * (turned[n] - turned[-1]) * distance @ axes
-        behind_HW1 = _behind((grid_HW2 - eyes) @ axes.T / distance)[..., None]
+        behind_HW1 = _behind(_on_head(points, len(picture)) / distance)[..., None]
         back = similarity(points[RIGID], landmarks_TL2[reference][RIGID])
         onto = transform(grid_HW2 - behind_HW1 * shift, back).astype(np.float32)
         moved[n] = cv2.remap(picture, onto[..., 0], onto[..., 1], cv2.INTER_LANCZOS4, borderMode=cv2.BORDER_REFLECT_101)
     return moved
+
+
+def _on_head(landmarks_L2: NDArray[np.floating], size: int) -> NDArray[np.float64]:
+    """How far across and down the face each pixel lies from the point between the eyes, (size, size, 2), pixels."""
+    eyes, axes, _, _ = head_axes(landmarks_L2)
+    return (_grid(size) - eyes) @ axes.T
 
 
 def _behind(on_head: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -113,8 +120,8 @@ def places(landmarks_L2: NDArray[np.floating], size: int) -> NDArray[np.float32]
     The units are the distance of the outer eye corners and the one from the eyes to the nose's base. These three points alone are
     used, which the similarity of :func:`aligned` uses too: this tells of the head's place, turn and size, and of nothing else.
     """
-    eyes, axes, distance, nose = head_axes(landmarks_L2)
-    u, v = np.moveaxis((_grid(size) - eyes) @ axes.T / [distance, max(nose, 1e-6)], -1, 0)
+    _, _, distance, nose = head_axes(landmarks_L2)
+    u, v = np.moveaxis(_on_head(landmarks_L2, size) / [distance, max(nose, 1e-6)], -1, 0)
     mouth = np.exp(-((u / 0.4) ** 2) - ((v - MOUTH_BELOW) / 0.5) ** 2)
     lids = np.exp(-(((abs(u) - 0.33) / 0.2) ** 2) - (v / 0.3) ** 2)
     return np.stack([u, v - 1, mouth, lids]).astype(np.float32)

@@ -248,6 +248,7 @@ class Train(Section):
     ema: Annotated[float, Field(ge=0, lt=1)]
     clip_norm: Positive
     blink_share: Fraction = Field(description="share of windows drawn around a blink; not used where blink is dropped")
+    mirror: bool = Field(description="half of the windows and frames are mirrored, at random; false in the paper")
     condition_dropout: Fraction = Field(
         description="share of windows trained without audio, and apart from that without blink signal; guidance needs some"
     )
@@ -352,6 +353,11 @@ class Method(Section):
     def weights_of(self) -> str:
         """The method whose weights are sampled; empty where there are none, as for the ground truth."""
         return self.made_from.removeprefix("models/") if self.made_from.startswith("models/") else ""
+
+    @property
+    def is_sampled(self) -> bool:
+        """Whether its frames are made here: not where they are the clips' own, or lie there as videos."""
+        return self.kind not in ("truth", "videos")
 
 
 class Report(Section):
@@ -474,11 +480,9 @@ class Params(Section):
 
     def _sources(self, kind: str, own: list[str]) -> list[str]:
         """What rows of a kind may be made from; what ends in a slash may be followed by any name."""
-        if kind in ("truth", "videos"):
-            return ["raw"] if kind == "truth" else ["videos/"]
         if kind == "hifidiff":
             return [f"models/{name}" for name in own if self.methods[name].kind == kind]
-        return ["models/"]  # trained here, or converted from official weights
+        return {"truth": ["raw"], "videos": ["videos/"]}.get(kind, ["models/"])  # trained here, or converted
 
     @model_validator(mode="after")
     def _values_agree(self) -> Params:

@@ -24,6 +24,8 @@ EYE_GROWTH, MOUTH_GROWTH = 0.35, 0.3  # the zones' margin over the landmarks, as
 BESIDE_MOUTH = 3  # pixels that a part of a frame holds on each side of the mouth
 EYE_EDGE, MOUTH_EDGE = 1 / 60, 1 / 42  # deviation of the blur of the zones' edges, as a share of the frame's side
 
+MIRRORED_MAP = torch.tensor([[1.0, -1.0, -1.0], [-1.0, 1.0, 1.0]])  # changes the sign of x in the cut and in the frame
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -39,6 +41,16 @@ class Batch:
     )
     mouth_maps_BF23: Tensor  # where these windows' mouths lie in their frames
     clips: tuple[str, ...]  # of each image
+
+    def mirrored(self) -> Batch:
+        """The same moments of a mirrored person; the noise is as likely either way and stays."""
+        return replace(
+            self,
+            x_0=self.x_0.flip(-1),
+            weight_N1HW=self.weight_N1HW.flip(-1),
+            given=self.given.mirrored(),
+            mouth_maps_BF23=self.mouth_maps_BF23 * MIRRORED_MAP,
+        )
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on another device; the copy of a pinned batch is not waited for."""
@@ -130,6 +142,7 @@ class TrainingSet:
     blink_frames: int
     drop: tuple[str, ...]
     blink_share: float
+    mirror: bool  # half of the windows and frames, at random
     condition_dropout: float  # share of windows and frames without audio, and by another draw without blink signal
     mouth_weight: float
     eye_weight: float
@@ -171,7 +184,7 @@ class TrainingSet:
             top, left = part(clip.landmarks_TL2[start], x_0.shape[-1], self.crop, rng)
             cut = (..., slice(top, top + self.crop), slice(left, left + self.crop))
             x_0, noise, weight, given = x_0[cut], noise[cut], weight[cut], given.part(top, left, self.crop)
-        return Batch(
+        batch = Batch(
             x_0=x_0,
             noise=noise,
             t_N=torch.from_numpy(rng.integers(self.timesteps, size=(self.latest_of, len(x_0))).max(0)),
@@ -183,6 +196,7 @@ class TrainingSet:
             else torch.zeros(0, self.windows.frames, 2, 3),
             clips=(clip.name,) * len(x_0),
         )
+        return batch.mirrored() if self.mirror and rng.random() < 0.5 else batch
 
     def step(self, step: int, indices: Sequence[int] | None = None) -> Batch:
         """The batch of ``step``; ``indices`` picks the windows of one process out of the global batch."""

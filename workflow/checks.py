@@ -150,7 +150,7 @@ def gpus(train: Train) -> int:
 def sampling_gpus(params: Params, method: str) -> int:
     """GPUs that a row's sampling asks a scheduler for: none where its videos are there already."""
     entry = params.methods[method]
-    return int(params.sampling(method).device != "cpu" and entry.kind not in ("truth", "videos"))
+    return int(params.sampling(method).device != "cpu" and entry.is_sampled)
 
 
 def launcher(train: Train) -> str:

@@ -98,7 +98,7 @@ def sampling_times(folder: Path, params: Params) -> dict[str, dict[str, float]]:
     times = {}
     for method, entry in params.methods.items():
         benchmark, scores = folder / "sample" / f"{method}.tsv", params.data / "metrics" / f"{method}.json"
-        if entry.kind in ("truth", "videos") or not benchmark.exists() or not scores.exists():
+        if not entry.is_sampled or not benchmark.exists() or not scores.exists():
             continue
         times[method] = {"frames": json.loads(scores.read_text())["n_frames"], "seconds": _column(benchmark, "s")[-1]}
     return times

@@ -43,6 +43,17 @@ class Conditions:
         cut = (..., slice(top, top + side), slice(left, left + side))
         return replace(self, **{name: picture[cut] for name, picture in pictures.items() if picture is not None})
 
+    def mirrored(self) -> Conditions:
+        """The conditions of the mirrored frames: left and right change places in pictures, places and eyes."""
+        across = self.places_N4HW
+        return replace(
+            self,
+            reference_NCHW=self.reference_NCHW.flip(-1),
+            ear_NK2=None if self.ear_NK2 is None else self.ear_NK2.flip(-1),
+            masked_NCHW=None if self.masked_NCHW is None else self.masked_NCHW.flip(-1),
+            places_N4HW=None if across is None else torch.cat([-across[:, :1], across[:, 1:]], 1).flip(-1),
+        )
+
     def to(self, device: torch.device) -> Conditions:
         """The same conditions on another device; the copy of pinned ones is not waited for."""
         return self._with(lambda x: x.to(device, non_blocking=True))

@@ -18,32 +18,12 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from stages import checkpoint, corpus, devices, experts, memory, params, tables, tracking, weights
-from stages.diffusion.losses import pyramid_distance
-from stages.errors import InputError, run
-from stages.networks import perceptual, seeded
-from stages.pretrained import HifiDiff
+from stages import checkpoint, corpus, devices, experts, memory, params, tables, tracking
+from stages.errors import run
 from stages.train import processes
 from stages.train.engine import fit
-from stages.train.objective import Objective, PerceptualDistance
+from stages.train.prepared import prepared, training_set
 from stages.train.processes import World
-from stages.windows import TrainingSet, Windows
-
-
-def perceptual_distance(name: str, device: torch.device, folder: Path) -> PerceptualDistance:
-    """The distance of eq. (4) that ``loss.perceptual`` names. The learned ones know no weight of pixels.
-
-    Raises:
-        InputError: it needs public weights that neither lie in ``folder`` nor can be fetched.
-    """
-    if name == "pyramid":
-        return pyramid_distance
-    trunk, make = {
-        "lpips_vgg": ("vgg16", perceptual.lpips_from_trunk),
-        "vgg19": ("vgg19", perceptual.VggDistance),
-    }[name]
-    network = make(weights.tensors(trunk, folder)).to(device, memory_format=torch.channels_last)
-    return lambda x, target, weight: network(x, target).flatten()
 
 
 def main() -> None:
@@ -71,24 +51,8 @@ def train(settings: params.Params, data: Path, method: str, out: Path, device: t
     """Train a method and write its weights, configuration and curves; of several processes, the first one writes."""
     recorded, settings = settings, settings.trained_as(method)
     drop = settings.methods[method].drop
-    config = {
-        "network": settings.network.model_dump(),
-        "diffusion": settings.diffusion.model_dump(),
-        "mel_bins": settings.spectrogram.n_mels,
-        "drop": list(drop),
-        "steps": settings.train.steps,
-        "images_per_step": settings.train.batch * settings.loss.frames + settings.train.singles,
-    }
-    model = seeded(settings.train.seed, lambda: HifiDiff.from_config(config))
-    net = model.net.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    objective = Objective(
-        diffusion=model.diffusion,
-        expert=experts.load(data / "expert" / "expert.safetensors", device),
-        perceptual=perceptual_distance(settings.loss.perceptual, device, Path(settings.weights.folder)),
-        weights=settings.loss,
-        composite="masked_face" not in drop,
-        bf16=settings.train.precision == "bf16",
-    )
+    expert = experts.load(data / "expert" / "expert.safetensors", device)
+    model, net, objective = prepared(settings, drop, expert, device)
     state = data / "resume" / "train" / method / "state.pt"
     with checkpoint.lock(state.parent) if world.first else nullcontext():
         world.wait()  # until the first process has the folder to itself
@@ -113,36 +77,6 @@ def train(settings: params.Params, data: Path, method: str, out: Path, device: t
             model.save_pretrained(out.parent)
             summary = {"parameters": sum(p.numel() for p in net.parameters()), "seconds": fitted.seconds}
             tracking.record_training(data, method, params=recorded, curves=curves, summary=summary, system=load.table())
-
-
-def training_set(settings: params.Params, data: Path, drop: Sequence[str]) -> TrainingSet:
-    """The training clips of a run.
-
-    Raises:
-        InputError: there is none.
-    """
-    clips = corpus.load_split(data, ("train",), size=settings.network.size, dilation=settings.mask.dilation)
-    if not clips:
-        raise InputError(data / "index.parquet", "no training clip", "see its column 'status' for the reasons")
-    return TrainingSet(
-        windows=Windows(clips, settings.loss.frames),
-        frames=Windows(clips, 1),
-        seed=settings.train.seed,
-        batch=settings.train.batch,
-        singles=settings.train.singles,
-        timesteps=settings.diffusion.timesteps,
-        latest_of=settings.train.latest_of,
-        crop=settings.train.crop,
-        align=settings.network.reference == "aligned",
-        places=settings.network.places,
-        audio_steps=settings.network.audio_steps,
-        blink_frames=settings.network.blink_frames,
-        drop=tuple(drop),
-        blink_share=settings.train.blink_share,
-        condition_dropout=settings.train.condition_dropout,
-        mouth_weight=settings.loss.mouth_weight,
-        eye_weight=settings.loss.eye_weight,
-    )
 
 
 # Settings of section train that change how fast a training goes and where it may go on, not where it leads.

@@ -26,7 +26,7 @@ from stages.metrics import folder, measured, scores
 from stages.networks import i3d, inception, perceptual, seeded
 from stages.networks.inception import Inception
 from stages.networks.syncnet import EMBEDDING, SyncNet
-from stages.train.__main__ import perceptual_distance
+from stages.train.prepared import perceptual_distance
 from stages.weights import PublicFile
 
 # The convolutions of the FID's Inception, "name:in>out:kernel", in the file's order. Taken from torchvision 0.29's

@@ -8,7 +8,14 @@ import torch
 
 from stages import conditions
 from stages.geometry import RIGID, similarity, transform
-from stages.windows import TrainingSet, Windows, pixel_weights
+from stages.windows import MIRRORED_MAP, TrainingSet, Windows, pixel_weights
+
+# Landmarks of a mirrored face: where each of the 68 points of the original lies among them.
+MIRRORED_POINTS = [
+    *range(16, -1, -1), *range(26, 16, -1), *range(27, 31), *range(35, 30, -1),
+    45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40,
+    54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55, 64, 63, 62, 61, 60, 67, 66, 65,
+]  # fmt: skip
 
 
 def training_set(clips, **over) -> TrainingSet:
@@ -27,11 +34,25 @@ def training_set(clips, **over) -> TrainingSet:
         "blink_frames": 3,
         "drop": (),
         "blink_share": 0.25,
+        "mirror": False,
         "condition_dropout": 0.0,
         "mouth_weight": 4.0,
         "eye_weight": 2.0,
     }
     return TrainingSet(**{**settings, **over})
+
+
+def mirrored(clip):
+    """The clip of the mirrored person."""
+    landmarks = clip.landmarks_TL2[:, MIRRORED_POINTS].copy()
+    landmarks[..., 0] = clip.frames_THWC.shape[2] - 1 - landmarks[..., 0]
+    return dataclasses.replace(
+        clip,
+        frames_THWC=clip.frames_THWC[:, :, ::-1].copy(),
+        masks_THW=clip.masks_THW[:, :, ::-1].copy(),
+        landmarks_TL2=landmarks,
+        ear_T2=clip.ear_T2[:, ::-1].copy(),
+    )
 
 
 def test_shapes_and_ranges(make_clip):
@@ -97,6 +118,44 @@ def test_dropped_conditions_are_absent_and_blinks_not_sought(make_clip):
     assert batch.given.ear_NK2 is None
     assert batch.given.masked_NCHW is None
     assert float(batch.weight_N1HW.min()) == 1  # without the masked face the whole frame is generated
+
+
+def test_a_mirrored_batch_is_that_of_the_mirrored_clip(make_clip):
+    """Each field against the same one made from flipped frames and landmarks whose left and right have changed places."""
+    clip = make_clip(size=64)
+    other = mirrored(clip)
+    frames = range(3, 8)
+    how = {"align": True, "places_too": True, "audio_steps": 16, "blink_frames": 3, "drop": ()}
+    here, there = (conditions.conditions(c, c, frames, 0, **how) for c in (clip, other))
+    turned = here.mirrored()
+    assert torch.equal(turned.ear_NK2, there.ear_NK2)
+    assert torch.equal(turned.mel_NSM, there.mel_NSM)
+    assert torch.equal(turned.masked_NCHW, there.masked_NCHW)
+    torch.testing.assert_close(turned.places_N4HW, there.places_N4HW, atol=1e-4, rtol=0)
+    assert float((turned.reference_NCHW - there.reference_NCHW).abs().mean()) < 0.01  # resampled, one way and the other
+    assert float((here.reference_NCHW - there.reference_NCHW).abs().mean()) > 0.02
+    cut = torch.tensor([[0.3, -0.2, 1.0], [-0.3, -0.2, 1.0]])  # the same place of a mouth and of a mirrored one
+    maps, mirrored_maps = (conditions.mouth_maps(c, frames) for c in (clip, other))
+    torch.testing.assert_close(maps * MIRRORED_MAP, mirrored_maps, atol=1e-4, rtol=0)
+    torch.testing.assert_close((maps @ cut[0])[:, 0], -(mirrored_maps @ cut[1])[:, 0], atol=1e-4, rtol=0)
+
+
+def test_half_of_the_windows_and_frames_are_mirrored(make_clip):
+    clips = [make_clip(), make_clip("bela_s02")]
+    plain, mirroring = training_set(clips), training_set(clips, mirror=True)
+    count = 0
+    for step in range(40):
+        for index in (0, 3):
+            was, now = plain.window(step, index), mirroring.window(step, index)
+            assert torch.equal(was.noise, now.noise)
+            assert torch.equal(was.t_N, now.t_N)
+            turned = not torch.equal(was.x_0, now.x_0)
+            wanted = was.mirrored() if turned else was
+            for name in ("x_0", "weight_N1HW", "mouth_maps_BF23"):
+                assert torch.equal(getattr(wanted, name), getattr(now, name)), name
+            assert torch.equal(wanted.given.reference_NCHW, now.given.reference_NCHW)
+            count += turned
+    assert 25 <= count <= 55  # of 80; outside once in a thousand seeds
 
 
 def test_weights_are_zero_outside_the_mask_and_high_at_mouth_and_eyes(make_clip):
