@@ -11,14 +11,17 @@ from snakemake.utils import min_version, validate
 
 sys.path.insert(0, workflow.basedir)
 
-from workflow import checks, lock
+from workflow import checks, lock, sources
 from workflow.artifacts import artifacts, everything
-from workflow.sources import code, kind
+from workflow.sources import code, code_of_kind
 
 min_version("9.16")
 
 if workflow.is_main_process and lock.release(Path.cwd()):
     logger.warning("A killed run had left the folder locked; going on from there.")
+
+if workflow.is_main_process:
+    sources.write()
 
 
 configfile: "params.yaml"

@@ -34,15 +34,19 @@ from safetensors.torch import load as parse
 from safetensors.torch import save as serialise
 from torch import Tensor
 
+from stages import meaning
 from stages.errors import InputError
 from stages.tables import whole_file
 
 
 def fingerprint(settings: Mapping[str, Any], files: Iterable[Path] = ()) -> str:
-    """What a state belongs to: a digest of the settings (JSON values) and of the files (data read, sources run)."""
+    """What a state belongs to: a digest of the settings (JSON values) and of the files (data read, sources run).
+
+    Of a source it is what the code means (:mod:`stages.meaning`): a comment makes no saved state useless.
+    """
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     for path in files:
-        digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+        digest.update(path.name.encode() + b"\0" + hashlib.sha256(meaning.of_file(path)).digest())
     return digest.hexdigest()
 
 

@@ -19,13 +19,12 @@ from pathlib import Path
 
 from stages.errors import HifiDiffError, run
 from stages.params import PARAMS_FILE, Params, load
+from workflow import sources
 from workflow.artifacts import SHARDED, artifacts
-from workflow.sources import ROOT, code
+from workflow.sources import ROOT
 
 RECORDS, INCOMPLETE = Path(".snakemake/metadata"), Path(".snakemake/incomplete")
 ADOPTING = "HIFIDIFF_ADOPTING"  # set in the environment while this command calls Snakemake
-MEASURED = ("reference", "features", "metrics")
-STAGES = (*SHARDED, "index", "expert", "judges", "train", "train_baseline", "sample", *MEASURED, "card", "report")
 RECORDED = "logs/dvc_recorded"
 
 
@@ -36,11 +35,6 @@ class OutOfStepError(HifiDiffError):
 def inside_dvc() -> bool:
     """Whether this process runs in a stage of ``dvc repro`` or ``dvc exp run``, which hold DVC's locks."""
     return "DVC_STAGE" in os.environ
-
-
-def all_code() -> list[str]:
-    """Source files of all stages."""
-    return sorted({path for stage in STAGES for path in code(stage)})
 
 
 def out_of_step(params: Params) -> str | None:
@@ -122,6 +116,7 @@ def adopt(params: Params) -> None:
     Raises:
         OutOfStepError: ``dvc status`` finds a stage that is not current.
     """
+    sources.write()
     if not inside_dvc():
         changed = _changed_stages()
         if changed:
@@ -139,7 +134,7 @@ def _changed_stages() -> list[str]:
     status = subprocess.run(["dvc", "status", "--json"], cwd=ROOT, capture_output=True, text=True)
     if status.returncode:
         raise OutOfStepError(f"'dvc status' failed: {status.stderr.strip()}; correct that first")
-    return [name for name in json.loads(status.stdout) if name != "in_step"]
+    return [name for name in json.loads(status.stdout) if name not in ("code", "in_step")]
 
 
 def _snakemake(*args: str) -> None:

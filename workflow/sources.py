@@ -1,23 +1,34 @@
-"""Source files that a stage's output depends on, found by following the imports.
+"""What code a stage's output depends on: one small file a stage, ``workflow/code/<stage>.json``.
 
-Neither Snakemake nor DVC sees the modules that a command imports. Each rule therefore lists them as its input ``code``, and
-each stage of ``dvc.yaml`` as dependencies; a test holds the two lists equal, and this command brings ``dvc.yaml`` up to date::
+Neither Snakemake nor DVC sees the modules that a command imports. This file lists them, found by following the imports, each
+with a digest of what it means (:mod:`stages.meaning`): no comment, docstring or annotation changes it, any change of code does.
+Each rule has its stage's file as its input ``code``, each stage of ``dvc.yaml`` has it as a dependency. Snakemake writes them
+when it starts, ``dvc repro`` by its stage ``code``, and anybody by::
 
-    python -m workflow.sources --update
+    python -m workflow.sources            # those that changed are named
+    python -m workflow.sources mask       # the source files that python -m stages.mask depends on
 """
 
 from __future__ import annotations
 
 import argparse
 import ast
+import hashlib
+import json
+import os
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
+
+from stages import meaning
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("stages",)
+RECORDS = Path("workflow/code")
+KNOWN = Path(".snakemake/sources.json")  # of each file that was read before, by its bytes: what it means and imports
 
-# Settings are depended on value by value, through `params:`. Messages and progress are in no output. A comment in one of these
+# Settings are depended on value by value, through `params:`. Messages and progress are in no output. An edit of one of these
 # files should not train all networks again. What the C library does with freed memory changes no byte, nor does the way a public
 # file comes here: it is known by its hash, and a test holds the hashes.
 WITHOUT_EFFECT = (
@@ -25,27 +36,46 @@ WITHOUT_EFFECT = (
     "stages/errors.py",
     "stages/progress.py",
     "stages/memory.py",
+    "stages/meaning.py",
     "stages/weights.py",
     "stages/fetch.py",
     "stages/lfs.py",
 )
 
-
+STAGES = (
+    *("download", "mask", "blink", "spectrogram", "index", "expert", "judges", "train", "train_baseline"),
+    *("sample", "reference", "features", "metrics", "card", "report"),
+)
 KINDS = "stages/baselines"
 ONE_KIND = ("train_baseline", "sample")  # a job needs one kind's module
 ALL_KINDS = ("report",)
 
 
-def code(stage: str, root: Path = ROOT) -> list[str]:
+def code(stage: str) -> str:
+    """The file that a stage depends on for its code, relative to the root."""
+    return (RECORDS / f"{stage}.json").as_posix()
+
+
+def code_of_kind(kind: str) -> str:
+    """The same of the module of a row's kind."""
+    return (RECORDS / f"kind_{kind}.json").as_posix()
+
+
+def records(root: Path = ROOT) -> list[str]:
+    """The files of all stages and kinds."""
+    return [*map(code, STAGES), *(code_of_kind(path.stem) for path in _kinds(root))]
+
+
+def modules(stage: str, root: Path = ROOT) -> list[str]:
     """Files, relative to ``root``, of ``python -m stages.<stage>`` and of all project modules that it imports, sorted.
 
     A file that is no Python (a template, a table) counts where a module of its folder is imported. The modules of
     ``stages/baselines``, which are imported by the name of a row's kind, are in the list of :data:`ALL_KINDS` alone; that of
-    :data:`ONE_KIND` has what they import, and a job depends on its own kind's module besides (:func:`kind`).
+    :data:`ONE_KIND` has what they import, and a job depends on its own kind's module besides (:func:`code_of_kind`).
     """
     start = root / "stages" / stage
     first = start / "__main__.py" if start.is_dir() else start.with_suffix(".py")
-    kinds = {path for path in (root / KINDS).glob("*.py") if path.stem != "__init__"}
+    kinds = set(_kinds(root))
     found: set[Path] = set()
     waiting = [first, *_packages_above(first, root)]
     if stage in (*ONE_KIND, *ALL_KINDS):
@@ -63,15 +93,78 @@ def code(stage: str, root: Path = ROOT) -> list[str]:
     return sorted(path.relative_to(root).as_posix() for path in found | beside)
 
 
-def kind(name: str) -> str:
-    """The module of a row's kind."""
-    return f"{KINDS}/{name}.py"
+def write(root: Path = ROOT) -> list[str]:
+    """Bring the records up to date; gives those that changed, as paths relative to ``root``."""
+    wanted = {code(stage): modules(stage, root) for stage in STAGES}
+    wanted |= {code_of_kind(path.stem): [path.relative_to(root).as_posix()] for path in _kinds(root)}
+    digests = {name: _known(root / name, root)["means"] for names in wanted.values() for name in names}
+    changed = []
+    for name, files in wanted.items():
+        text = json.dumps({file: digests[file] for file in files}, indent=1) + "\n"
+        path = root / name
+        if _put(path, text):
+            changed.append(name)
+    for path in (root / RECORDS).glob("*.json"):
+        if (name := path.relative_to(root).as_posix()) not in wanted:
+            path.unlink()
+            changed.append(name)
+    _remember(root)
+    return changed
+
+
+def imports(path: Path, root: Path = ROOT) -> tuple[Path, ...]:
+    """Files of the project that a module imports, anywhere in it, those for type checkers excepted."""
+    return tuple(root / name for name in _known(path, root)["imports"])
+
+
+def _known(path: Path, root: Path) -> dict[str, Any]:
+    """What is known of a file: a digest of what it means, and which files it imports."""
+    known, raw = _remembered(root), path.read_bytes()
+    key = f"{path.relative_to(root).as_posix()} {hashlib.sha256(raw).hexdigest()}"
+    if key not in known:
+        means = hashlib.sha256(meaning.of_file(path)).hexdigest()[:16]
+        names = _imported_names(ast.parse(raw, filename=str(path))) if path.suffix == ".py" else ()
+        found = [file.relative_to(root).as_posix() for name in names if (file := _file_of(name, root))]
+        known[key] = {"means": means, "imports": sorted(set(found))}
+    return known[key]
 
 
 @cache
-def imports(path: Path, root: Path = ROOT) -> tuple[Path, ...]:
-    """Files of the project that a module imports, anywhere in it, those for type checkers excepted."""
-    return tuple(file for name in _imported_names(ast.parse(path.read_text())) if (file := _file_of(name, root)))
+def _remembered(root: Path) -> dict[str, dict[str, Any]]:
+    """By a file's path and the digest of its bytes. Of this module and the names of all files, too: imports depend on them."""
+    try:
+        read = json.loads((root / KNOWN).read_text())
+    except (FileNotFoundError, json.JSONDecodeError):
+        return {}
+    return read["files"] if read["of"] == _state(root) else {}
+
+
+def _remember(root: Path) -> None:
+    """Keep what was read for the next start, which would take a second more without."""
+    with_it = json.dumps({"of": _state(root), "files": _remembered(root)})
+    _put(root / KNOWN, with_it)
+
+
+def _put(path: Path, text: str) -> bool:
+    """Write a file whole, if it is not so already; whether it was not."""
+    if path.exists() and path.read_text() == text:
+        return False
+    path.parent.mkdir(exist_ok=True)
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    part.write_text(text)
+    part.replace(path)
+    return True
+
+
+@cache
+def _state(root: Path) -> str:
+    names = sorted(path.relative_to(root).as_posix() for path in (root / "stages").rglob("*.py"))
+    own = [Path(module).read_bytes() for module in (__file__, meaning.__file__)]
+    return hashlib.sha256(b"\0".join([*own, *(name.encode() for name in names)])).hexdigest()
+
+
+def _kinds(root: Path) -> list[Path]:
+    return sorted(path for path in (root / KINDS).glob("*.py") if path.stem != "__init__")
 
 
 def _imported_names(tree: ast.AST) -> Iterator[str]:
@@ -117,36 +210,11 @@ def _data_beside(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def update(dvc_yaml: Path, root: Path = ROOT) -> None:
-    """Replace the source files among each stage's ``deps`` by those of :func:`code`; comments and order are kept."""
-    from ruamel.yaml import YAML
-
-    yaml = YAML()
-    yaml.preserve_quotes, yaml.width = True, 1000
-    yaml.indent(mapping=2, sequence=4, offset=2)
-    document = yaml.load(dvc_yaml.read_text())
-    stages = document["stages"]
-    lists = {name: code(name, root) for name in stages if name != "in_step"}
-    lists["in_step"] = sorted({path for paths in lists.values() for path in paths})
-    for name, stage in stages.items():
-        deps = stage.get("do", stage)["deps"]
-        others = [path for path in deps if not path.startswith(PACKAGES) or "${" in path]
-        deps[:] = [*lists[name], *others]
-    with open(dvc_yaml, "w") as file:
-        yaml.dump(document, file)
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Source files that a stage's output depends on, one a line.")
-    parser.add_argument("stage", nargs="?", help="such as mask")
-    parser.add_argument("--update", action="store_true", help="write the lists of all stages into dvc.yaml instead")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("stage", nargs="?", choices=STAGES, help="list its source files, and write nothing")
     args = parser.parse_args()
-    if args.update:
-        update(ROOT / "dvc.yaml")
-    elif args.stage:
-        print("\n".join(code(args.stage)))
-    else:
-        parser.error("name a stage, or give --update")
+    print("\n".join(modules(args.stage) if args.stage else write()))
 
 
 if __name__ == "__main__":

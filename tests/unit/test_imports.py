@@ -29,7 +29,7 @@ STAGES = [
 COMMANDS = ["convert", "export"]
 # Libraries, lowest first. A module may import its own layer and those above it in this list.
 LAYERS = (
-    ("params", "errors", "progress", "lazy", "memory", "devices", "cremad"),
+    ("params", "errors", "progress", "lazy", "memory", "devices", "meaning", "cremad"),
     ("media", "tables", "tracking", "checkpoint", "loop", "catalogue", "weights", "fetch", "lfs"),
     ("geometry", "cascade", "landmarks", "faces", "corpus", "crops", "corruptions"),
     ("networks",),

@@ -39,14 +39,32 @@ def test_sources_follow_imports_anywhere_in_a_module(tmp_path: Path) -> None:
         },
     )
     expected = ["__init__.py", "geometry.py", "mask.py", "net/__init__.py", "net/table.csv", "net/unet.py"]
-    assert sources.code("mask", root) == [f"stages/{name}" for name in expected]
+    assert sources.modules("mask", root) == [f"stages/{name}" for name in expected]
 
 
-def test_the_lists_in_dvc_yaml_are_what_update_writes(tmp_path: Path) -> None:
-    copy = tmp_path / "dvc.yaml"
-    copy.write_text((ROOT / "dvc.yaml").read_text())
-    sources.update(copy)
-    assert copy.read_text() == (ROOT / "dvc.yaml").read_text(), "python -m workflow.sources --update"
+def test_the_records_of_code_are_current() -> None:
+    assert sources.write() == [], "they were not, and are now: commit workflow/code"
+
+
+def test_a_record_changes_where_a_module_of_its_stage_does(tmp_path: Path) -> None:
+    root = tmp_path
+    for folder in ("stages", "workflow/code"):
+        shutil.copytree(ROOT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    assert sources.write(root) == []
+    (root / "stages/blink.py").write_text("# a comment\n" + (ROOT / "stages/blink.py").read_text())
+    assert fresh_write(root) == []
+    (root / "stages/blink.py").write_text((ROOT / "stages/blink.py").read_text() + "\nprint(1)\n")
+    (root / "stages/baselines/mine.py").write_text('"""A new kind."""\n')
+    assert sorted(fresh_write(root)) == [f"workflow/code/{name}.json" for name in ("blink", "kind_mine", "report")]
+    (root / "stages/baselines/mine.py").unlink()
+    assert sorted(fresh_write(root)) == [f"workflow/code/{name}.json" for name in ("kind_mine", "report")]
+
+
+def fresh_write(root: Path) -> list[str]:
+    """What another process would write: this one remembers the files that it read."""
+    sources._remembered.cache_clear()
+    sources._state.cache_clear()
+    return sources.write(root)
 
 
 def test_the_graph_of_rules_is_reduced_and_current() -> None:

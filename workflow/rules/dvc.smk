@@ -46,7 +46,7 @@ rule dvc_record:
     """Record in dvc.lock what was made, so that `dvc repro` has nothing to do."""
     input:
         everything(PARAMS),
-        code=dvcsync.all_code(),
+        code=sources.records(),
         stages="dvc.yaml",
     output:
         touch("logs/dvc_recorded"),

@@ -4,7 +4,7 @@
 rule sample:
     """Generate a method's videos of the test clips."""
     input:
-        code=lambda wildcards: [*code("sample"), kind(PARAMS.methods[wildcards.method].kind)],
+        code=lambda wildcards: [code("sample"), code_of_kind(PARAMS.methods[wildcards.method].kind)],
         clips=CLIPS,
         made_from=lambda wildcards: checks.made_from(PARAMS, wildcards.method),
     output:

@@ -110,7 +110,7 @@ rule train:
 rule train_baseline:
     """Train one of the systems that HifiDiff is compared with; killed, it goes on from its last saved state."""
     input:
-        code=lambda wildcards: [*code("train_baseline"), kind(PARAMS.baselines[wildcards.method])],
+        code=lambda wildcards: [code("train_baseline"), code_of_kind(PARAMS.baselines[wildcards.method])],
         clips=CLIPS,
         expert=f"{DATA}/expert/expert.safetensors",
     output:
