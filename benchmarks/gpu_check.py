@@ -30,17 +30,20 @@ from numpy.typing import NDArray
 
 from benchmarks import timing
 from benchmarks.timing import Setting
-from stages import conditions, corpus, experts, params, tables
-from stages.conditions import REFERENCE
-from stages.corpus import Clip
-from stages.errors import InputError, run
-from stages.generate import generate
+from stages.base import params
+from stages.base.errors import InputError, run
+from stages.clips import conditions, corpus
+from stages.clips.conditions import REFERENCE
+from stages.clips.corpus import Clip
+from stages.clips.windows import TrainingSet
 from stages.measures import image
-from stages.pretrained import HifiDiff
-from stages.report import drawing, figures
-from stages.train import engine
-from stages.train.prepared import prepared, training_set
-from stages.windows import TrainingSet
+from stages.methods.generate import generate
+from stages.pretrained import lipsync_expert
+from stages.pretrained.hifidiff import HifiDiff
+from stages.reporting import drawing, figures
+from stages.store import tables
+from stages.training import engine
+from stages.training.prepared import prepared, training_set
 
 Pictures = NDArray[np.uint8]
 
@@ -139,7 +142,7 @@ class Check:
         settings = with_train(
             self.settings, compile=False, device=device.type, precision="bf16" if self.setting.bf16 else "fp32"
         )
-        clips, expert = training_set(settings, data, ()), experts.load(data / ALONE[1], device)
+        clips, expert = training_set(settings, data, ()), lipsync_expert.load(data / ALONE[1], device)
         probed = self._fit(settings, clips, expert, PROBED, "probe").stamps
         took = (probed[-1] - probed[PROBED // 2 - 1]) / (PROBED - PROBED // 2)
         steps = max(PROBED, int((1 - SHARE_FOR_SAMPLING) * self.left / took))
@@ -169,7 +172,7 @@ class Check:
         return model
 
     def _fit(
-        self, settings: params.Params, clips: TrainingSet, expert: experts.Expert, steps: int, label: str
+        self, settings: params.Params, clips: TrainingSet, expert: lipsync_expert.Expert, steps: int, label: str
     ) -> Trained:
         device = self.setting.device
         settings = with_train(settings, steps=steps, log_every=max(1, steps // 50), checkpoint_every=steps)

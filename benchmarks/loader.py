@@ -22,14 +22,14 @@ from numpy.typing import NDArray
 
 from benchmarks import timing
 from benchmarks.timing import Goal, Report, Result, Setting, Turns
-from stages import corpus
-from stages.corpus import Clip, HeldJpegs, decoded
-from stages.errors import run
-from stages.geometry import clip_mask, ear
-from stages.lazy import LazyArray
-from stages.networks.expert import FRAMES
-from stages.train import loader
-from stages.windows import TrainingSet, Windows
+from stages.base.errors import run
+from stages.base.lazy import LazyArray
+from stages.clips import corpus
+from stages.clips.corpus import Clip, HeldJpegs, decoded
+from stages.clips.windows import TrainingSet, Windows
+from stages.faces.geometry import clip_mask, ear
+from stages.networks.lipsync_expert import FRAMES
+from stages.training import loader
 
 SIZE, DILATION, QUALITY = 128, 0.12, 95
 DECODED = Goal(least=4000)

@@ -18,15 +18,15 @@ from torch import nn
 from benchmarks import networks, timing
 from benchmarks.networks import Inputs, Layout
 from benchmarks.timing import Goal, Report, Result, Setting, Turns
+from stages.base.errors import run
+from stages.base.params import Loss
+from stages.clips.windows import Batch
 from stages.diffusion.schedule import Diffusion
-from stages.errors import run
 from stages.networks import perceptual, seeded
-from stages.networks.expert import FRAMES, MEL_STEPS
 from stages.networks.hifidiff import HifiDiffNet
+from stages.networks.lipsync_expert import FRAMES, MEL_STEPS
 from stages.networks.wav2lip_expert import Wav2LipExpert
-from stages.params import Loss
-from stages.train.objective import Objective
-from stages.windows import Batch
+from stages.training.objective import Objective
 
 SLOWER = Goal(most=1.25)
 PAPER = {"simple": 1.0, "l2": 1.0, "sync": 0.15, "lpips": 0.25}

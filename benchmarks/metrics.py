@@ -23,14 +23,17 @@ from scipy import linalg
 
 from benchmarks import timing
 from benchmarks.timing import Goal, Report, Result, Setting
-from stages import checkpoint, faces, features, media, params
-from stages.corpus import Clip
-from stages.download import rendered
-from stages.encoders import Judges
-from stages.geometry import clip_masks, ear
-from stages.landmarks import FaceTracker, luma
+from stages import features, media
+from stages.base import params
+from stages.clips.corpus import Clip
+from stages.corpora.rendered import speaker
+from stages.faces import observed
+from stages.faces.geometry import clip_masks, ear
+from stages.faces.landmarks import FaceTracker, luma
 from stages.measures import artefacts, frechet, image, smoothness
-from stages.networks.judges import FrameEncoder, SyncJudge, VideoEncoder
+from stages.measures.networks.judges import FrameEncoder, SyncJudge, VideoEncoder
+from stages.pretrained.judges import Judges
+from stages.store import checkpoint
 
 WIDTH, EMBEDDING, SIDE = 16, 64, 64  # the demo's
 Cases = dict[str, Callable[[], object]]
@@ -77,7 +80,7 @@ def judges(folder: Path) -> Judges:
 def clip(folder: Path, frames: int) -> tuple[Clip, bytes]:
     """A rendered clip at the demo's size, and an mp4 of it."""
     settings = params.load("presets/demo.yaml")
-    rendered.take(settings.corpus.rendered.model_copy(update={"sentences": 1}), "ada", folder / "ada.tar")
+    speaker.take(settings.corpus.rendered.model_copy(update={"sentences": 1}), "ada", folder / "ada.tar")
     name = media.tar_json(folder / "ada.tar")[0]["file"]
     source = media.decode(media.read_tar_member(folder / "ada.tar", name), fps=25)[:frames, :, 60:420]
     points = np.stack([p for p in FaceTracker(10, 2).follow([luma(f) for f in source]) if p is not None])
@@ -114,10 +117,10 @@ def passes(made: Clip, video: bytes, encoders: Judges, upscale: int) -> Cases:
             decoded(), masks
         ),  # both pictures and windows: a Fréchet script of each would cost more
         lambda: encoders.mouths(decoded(), made.landmarks_TL2),
-        lambda: faces.measure(decoded(), upscale),  # eyes: EAR and blinks
-        lambda: faces.measure(decoded(), upscale),  # mouth
-        lambda: faces.measure(decoded(), upscale),  # landmark distance
-        lambda: faces.measure(decoded(), upscale),  # identity
+        lambda: observed.measure(decoded(), upscale),  # eyes: EAR and blinks
+        lambda: observed.measure(decoded(), upscale),  # mouth
+        lambda: observed.measure(decoded(), upscale),  # landmark distance
+        lambda: observed.measure(decoded(), upscale),  # identity
         lambda: image.psnr(decoded(), true, masks),
         lambda: image.ssim(decoded(), true, masks),
         lambda: artefacts.grid_energy(decoded(), masks),

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.timing import Setting
-from stages.errors import HifiDiffError
+from stages.base.errors import HifiDiffError
 from stages.networks import seeded
 from stages.networks.cost import forward_flops
 from stages.networks.hifidiff import Conditions, HifiDiffNet

@@ -39,13 +39,15 @@ from numpy.typing import NDArray
 
 from benchmarks import timing
 from benchmarks.timing import Goal, Report, Result, Setting, Turns
-from stages import mask, media, params, tables
-from stages.corpus import HeldJpegs, decoded
-from stages.download import rendered
-from stages.errors import run
-from stages.geometry import ear
-from stages.landmarks import model_file
+from stages import mask, media
+from stages.base import params
+from stages.base.errors import run
+from stages.clips.corpus import HeldJpegs, decoded
+from stages.corpora.rendered import speaker as rendered
+from stages.faces.geometry import ear
+from stages.faces.landmarks import model_file
 from stages.spectrogram import FLOOR, LIMIT, RANGE_DB, REFERENCE_DB, Mel
+from stages.store import tables
 
 SHIFT = 3  # pixels to the right
 WINDOW = 5  # frames

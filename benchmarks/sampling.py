@@ -18,9 +18,9 @@ from torch import Tensor
 from benchmarks import networks, timing
 from benchmarks.networks import PEERS, Case, Inputs, Layout
 from benchmarks.timing import Goal, Report, Result, Setting, Turns
+from stages.base.errors import run
 from stages.diffusion.samplers import sample_ddim
 from stages.diffusion.schedule import Diffusion
-from stages.errors import run
 
 STEPS, FEW = 50, 10
 SHARE_OF_LIMIT = Goal(least=0.65)

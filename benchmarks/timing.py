@@ -21,7 +21,7 @@ from pathlib import Path
 
 import torch
 
-from stages import memory
+from stages.base import memory
 
 Clock = Callable[[], float]  # seconds from any origin
 

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from benchmarks import networks, timing
 from benchmarks.networks import OURS, PEERS, Case, Inputs, Layout
 from benchmarks.timing import Goal, Report, Result, Setting, Turns
-from stages.errors import run
+from stages.base.errors import run
 
 TIMES_THE_PEER = Goal(least=1.3)
 SHARE_OF_LIMIT = Goal(least=0.65)

@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stages import params, tables
-from stages.errors import run
-from stages.geometry import ear
+from stages.base import params
+from stages.base.errors import run
+from stages.base.progress import Progress
+from stages.faces.geometry import ear
 from stages.measures.blinks import find_blinks, open_ear
-from stages.progress import Progress
+from stages.store import tables
 
 
 def clip_landmarks(faces: Path) -> dict[str, NDArray[np.float32]]:

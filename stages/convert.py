@@ -19,13 +19,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from stages import checkpoint, params, systems, weights
-from stages.baselines import wav2lip as baseline
-from stages.errors import InputError, run
+from stages.base import params
+from stages.base.errors import InputError, run
+from stages.fetching import public_files
+from stages.methods import systems
+from stages.methods.kinds import wav2lip as baseline
+from stages.methods.systems import Facts
 from stages.networks.wav2lip_expert import Wav2LipExpert
-from stages.systems import Facts
+from stages.store import checkpoint
 
-WAV2LIP = weights.FILES["wav2lip_expert"]
+WAV2LIP = public_files.FILES["wav2lip_expert"]
 FETCH = f"fetch the public file: python -m stages.weights {WAV2LIP.name}"
 # sha256 of Wav2Lip's two generators, as several projects that fetch them hold them; the authors state none.
 GENERATORS = {
@@ -117,7 +120,7 @@ def main() -> None:
         wav2lip(args.file, args.out)
         print(f"{args.out}: written; add a row with kind: wav2lip and made_from: models/{args.out.name} to params.yaml")
         return
-    file = args.file or weights.ensure(WAV2LIP, Path(params.load(params.PARAMS_FILE).weights.folder))
+    file = args.file or public_files.ensure(WAV2LIP, Path(params.load(params.PARAMS_FILE).weights.folder))
     print(f"{file}: a pickle from elsewhere; read only if its sha256 is {WAV2LIP.sha256}")
     wav2lip_expert(file, args.out)
     print(f"{args.out}: written; set expert.source to wav2lip and expert.path to this file in params.yaml")

@@ -21,15 +21,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stages import checkpoint, conditions, corpus, experts, params, tables
-from stages.corpus import Clip, sync_window
+from stages.base import params
+from stages.base.errors import InputError, TrainingError, run
+from stages.base.progress import Progress
+from stages.clips import conditions, corpus
+from stages.clips.corpus import Clip, sync_window
+from stages.clips.windows import Windows
 from stages.diffusion.losses import info_nce
-from stages.errors import InputError, TrainingError, run
 from stages.networks import seeded
-from stages.networks.expert import FRAMES, LipSyncExpert
+from stages.networks.lipsync_expert import FRAMES, LipSyncExpert
 from stages.networks.wav2lip_expert import Wav2LipExpert
-from stages.progress import Progress
-from stages.windows import Windows
+from stages.pretrained import lipsync_expert
+from stages.store import checkpoint, tables
 
 VALIDATION_WINDOWS = 96
 APART = 3  # frames between two windows of a clip: what is nearer sounds alike
@@ -65,9 +68,9 @@ def pairs(windows: Windows, rng: np.random.Generator, count: int, moments: int) 
     return Pairs(*(torch.stack(column) for column in zip(*found[:count], strict=True)))
 
 
-def embed(expert: experts.Expert, given: Pairs) -> tuple[Tensor, Tensor]:
+def embed(expert: lipsync_expert.Expert, given: Pairs) -> tuple[Tensor, Tensor]:
     """Embeddings of pictures and sounds, (B, E) each."""
-    video_BE = experts.embed_video(expert, given.frames_BFCHW, given.mouth_maps_BF23)
+    video_BE = lipsync_expert.embed_video(expert, given.frames_BFCHW, given.mouth_maps_BF23)
     return video_BE, expert.embed_audio(given.mel_BSM)
 
 
@@ -83,7 +86,7 @@ def _apart(rng: np.random.Generator, starts: int, first: int, moments: int) -> l
 
 
 @torch.no_grad()
-def accuracy(expert: experts.Expert, given: Pairs) -> dict[str, float]:
+def accuracy(expert: lipsync_expert.Expert, given: Pairs) -> dict[str, float]:
     """Share of triples (video, its audio, another's audio) in which the own audio is nearer; 0.5 is chance.
 
     ``pairwise``: over all pairs of the batch, most of which the speaker tells apart; ``within_clip``: over pairs of one clip.
@@ -156,7 +159,7 @@ def take_over(data: Path, out: Path, settings: params.Params) -> None:
     again = f"run 'python -m stages.convert wav2lip-expert FILE --out {source}', or set expert.source to trained"
     if not source.exists():
         raise InputError(source, "no such file", again)
-    expert = experts.load(source)
+    expert = lipsync_expert.load(source)
     if not isinstance(expert, Wav2LipExpert):
         raise InputError(source, "not the public expert, converted", again)
     own, rng = settings.expert, np.random.default_rng([settings.expert.seed, 0])

@@ -12,9 +12,10 @@ import hashlib
 import shutil
 from pathlib import Path
 
-from stages import params, tables
-from stages.errors import InputError, run
-from stages.pretrained import CONFIG, WEIGHTS, HifiDiff
+from stages.base import params
+from stages.base.errors import InputError, run
+from stages.pretrained.hifidiff import CONFIG, WEIGHTS, HifiDiff
+from stages.store import tables
 
 CARD = "README.md"
 

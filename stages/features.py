@@ -19,16 +19,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from stages import corpus, faces, media, params, tables
-from stages.corpus import Clip
-from stages.encoders import Judges, public_networks
-from stages.errors import ClipError, InputError, run
+from stages import media
+from stages.base import params
+from stages.base.errors import ClipError, InputError, run
+from stages.base.params import Params
+from stages.base.progress import Progress
+from stages.clips import corpus
+from stages.clips.corpus import Clip
+from stages.faces import observed
 from stages.measures import pairs
-from stages.params import Params
-from stages.progress import Progress
+from stages.pretrained.judges import Judges, public_networks
+from stages.store import tables
 
 if TYPE_CHECKING:
-    from stages.public import Public
+    from stages.pretrained.public_judges import Public
 
 PICTURES, MOMENTS = 4, 6  # clips of which some frames are kept for MLflow; frames of each
 
@@ -84,7 +88,7 @@ def _frames(path: Path, clip: str, fps: float, shape: tuple[int, ...]) -> NDArra
 def row(video: Video, judges: Judges, upscale: int, public: Public | None = None) -> dict[str, object]:
     """What is measured on one video."""
     true, masks = np.asarray(video.clip.frames_THWC), np.asarray(video.clip.masks_THW)
-    face, seen = faces.measure(video.frames_THWC, upscale), judges.distances(video.frames_THWC, masks)
+    face, seen = observed.measure(video.frames_THWC, upscale), judges.distances(video.frames_THWC, masks)
     arrays = {
         "frame_features": seen.frame_TE,
         "mask_features": seen.mask_TE,

@@ -28,8 +28,10 @@ from typing import Any
 
 import numpy as np
 
-from stages import media, params, tables
-from stages.errors import InputError, run
+from stages import media
+from stages.base import params
+from stages.base.errors import InputError, run
+from stages.store import tables
 
 Row = dict[str, Any]
 COPIED = ("clip", "speaker", "sentence", "emotion", "level", "source", "sha256")

@@ -23,16 +23,19 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stages import checkpoint, conditions, corpus, crops, params, tables
-from stages.corpus import Clip, sync_window
-from stages.corruptions import IN_SPACE, IN_TIME
+from stages.base import params
+from stages.base.errors import InputError, TrainingError, run
+from stages.base.progress import Progress
+from stages.clips import conditions, corpus
+from stages.clips.corpus import Clip, sync_window
 from stages.diffusion.losses import info_nce
-from stages.errors import InputError, TrainingError, run
-from stages.geometry import mouth_opening
+from stages.faces import crops
+from stages.faces.geometry import mouth_opening
 from stages.measures.image import hull_crops
-from stages.networks import judges
-from stages.networks.judges import MOUTH_SIZE, SYNC_FRAMES, VIDEO_FRAMES
-from stages.progress import Progress
+from stages.measures.networks import judges
+from stages.measures.networks.judges import MOUTH_SIZE, SYNC_FRAMES, VIDEO_FRAMES
+from stages.store import checkpoint, tables
+from stages.training.corruptions import IN_SPACE, IN_TIME
 
 TEMPERATURE = 0.07  # of InfoNCE
 FROM_ONE_CLIP = 4  # windows that the sync judge sees of each clip in a batch: negatives that differ in time alone

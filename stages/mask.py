@@ -20,10 +20,12 @@ import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
-from stages import media, params, tables
-from stages.errors import ClipError, run
-from stages.landmarks import FaceTracker
-from stages.progress import Progress
+from stages import media
+from stages.base import params
+from stages.base.errors import ClipError, run
+from stages.base.progress import Progress
+from stages.faces.landmarks import FaceTracker
+from stages.store import tables
 
 HELD = 64 * 2**20  # bytes of decoded pictures
 RISE = 0.06  # the crop's centre lies this share of its side above the landmarks', which end at the brows

@@ -20,17 +20,21 @@ import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
 
-from stages import corpus, faces, media, params, tables
-from stages.corpus import Clip
-from stages.encoders import Judges, public_networks
-from stages.errors import InputError, run
-from stages.geometry import mouth_opening
+from stages import media
+from stages.base import params
+from stages.base.errors import InputError, run
+from stages.base.params import Params
+from stages.base.progress import Progress
+from stages.clips import corpus
+from stages.clips.corpus import Clip
+from stages.faces import observed
+from stages.faces.geometry import mouth_opening
 from stages.measures import leak, pairs
-from stages.params import Params
-from stages.progress import Progress
+from stages.pretrained.judges import Judges, public_networks
+from stages.store import tables
 
 if TYPE_CHECKING:
-    from stages.public import Public
+    from stages.pretrained.public_judges import Public
 
 SPLITS = ("test_seen", "test_unseen", "test_long")  # and held_out, where metrics.held_out says so
 RAW_TRUTH = "truth.parquet"
@@ -66,7 +70,7 @@ def leaks(train: Sequence[Clip], tests: Sequence[Clip]) -> dict[str, list[NDArra
 def row(clip: Clip, judges: Judges, upscale: int, public: Public | None = None) -> dict[str, object]:
     """What is measured on one clip."""
     frames, masks = np.asarray(clip.frames_THWC), np.asarray(clip.masks_THW)
-    face, seen = faces.measure(frames, upscale), judges.distances(frames, masks)
+    face, seen = observed.measure(frames, upscale), judges.distances(frames, masks)
     arrays = {
         "frame_features": seen.frame_TE,
         "mask_features": seen.mask_TE,

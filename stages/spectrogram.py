@@ -17,9 +17,11 @@ import scipy.fft
 import torch
 from numpy.typing import NDArray
 
-from stages import media, params, tables
-from stages.errors import ClipError, run
-from stages.progress import Progress
+from stages import media
+from stages.base import params
+from stages.base.errors import ClipError, run
+from stages.base.progress import Progress
+from stages.store import tables
 
 # Wav2Lip's hparams: ref_level_db 20, min_level_db -100, symmetric normalisation to [-4, 4].
 REFERENCE_DB, RANGE_DB, LIMIT, FLOOR = 20.0, 100.0, 4.0, 1e-5

@@ -2,7 +2,7 @@
 
     python -m stages.train_baseline --data data/demo-baselines --method sda --out data/demo-baselines/models/sda/model.safetensors
 
-Its module in ``stages/baselines`` says how. Writes config.json (its settings; steps, data, parameters and operations for the
+Its module in ``stages/methods/kinds`` says how. Writes config.json (its settings; steps, data, parameters and operations for the
 report) and curves.csv (means of each term) beside the weights. Killed, the same command goes on from the last saved state and, on
 the CPU, ends with the same bytes as if it had never stopped.
 """
@@ -15,11 +15,15 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from stages import checkpoint, corpus, devices, experts, memory, params, systems, tables, tracking
-from stages.corpus import Clip
-from stages.errors import run
+from stages.base import devices, memory, params
+from stages.base.errors import run
+from stages.clips import corpus
+from stages.clips.corpus import Clip
+from stages.methods import systems
+from stages.methods.systems import Data, Facts
 from stages.networks import seeded
-from stages.systems import Data, Facts
+from stages.pretrained import lipsync_expert
+from stages.store import checkpoint, tables, tracking
 
 
 def main() -> None:
@@ -53,7 +57,7 @@ def train(settings: params.Params, data: Path, method: str, out: Path) -> None:
         used = Data(
             train=clips,
             validation=load(data, "validation", settings),
-            expert=experts.load(data / "expert" / "expert.safetensors", device),
+            expert=lipsync_expert.load(data / "expert" / "expert.safetensors", device),
             seed=settings.train.seed,
             device=device,
         )

@@ -8,9 +8,9 @@ import pytest
 import simplejpeg
 import torch
 
-from stages import tables
-from stages.corpus import Clip
-from stages.geometry import clip_masks, ear
+from stages.clips.corpus import Clip
+from stages.faces.geometry import clip_masks, ear
+from stages.store import tables
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

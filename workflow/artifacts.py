@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from stages.params import Params
-from stages.report import files
+from stages.base.params import Params
+from stages.reporting import files
 
 JUDGES = ("sync", "frame", "video")
 SHARDED = {"download": "raw/{}.tar", "mask": "faces/{}.parquet", "blink": "blink/{}.parquet"} | {

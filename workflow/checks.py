@@ -9,8 +9,8 @@ from typing import Any
 import yaml
 from snakemake.exceptions import WorkflowError
 
-from stages.errors import InputError, ParameterError
-from stages.params import BUILT_IN, PARAMS_FILE, Params, Train, validate
+from stages.base.errors import InputError, ParameterError
+from stages.base.params import BUILT_IN, PARAMS_FILE, Params, Train, validate
 from workflow.artifacts import artifacts
 
 
@@ -73,7 +73,7 @@ def rows(params: Params) -> None:
     """
     if all(not entry.settings and entry.kind in BUILT_IN for entry in params.methods.values()):
         return  # and so the networks need not be imported
-    from stages import systems
+    from stages.methods import systems
 
     try:
         systems.check(params)
@@ -85,7 +85,7 @@ def videos(params: Params, shard: str) -> list[str]:
     """The user's own files of a shard and the table that tells of them, where the corpus is a folder."""
     if params.corpus.source != "folder":
         return []
-    from stages.download import folder
+    from stages.corpora import folder
 
     own = params.corpus.folder
     try:

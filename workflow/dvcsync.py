@@ -17,8 +17,8 @@ import sys
 from base64 import urlsafe_b64encode
 from pathlib import Path
 
-from stages.errors import HifiDiffError, run
-from stages.params import PARAMS_FILE, Params, load
+from stages.base.errors import HifiDiffError, run
+from stages.base.params import PARAMS_FILE, Params, load
 from workflow import sources
 from workflow.artifacts import SHARDED, artifacts
 from workflow.sources import ROOT

@@ -5,8 +5,8 @@ python -m workflow.headline
 
 from __future__ import annotations
 
-from stages.errors import InputError, run
-from stages.params import load
+from stages.base.errors import InputError, run
+from stages.base.params import load
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-from stages import tables
+from stages.store import tables
 
 LOCKS = Path(".snakemake/locks")
 HOLDER = Path(".snakemake/holder.json")

@@ -18,9 +18,10 @@ from typing import Any, get_args
 
 import psutil
 
-from stages import catalogue, tables, tracking
-from stages.errors import run
-from stages.params import Params, load
+from stages.base.errors import run
+from stages.base.params import Params, load
+from stages.scoring import catalogue
+from stages.store import tables, tracking
 from workflow import quality
 from workflow.artifacts import artifacts
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from stages import catalogue
-from stages.params import Params
-from stages.report import drawing
+from stages.base.params import Params
+from stages.reporting import drawing
+from stages.scoring import catalogue
 
 SCORES = ("fd_frame", "fd_video", "psnr_mask", "mouth_r")
 MARKS = ("o", "s", "^", "D")

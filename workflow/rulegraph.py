@@ -9,8 +9,8 @@ import re
 import subprocess
 from pathlib import Path
 
-from stages.errors import run
-from stages.tables import whole_file
+from stages.base.errors import run
+from stages.store.tables import whole_file
 from workflow.sources import ROOT
 
 PAGE = Path("docs/rulegraph.md")

@@ -1,7 +1,8 @@
 """What code a stage's output depends on: one small file a stage, ``workflow/code/<stage>.json``.
 
 Neither Snakemake nor DVC sees the modules that a command imports. This file lists them, found by following the imports, each
-with a digest of what it means (:mod:`stages.meaning`): no comment, docstring or annotation changes it, any change of code does.
+with a digest of what it means (:mod:`stages.base.meaning`): no comment, docstring or annotation changes it, any change of code
+does.
 Each rule has its stage's file as its input ``code``, each stage of ``dvc.yaml`` has it as a dependency. Snakemake writes them
 when it starts, ``dvc repro`` by its stage ``code``, and anybody by::
 
@@ -21,7 +22,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from stages import meaning
+from stages.base import meaning
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("stages",)
@@ -32,21 +33,21 @@ KNOWN = Path(".snakemake/sources.json")  # of each file that was read before, by
 # files should not train all networks again. What the C library does with freed memory changes no byte, nor does the way a public
 # file comes here: it is known by its hash, and a test holds the hashes.
 WITHOUT_EFFECT = (
-    "stages/params.py",
-    "stages/errors.py",
-    "stages/progress.py",
-    "stages/memory.py",
-    "stages/meaning.py",
-    "stages/weights.py",
-    "stages/fetch.py",
-    "stages/lfs.py",
+    "stages/base/params.py",
+    "stages/base/errors.py",
+    "stages/base/progress.py",
+    "stages/base/memory.py",
+    "stages/base/meaning.py",
+    "stages/fetching/public_files.py",
+    "stages/fetching/http.py",
+    "stages/fetching/git_lfs.py",
 )
 
 STAGES = (
     *("download", "mask", "blink", "spectrogram", "index", "expert", "judges", "train", "train_baseline"),
     *("sample", "reference", "features", "metrics", "card", "report"),
 )
-KINDS = "stages/baselines"
+KINDS = "stages/methods/kinds"
 ONE_KIND = ("train_baseline", "sample")  # a job needs one kind's module
 ALL_KINDS = ("report",)
 
@@ -70,7 +71,7 @@ def modules(stage: str, root: Path = ROOT) -> list[str]:
     """Files, relative to ``root``, of ``python -m stages.<stage>`` and of all project modules that it imports, sorted.
 
     A file that is no Python (a template, a table) counts where a module of its folder is imported. The modules of
-    ``stages/baselines``, which are imported by the name of a row's kind, are in the list of :data:`ALL_KINDS` alone; that of
+    ``stages/methods/kinds``, which are imported by the name of a row's kind, are in the list of :data:`ALL_KINDS` alone; that of
     :data:`ONE_KIND` has what they import, and a job depends on its own kind's module besides (:func:`code_of_kind`).
     """
     start = root / "stages" / stage

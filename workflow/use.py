@@ -9,8 +9,8 @@ import argparse
 import shutil
 from pathlib import Path
 
-from stages.errors import HifiDiffError, ParameterError, run
-from stages.params import PARAMS_FILE
+from stages.base.errors import HifiDiffError, ParameterError, run
+from stages.base.params import PARAMS_FILE
 from workflow.sources import ROOT
 
 

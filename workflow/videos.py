@@ -8,9 +8,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from stages import media
-from stages.errors import InputError, run
-from stages.params import Params, load
-from stages.tables import whole_file
+from stages.base.errors import InputError, run
+from stages.base.params import Params, load
+from stages.store.tables import whole_file
 from workflow.artifacts import artifacts
 
 

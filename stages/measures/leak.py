@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.geometry import RIGID, head_turns, inter_ocular, similarity
+from stages.faces.geometry import RIGID, head_turns, inter_ocular, similarity
 from stages.measures.image import luma
 
 Array = NDArray[np.float64]
@@ -36,7 +36,8 @@ def place(landmarks_TL2: Values) -> Array:
     """Where the head is, (T, 6): the similarity from the first frame that carries mask and reference, and its turn since then.
 
     Turn in the picture's plane and growth, the shift of the middle of the rigid points in inter-ocular distances, and
-    :func:`stages.geometry.head_turns`; times 100, so that no reduction to principal components loses what pixels can't show.
+    :func:`stages.faces.geometry.head_turns`; times 100, so that no reduction to principal components loses what pixels can't
+    show.
     """
     rigid = np.asarray(landmarks_TL2, np.float64)[:, RIGID]
     middle = rigid[0].mean(0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.geometry import MOUTH, inter_ocular
+from stages.faces.geometry import MOUTH, inter_ocular
 
 Array = NDArray[np.float64]
 Values = NDArray[np.floating]

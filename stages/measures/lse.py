@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 
 from stages.measures.mfcc import mfcc
+from stages.measures.networks.syncnet import EMBEDDING, FRAMES, SIDE, STEPS, SyncNet
 from stages.measures.sync import Sync, sync
 from stages.networks import exact
-from stages.networks.syncnet import EMBEDDING, FRAMES, SIDE, STEPS, SyncNet
 
 FPS = 25
 SAMPLES = 640  # of 16 kHz sound, a frame

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stages.conditions import to_tensor
+from stages.clips.conditions import to_tensor
 
 Array = NDArray[np.float64]
 Frames = NDArray[np.uint8]

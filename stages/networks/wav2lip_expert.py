@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stages.networks.expert import FRAMES, ConvBlock, lower_halves
+from stages.networks.lipsync_expert import FRAMES, ConvBlock, lower_halves
 
 SIZE = 96  # pixels; the side that frames are resized to
 

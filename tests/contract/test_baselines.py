@@ -1,4 +1,4 @@
-"""What each system of stages/baselines keeps: it resumes to the bit, sees what it says, and makes each frame of a clip."""
+"""What each system of stages/methods/kinds keeps: it resumes to the bit, sees what it says, and makes each frame of a clip."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ import pytest
 import torch
 import yaml
 
-from stages import experts, params, systems
-from stages.corpus import Clip
-from stages.errors import InputError, TrainingError
+from stages.base import params
+from stages.base.errors import InputError, TrainingError
+from stages.base.params import KINDS
+from stages.clips.corpus import Clip
+from stages.methods import systems
+from stages.methods.systems import Data, Facts, System, Trainer
 from stages.networks import seeded
-from stages.params import KINDS
-from stages.systems import Data, Facts, System, Trainer
+from stages.pretrained import lipsync_expert
 
 SYSTEMS = [kind for kind in KINDS if hasattr(systems.module(kind), "System")]
 TINY: dict[str, dict[str, Any]] = yaml.safe_load(Path(__file__).with_name("tiny_systems.yaml").read_text())
@@ -54,7 +56,7 @@ def build(kind: str, **overrides: Any) -> System:
 
 def trainer(system: System) -> Trainer:
     layout = {"architecture": "lipsync", "width": 4, "embedding": 8, "sees": "lower_half", "size": 32}
-    expert = seeded(1, lambda: experts.build(layout)).eval().requires_grad_(False)
+    expert = seeded(1, lambda: lipsync_expert.build(layout)).eval().requires_grad_(False)
     train, validation = [clip("ada_1"), clip("ada_2", 17), clip("bel_1")], [clip("ada_3"), clip("bel_3")]
     data = Data(train=train, validation=validation, expert=expert, seed=5, device=torch.device("cpu"))
     return seeded(4, lambda: system.trainer(data))

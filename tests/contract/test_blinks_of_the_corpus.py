@@ -10,8 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 from commands import call
 
-from stages import blink, mask, media, params
-from stages.download import rendered
+from stages import blink, mask, media
+from stages.base import params
+from stages.corpora.rendered import speaker as rendered
 from stages.measures.blinks import Blink, dinoman_blinks, find_blinks
 
 PARAMS = Path("presets/demo.yaml")

@@ -1,12 +1,12 @@
-"""stages/cascade.py against dlib's own predictor, and what it refuses."""
+"""stages/faces/cascade.py against dlib's own predictor, and what it refuses."""
 
 import dlib
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from stages import cascade, landmarks
-from stages.errors import InputError
+from stages.base.errors import InputError
+from stages.faces import cascade, landmarks
 
 
 @pytest.fixture(scope="module")

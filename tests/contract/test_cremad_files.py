@@ -15,10 +15,13 @@ import yaml
 from commands import call
 from numpy.typing import NDArray
 
-from stages import blink, corpus, index, mask, media, params, spectrogram, tables
-from stages.download import __main__ as download
-from stages.download import cremad, rendered
-from stages.download.cremad import Object
+from stages import blink, download, index, mask, media, spectrogram
+from stages.base import params
+from stages.clips import corpus
+from stages.corpora import cremad
+from stages.corpora.cremad import Object
+from stages.corpora.rendered import speaker
+from stages.store import tables
 
 
 def write_flv(path: Path, frames_THWC: NDArray[np.uint8], audio: NDArray[np.float32] | None) -> None:
@@ -64,7 +67,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         method["splits"] = ["test_seen"]
     (root / "params.yaml").write_text(yaml.safe_dump(settings))
     made = params.load("presets/demo.yaml").corpus.rendered.model_copy(update={"sentences": 1})
-    rendered.take(made, "ada", root / "ada.tar")
+    speaker.take(made, "ada", root / "ada.tar")
     clip = media.read_tar_member(root / "ada.tar", "ada_s01.mp4")
     frames, sound = media.decode(clip, fps=30000 / 1001), media.decode_audio(clip, 16000)
     videos, folder = root / "cremad" / "VideoFlash", root / "cremad"

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from stages.errors import InputError
-from stages.report import docs, paper
+from stages.base.errors import InputError
+from stages.reporting import paper
+from workflow import docs
 
 PAGES = (
     Path("README.md"),
@@ -23,7 +24,7 @@ PAGES = (
 
 
 def test_the_output_page_is_current() -> None:
-    assert docs.OUTPUT.read_text() == docs.output_page(), "run 'python -m stages.report.docs'"
+    assert docs.OUTPUT.read_text() == docs.output_page(), "run 'python -m workflow.docs'"
 
 
 def test_the_readmes_numbers_and_graph_are_current(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -32,7 +33,7 @@ def test_the_readmes_numbers_and_graph_are_current(tmp_path: Path, monkeypatch: 
     subprocess.run(["tar", "-x"], cwd=tmp_path, input=archive.stdout, check=True)
     monkeypatch.setattr(docs, "REPORT", tmp_path / docs.REPORT)
     text = docs.README.read_text()
-    assert docs.readme(text) == text, "run 'python -m stages.report.docs'"
+    assert docs.readme(text) == text, "run 'python -m workflow.docs'"
 
 
 def test_every_column_of_every_table_has_a_meaning() -> None:

@@ -14,26 +14,16 @@ import pytest
 import yaml
 from commands import call
 
-from stages import (
-    blink,
-    catalogue,
-    checkpoint,
-    corpus,
-    encoders,
-    features,
-    index,
-    judges,
-    mask,
-    media,
-    params,
-    reference,
-    spectrogram,
-    tables,
-)
-from stages.download import rendered
-from stages.errors import InputError, ParameterError
-from stages.metrics import __main__ as scoring
-from stages.networks.judges import build
+from stages import blink, features, index, judges, mask, media, reference, spectrogram
+from stages import metrics as scoring
+from stages.base import params
+from stages.base.errors import InputError, ParameterError
+from stages.clips import corpus
+from stages.corpora.rendered import speaker
+from stages.measures.networks.judges import build
+from stages.pretrained import judges as encoders
+from stages.scoring import catalogue
+from stages.store import checkpoint, tables
 
 JUDGES = ("sync", "frame", "video")
 TESTS = ["ada_s02", "kira_s01", "kira_s02"]
@@ -72,7 +62,7 @@ def run(tmp_path_factory):
     own = ("--params", root / "params.yaml")
     for shard in ("ada", "kira"):
         raw, faces = root / "raw" / f"{shard}.tar", root / "faces" / f"{shard}.parquet"
-        rendered.take(params.load(root / "params.yaml").corpus.rendered, shard, raw)
+        speaker.take(params.load(root / "params.yaml").corpus.rendered, shard, raw)
         call(mask.main, "--raw", raw, "--out", faces, *own)
         call(blink.main, "--faces", faces, "--out", root / "blink" / f"{shard}.parquet", *own)
         call(spectrogram.main, "--raw", raw, "--faces", faces, "--out", root / "spectrogram" / f"{shard}.parquet", *own)

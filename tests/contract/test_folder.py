@@ -13,12 +13,14 @@ import pytest
 from commands import call
 from numpy.typing import NDArray
 
-from stages import checkpoint, media, params
-from stages.download import rendered
-from stages.errors import InputError
-from stages.metrics import __main__ as scoring
-from stages.metrics import folder
-from stages.networks.judges import FrameEncoder, SyncJudge, VideoEncoder
+from stages import media
+from stages import metrics as scoring
+from stages.base import params
+from stages.base.errors import InputError
+from stages.corpora.rendered import speaker as rendered
+from stages.measures.networks.judges import FrameEncoder, SyncJudge, VideoEncoder
+from stages.scoring import folder
+from stages.store import checkpoint
 
 SETTINGS = params.load("presets/demo.yaml")
 

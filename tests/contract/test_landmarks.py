@@ -1,13 +1,15 @@
-"""stages/landmarks.py and the mask stage's geometry on rendered faces."""
+"""stages/faces/landmarks.py and the mask stage's geometry on rendered faces."""
 
 import cv2
 import numpy as np
 import pytest
 
-from stages import landmarks, mask, media, params
-from stages.download import rendered
-from stages.errors import ClipError, InputError
-from stages.landmarks import FaceTracker
+from stages import mask, media
+from stages.base import params
+from stages.base.errors import ClipError, InputError
+from stages.corpora.rendered import speaker
+from stages.faces import landmarks
+from stages.faces.landmarks import FaceTracker
 
 
 @pytest.fixture(scope="module")
@@ -15,7 +17,7 @@ def lumas(tmp_path_factory):
     """Luma pictures of a rendered clip, (T, H, W)."""
     path = tmp_path_factory.mktemp("rendered") / "ada.tar"
     settings = params.load("presets/demo.yaml").corpus.rendered.model_copy(update={"sentences": 1})
-    rendered.take(settings, "ada", path)
+    speaker.take(settings, "ada", path)
     frames = media.decode(media.read_tar_member(path, "ada_s01.mp4"), fps=25)[:32]
     return [landmarks.luma(frame) for frame in frames]
 

@@ -12,8 +12,11 @@ import simplejpeg
 import yaml
 from commands import call
 
-from stages import mask, media, params, tables
-from stages.download import folder, rendered
+from stages import mask, media
+from stages.base import params
+from stages.corpora import folder
+from stages.corpora.rendered import speaker
+from stages.store import tables
 
 DEMO = "presets/demo.yaml"
 QUICK = {"fps": 25, "audio": None, "sample_rate": 16000, "crf": 10, "preset": "ultrafast"}
@@ -24,7 +27,7 @@ def film(tmp_path_factory):
     """The first pictures of a rendered clip, (T, H, W, 3)."""
     path = tmp_path_factory.mktemp("rendered") / "ada.tar"
     settings = params.load(DEMO).corpus.rendered.model_copy(update={"sentences": 1})
-    rendered.take(settings, "ada", path)
+    speaker.take(settings, "ada", path)
     return media.decode(media.read_tar_member(path, "ada_s01.mp4"), fps=25)[:32]
 
 

@@ -10,10 +10,14 @@ import pytest
 import yaml
 from commands import call
 
-from stages import blink, corpus, index, mask, media, params, spectrogram, tables
-from stages.download import folder, rendered
-from stages.errors import InputError
-from stages.geometry import ear, mouth_opening
+from stages import blink, index, mask, media, spectrogram
+from stages.base import params
+from stages.base.errors import InputError
+from stages.clips import corpus
+from stages.corpora import folder
+from stages.corpora.rendered import speaker
+from stages.faces.geometry import ear, mouth_opening
+from stages.store import tables
 
 DEMO = "presets/demo.yaml"
 GOOD = ["ada_s01", "ada_s02"]
@@ -54,7 +58,7 @@ def run(tmp_path_factory):
     settings["index"] |= {"unseen_speakers": [], "test_sentences": ["s02"]}
     (root / "params.yaml").write_text(yaml.safe_dump(settings))
     given = params.load(root / "params.yaml")
-    rendered.take(given.corpus.rendered, "ada", root / "rendered.tar")
+    speaker.take(given.corpus.rendered, "ada", root / "rendered.tar")
     videos = root / "videos" / "Ada"
     videos.mkdir(parents=True)
     for name in ("s01", "s02"):

@@ -18,7 +18,8 @@ from typing import Any
 
 import pytest
 
-from stages import mask, media, spectrogram, tables
+from stages import mask, media, spectrogram
+from stages.store import tables
 from tests.fuzz import cases
 
 ROOT = Path(__file__).parents[2]

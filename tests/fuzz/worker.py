@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from stages import media
-from stages.download import folder
-from stages.errors import ClipError, InputError
+from stages.base.errors import ClipError, InputError
+from stages.corpora import folder
 from tests.fuzz import cases
 
 MEMORY = 512  # MiB that a case may fill beyond what the process has; it may reserve four times as much

@@ -8,7 +8,7 @@ from conftest import landmarks_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages.geometry import RIGID
+from stages.faces.geometry import RIGID
 from stages.measures import artefacts, correlation, image, leak, likeness
 from stages.measures.intervals import bootstrap, bootstrap_median, mean_of
 from stages.measures.sync import distances, sync

@@ -17,10 +17,12 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from stages import catalogue, media, tables, tracking
-from stages.params import Params, load
-from stages.report import results
-from stages.report.results import Results
+from stages import media
+from stages.base.params import Params, load
+from stages.reporting import results
+from stages.reporting.results import Results
+from stages.scoring import catalogue
+from stages.store import tables, tracking
 
 SPEAKERS = {"ada": "train", "bela": "train", "kira": "test_unseen"}
 FRAMES, SIZE = 40, 128

@@ -12,11 +12,12 @@ from pathlib import Path
 import pyarrow as pa
 import torch
 
-from stages import corpus, params
+from stages.base import params
+from stages.clips import corpus
 from stages.diffusion.schedule import Diffusion
-from stages.generate import generate
-from stages.pretrained import HifiDiff
-from stages.sample.__main__ import write
+from stages.methods.generate import generate
+from stages.pretrained.hifidiff import HifiDiff
+from stages.sample import write
 
 
 def main() -> None:

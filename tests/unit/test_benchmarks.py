@@ -14,7 +14,8 @@ import torch
 from benchmarks import loader, losses, metrics, networks, preprocessing, sampling, timing, unet
 from benchmarks.networks import Inputs, Layout, MissingPeer
 from benchmarks.timing import Goal, Report, Result, Setting, Spread, Turns, take_turns
-from stages import media, params
+from stages import media
+from stages.base import params
 
 CPU = Setting(torch.device("cpu"), bf16=False, turns=1, warmup=0)
 TINY = Layout(size=16, channels=16, head_channels=16)

@@ -17,14 +17,15 @@ import yaml
 from test_pretrained import config, made
 from torch import nn
 
-from stages import cremad, tables
-from stages.card.__main__ import ORIGIN, SPLITS, card, compute, flops, forward_flops
-from stages.errors import InputError
+from stages.base.errors import InputError
+from stages.base.params import Corpus, Params, Split
+from stages.card import ORIGIN, SPLITS, card, compute, flops, forward_flops
+from stages.corpora import cremad_facts
 from stages.export import export
 from stages.networks.hifidiff import Conditions
 from stages.networks.unet import SelfAttention
-from stages.params import Corpus, Params, Split
-from stages.pretrained import WEIGHTS, HifiDiff
+from stages.pretrained.hifidiff import WEIGHTS, HifiDiff
+from stages.store import tables
 
 
 def settings(**changes: Any) -> Params:
@@ -114,7 +115,7 @@ def test_front_matter_and_licences_follow_data_and_expert(data: Path, full: str)
     assert "drawn faces" not in own
     licensed = card(data, "full", settings(corpus={"source": "cremad"}))
     assert front(licensed)["license"] == "other"
-    assert all(term in licensed for term in cremad.TERMS)
+    assert all(term in licensed for term in cremad_facts.TERMS)
 
 
 def test_every_source_and_split_of_clips_has_its_words() -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from stages import checkpoint
-from stages.errors import InputError
+from stages.base.errors import InputError
+from stages.store import checkpoint
 
 
 def _train(path: Path, until: int, *, key: str = "k") -> torch.nn.Module:

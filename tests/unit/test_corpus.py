@@ -1,4 +1,4 @@
-"""stages/corpus.py: a clip's frames and masks, made when they are asked for, are what its files hold."""
+"""stages/clips/corpus.py: a clip's frames and masks, made when they are asked for, are what its files hold."""
 
 import pickle
 
@@ -9,9 +9,10 @@ import simplejpeg
 import torch
 from conftest import write_clip
 
-from stages import corpus, tables
-from stages.geometry import clip_masks
-from stages.lazy import LazyArray
+from stages.base.lazy import LazyArray
+from stages.clips import corpus
+from stages.faces.geometry import clip_masks
+from stages.store import tables
 
 FRAMES, SEGMENT, SIDE = 47, 10, 48
 

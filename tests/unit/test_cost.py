@@ -9,10 +9,10 @@ import torch
 from test_networks import conditions, net
 from torch import nn
 
+from stages.base.params import load
 from stages.networks.cost import forward_flops
 from stages.networks.unet import SelfAttention
-from stages.params import load
-from stages.pretrained import HifiDiff
+from stages.pretrained.hifidiff import HifiDiff
 
 ROOT = Path(__file__).resolve().parents[2]
 SHAPES = {"audio_steps": 16, "mel_bins": 80, "blink_frames": 3}

@@ -27,12 +27,14 @@ import yaml
 from bad_server import Handler, Server, in_turn, served
 from conftest import write_clip
 
-from stages import cremad as facts
-from stages import fetch, index, media, params
-from stages.download import cremad
-from stages.download.cremad import Object
-from stages.errors import InputError
-from stages.params import Cremad
+from stages import index, media
+from stages.base import params
+from stages.base.errors import InputError
+from stages.base.params import Cremad
+from stages.corpora import cremad
+from stages.corpora import cremad_facts as facts
+from stages.corpora.cremad import Object
+from stages.fetching import http
 from stages.spectrogram import Mel, usable_row
 from workflow import checks
 from workflow.sources import ROOT
@@ -344,10 +346,10 @@ def test_a_key_is_sent_to_its_own_host_alone(server: Server, tmp_path: Path) -> 
 def test_an_address_or_header_that_cant_be_used(server: Server, tmp_path: Path) -> None:
     (tmp_path / "secret").write_bytes(CONTENT)
     urls = [(tmp_path / "secret").as_uri(), "a/relative", "http:///a", "http://[a/b", f"{server.url}/a"]
-    with fetch.alone(tmp_path / "part") as part:
+    with http.alone(tmp_path / "part") as part:
         for url in urls:
-            with pytest.raises(fetch.Later, match=r"no address of the web|can't be used"):
-                fetch.bring(FIRST, url, part, fetch.Patience(), headers={"A": "b\nc"})
+            with pytest.raises(http.Later, match=r"no address of the web|can't be used"):
+                http.bring(FIRST, url, part, http.Patience(), headers={"A": "b\nc"})
     assert server.asked == []
 
 
@@ -357,7 +359,7 @@ def test_an_address_or_header_that_cant_be_used(server: Server, tmp_path: Path) 
 )
 def test_what_a_server_says_of_when_to_come_again(said: str, seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "time", lambda: 0.0)
-    assert fetch._asked(said) == seconds
+    assert http._asked(said) == seconds
 
 
 def test_a_busy_server_is_left_in_peace_by_all_connections(server: Server, tmp_path: Path) -> None:
@@ -415,7 +417,7 @@ def test_connections_are_never_more_than_allowed_also_of_two_jobs(server: Server
 def test_a_server_that_answered_before_and_cant_be_reached_is_asked_again(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    given, opener, times = settings(tmp_path, repository(server, "a", VIDEOS), connections=1), fetch._OPENER.open, []
+    given, opener, times = settings(tmp_path, repository(server, "a", VIDEOS), connections=1), http._OPENER.open, []
 
     def flaky(request: Any, **how: Any) -> Any:
         times.append(request.full_url)
@@ -423,7 +425,7 @@ def test_a_server_that_answered_before_and_cant_be_reached_is_asked_again(
             raise URLError(ConnectionRefusedError(111, "Connection refused"))
         return opener(request, **how)
 
-    monkeypatch.setattr(fetch._OPENER, "open", flaky)
+    monkeypatch.setattr(http._OPENER, "open", flaky)
     assert bring(given) == {}
     assert whole(tmp_path)
     assert len(times) == 1 + 2 + 4

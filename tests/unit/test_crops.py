@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 import torch
 
-from stages import corruptions, crops
-from stages.geometry import MOUTH
-from stages.networks.expert import mouths
+from stages.faces import crops
+from stages.faces.geometry import MOUTH
+from stages.networks.lipsync_expert import mouths
+from stages.training import corruptions
 
 
 def test_mouth_cut_does_not_follow_the_mouth(make_clip) -> None:

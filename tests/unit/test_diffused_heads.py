@@ -14,16 +14,16 @@ from pydantic import ValidationError
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from stages import params
-from stages.baselines import diffused_heads
-from stages.baselines.diffused_heads import Settings, System
+from stages.base import params
+from stages.base.errors import ParameterError
 from stages.diffusion import learned_variance
 from stages.diffusion.samplers import sample_ancestral, spaced_timesteps
 from stages.diffusion.schedule import Diffusion
-from stages.errors import ParameterError
+from stages.methods.kinds import diffused_heads
+from stages.methods.kinds.diffused_heads import Settings, System
+from stages.methods.systems import Data, Facts
 from stages.networks import seeded
 from stages.networks.unet import ResBlock
-from stages.systems import Data, Facts
 from tests.contract.test_baselines import clip
 
 TINY: dict[str, Any] = yaml.safe_load(Path("tests/contract/tiny_systems.yaml").read_text())["diffused_heads"]

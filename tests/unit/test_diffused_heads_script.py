@@ -12,10 +12,11 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from stages import params, systems
-from stages.baselines import diffused_heads_script as official
-from stages.errors import InputError
-from stages.systems import Row
+from stages.base import params
+from stages.base.errors import InputError
+from stages.methods import systems
+from stages.methods.kinds import diffused_heads_script as official
+from stages.methods.systems import Row
 from tests.contract.test_baselines import clip
 
 

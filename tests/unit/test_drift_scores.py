@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stages import params
-from stages.metrics.scores import drift_scores
+from stages.base import params
+from stages.scoring.scores import drift_scores
 
 SETTINGS = params.load("presets/demo.yaml").metrics.model_copy(update={"drift_s": 2.0, "bootstrap": 50})
 SPLITS = ("test_seen", "test_long")

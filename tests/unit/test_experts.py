@@ -14,13 +14,15 @@ import pytest
 import torch
 from torch import nn
 
-from stages import checkpoint, convert, experts, tables
-from stages.errors import InputError
+from stages import convert
+from stages.base.errors import InputError
 from stages.expert import take_over
+from stages.fetching.public_files import PublicFile
 from stages.networks import seeded
-from stages.networks.expert import LipSyncExpert
+from stages.networks.lipsync_expert import LipSyncExpert
 from stages.networks.wav2lip_expert import Wav2LipExpert
-from stages.weights import PublicFile
+from stages.pretrained import lipsync_expert
+from stages.store import checkpoint, tables
 from workflow.sources import ROOT
 
 # The layers as published, (channels in, out, kernel, residual): written here apart from the code that builds them.
@@ -120,7 +122,7 @@ def test_the_gradient_reaches_the_lower_halves(expert: Wav2LipExpert) -> None:
 def test_a_file_of_the_hash_is_converted_and_loads(public: Path, expert: Wav2LipExpert, tmp_path: Path) -> None:
     out = tmp_path / "weights" / "expert.safetensors"
     convert.wav2lip_expert(public, out, sha256=sha256(public))
-    found = experts.load(out)
+    found = lipsync_expert.load(out)
     assert isinstance(found, Wav2LipExpert)
     assert not found.training
     frames = torch.rand(1, 5, 3, 96, 96)
@@ -196,7 +198,7 @@ def test_weights_of_another_network_are_refused(tmp_path: Path, config: dict[str
     path = tmp_path / "expert.safetensors"
     checkpoint.write_weights(path, {"x": torch.zeros(1)}, config)
     with pytest.raises(InputError, match="not an expert of this version"):
-        experts.load(path)
+        lipsync_expert.load(path)
 
 
 def test_the_stage_takes_the_public_expert_over(public: Path, tmp_path: Path) -> None:
@@ -214,7 +216,7 @@ def test_the_stage_takes_the_public_expert_over(public: Path, tmp_path: Path) ->
     small = seeded(1, lambda: LipSyncExpert(width=4, embedding=8, size=32, sees="mouth"))
     layout = {"architecture": "lipsync", "width": 4, "embedding": 8, "size": 32, "sees": "mouth"}
     checkpoint.write_weights(source, small.state_dict(), layout)
-    assert isinstance(experts.load(source), LipSyncExpert)
+    assert isinstance(lipsync_expert.load(source), LipSyncExpert)
     with pytest.raises(InputError, match="not the public expert"):
         take_over(data, out, settings)
     convert.wav2lip_expert(public, source, sha256=sha256(public))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from stages import media
-from stages.errors import ClipError
+from stages.base.errors import ClipError
 
 
 def test_4k_is_read(tmp_path):

@@ -13,11 +13,11 @@ import pytest
 import torch
 from conftest import write_clip
 
-from stages import params
+from stages.base import params
 from stages.diffusion.schedule import Diffusion
-from stages.generate import Noise, generate, guided
+from stages.methods.generate import Noise, generate, guided
 from stages.networks.hifidiff import Conditions
-from stages.pretrained import HifiDiff
+from stages.pretrained.hifidiff import HifiDiff
 
 SHAPE = (3, 64, 64)
 SETTINGS = params.load("presets/smoke.yaml").sample

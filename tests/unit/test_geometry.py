@@ -1,11 +1,11 @@
-"""stages/geometry.py against hand-made landmarks."""
+"""stages/faces/geometry.py against hand-made landmarks."""
 
 import cv2
 import numpy as np
 import pytest
 from conftest import landmarks_of
 
-from stages import geometry
+from stages.faces import geometry
 
 
 def test_ear_by_hand():

@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from stages import corpus, media, tables
-from stages.baselines import videos
-from stages.errors import InputError
-from stages.systems import Row
+from stages import media
+from stages.base.errors import InputError
+from stages.clips import corpus
+from stages.methods.kinds import videos
+from stages.methods.systems import Row
+from stages.store import tables
 
 CLIP, SIZE = "ada_s09", 64
 

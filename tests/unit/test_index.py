@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stages import params
-from stages.errors import InputError
+from stages.base import params
+from stages.base.errors import InputError
 from stages.index import check, draw, split
 
 

@@ -1,4 +1,4 @@
-"""stages/lazy.py: an array that makes its items when asked reads as NumPy's does."""
+"""stages/base/lazy.py: an array that makes its items when asked reads as NumPy's does."""
 
 import pickle
 from functools import partial
@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-from stages.lazy import LazyArray
+from stages.base.lazy import LazyArray
 
 WHOLE = np.arange(7 * 2 * 3, dtype=np.uint8).reshape(7, 2, 3)
 

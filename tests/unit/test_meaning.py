@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from stages import meaning
+from stages.base import meaning
 from workflow.sources import ROOT, WITHOUT_EFFECT
 
 SOURCES = {

@@ -1,4 +1,4 @@
-"""stages/media.py: determinism, the common time base of sound and picture, damaged files, tars."""
+"""stages/media/__init__.py: determinism, the common time base of sound and picture, damaged files, tars."""
 
 import contextlib
 import io
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from stages import mask, media
-from stages.errors import ClipError, InputError
+from stages.base.errors import ClipError, InputError
 
 RATE = 16000
 CLICK = np.sin(np.arange(160) * 2 * np.pi * 1000 / RATE) * 0.8

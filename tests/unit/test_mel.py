@@ -6,7 +6,8 @@ import torch
 from scipy.signal import get_window, lfilter
 from torchaudio.transforms import MelSpectrogram
 
-from stages import params, spectrogram
+from stages import spectrogram
+from stages.base import params
 
 
 @pytest.fixture(scope="module")

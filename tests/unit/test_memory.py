@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from stages import memory
+from stages.base import memory
 
 # Runs in its own process, since the setting holds for a whole one. Touches 64 MiB three times, as torch's allocator would.
 PROBE = """

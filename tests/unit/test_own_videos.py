@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from stages import media, params
-from stages.download import __main__ as download
-from stages.download import folder
-from stages.errors import InputError
+from stages import download, media
+from stages.base import params
+from stages.base.errors import InputError
+from stages.corpora import folder
 from workflow import checks
 
 DEMO = "presets/demo.yaml"

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
-from stages import params
-from stages.errors import ParameterError
+from stages.base import params
+from stages.base.errors import ParameterError
 from workflow.sources import ROOT
 
 PRESETS = sorted((ROOT / "presets").glob("*.yaml"))
@@ -29,11 +29,11 @@ def test_params_yaml_is_a_preset() -> None:
 
 
 def test_schema_is_current(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "stages.params", "--schema", str(tmp_path / "schema.json")]
+    command = [sys.executable, "-m", "stages.base.params", "--schema", str(tmp_path / "schema.json")]
     subprocess.run(command, cwd=ROOT, check=True)
     committed = ROOT / "workflow" / "schemas" / "params.schema.json"
     assert (tmp_path / "schema.json").read_text() == committed.read_text(), (
-        "python -m stages.params --schema workflow/schemas/params.schema.json"
+        "python -m stages.base.params --schema workflow/schemas/params.schema.json"
     )
 
 

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import torch
 
-from stages import checkpoint
-from stages.errors import InputError
+from stages.base.errors import InputError
 from stages.networks import seeded
 from stages.networks.hifidiff import Conditions
-from stages.pretrained import CONFIG, WEIGHTS, HifiDiff
+from stages.pretrained.hifidiff import CONFIG, WEIGHTS, HifiDiff
+from stages.store import checkpoint
 
 NETWORK = {
     "size": 32, "patch": 2, "channels": 8, "multipliers": [1, 2], "res_blocks": 1, "attention": [8], "head_channels": 8,

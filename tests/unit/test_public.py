@@ -17,17 +17,19 @@ from torch import Tensor, nn
 from torchvision.models import inception as tv
 from torchvision.models import vgg16
 
-from stages import catalogue, public, weights
-from stages.errors import InputError
+from stages.base.errors import InputError
+from stages.fetching import public_files
+from stages.fetching.public_files import PublicFile
 from stages.measures import lse
 from stages.measures.mfcc import mfcc
+from stages.measures.networks import i3d, inception
+from stages.measures.networks.inception import Inception
+from stages.measures.networks.syncnet import EMBEDDING, SyncNet
 from stages.measures.perceptual import distances
-from stages.metrics import folder, measured, scores
-from stages.networks import i3d, inception, perceptual, seeded
-from stages.networks.inception import Inception
-from stages.networks.syncnet import EMBEDDING, SyncNet
-from stages.train.prepared import perceptual_distance
-from stages.weights import PublicFile
+from stages.networks import perceptual, seeded
+from stages.pretrained import public_judges
+from stages.scoring import catalogue, folder, measured, scores
+from stages.training.prepared import perceptual_distance
 
 # The convolutions of the FID's Inception, "name:in>out:kernel", in the file's order. Taken from torchvision 0.29's
 # Inception3(num_classes=1008, aux_logits=False), whose names and shapes pytorch-fid loads its file into, strictly; the channels
@@ -176,7 +178,7 @@ def test_the_layout_is_the_published_one(
     own.load_state_dict(published, strict=True)
     own.load_state_dict(counted(published), strict=True)
     numbers = 4 * sum(value.numel() for value in published.values())
-    assert 0 < weights.FILES[name].size - numbers < 250 * tensors
+    assert 0 < public_files.FILES[name].size - numbers < 250 * tensors
     missing = next(iter(published))
     with pytest.raises(RuntimeError, match=missing):
         own.load_state_dict({key: value for key, value in published.items() if key != missing}, strict=True)
@@ -349,7 +351,7 @@ def scripted(path: Path, module: nn.Module) -> PublicFile:
 
 
 def test_i3d_from_its_file(tmp_path: Path) -> None:
-    network = public.i3d(tmp_path, file=scripted(tmp_path / "i3d.pt", TinyI3D()))
+    network = public_judges.i3d(tmp_path, file=scripted(tmp_path / "i3d.pt", TinyI3D()))
     pictures = np.zeros((40, 6, 8, 3), np.uint8)
     pictures[..., 0] = np.arange(40)[:, None, None]
     pictures[..., 2] = 255
@@ -369,13 +371,13 @@ def test_another_script_and_no_script(tmp_path: Path) -> None:
     with pytest.raises(
         InputError, match=r"other\.pt: not the I3D of the FVD \(the script is called by \['self', 'x'\]"
     ):
-        public.i3d(tmp_path, file=scripted(tmp_path / "other.pt", Other()))
+        public_judges.i3d(tmp_path, file=scripted(tmp_path / "other.pt", Other()))
     (tmp_path / "text.pt").write_text("no script")
     with pytest.raises(InputError, match=r"text\.pt: not the I3D of the FVD .*; delete it"):
-        public.i3d(tmp_path, file=listed(tmp_path / "text.pt", file="text.pt"))
+        public_judges.i3d(tmp_path, file=listed(tmp_path / "text.pt", file="text.pt"))
     file = scripted(tmp_path / "good.pt", TinyI3D())
     with pytest.raises(InputError, match=r"good\.pt: not there, .*no connection"):
-        public.i3d(tmp_path, file=replace(file, sha256="0" * 64))
+        public_judges.i3d(tmp_path, file=replace(file, sha256="0" * 64))
 
 
 def test_conventions_cut_clips() -> None:
@@ -390,7 +392,9 @@ def test_conventions_cut_clips() -> None:
         replace(many, frames=8)
 
 
-@pytest.mark.parametrize(("make", "state"), [(public.inception, inception_state), (public.syncnet, syncnet_state)])
+@pytest.mark.parametrize(
+    ("make", "state"), [(public_judges.inception, inception_state), (public_judges.syncnet, syncnet_state)]
+)
 def test_networks_from_their_files(tmp_path: Path, make: Callable[..., nn.Module], state: Callable[[], State]) -> None:
     path = tmp_path / "x.bin"
     torch.save(state(), path)
@@ -415,7 +419,7 @@ def test_training_takes_its_vgg_from_the_folder(tmp_path: Path, monkeypatch: pyt
     state = seeded(1, lambda: torchvision.models.vgg19(weights=None).features).state_dict()
     path = tmp_path / "vgg19.pth"
     torch.save({f"features.{name}": value for name, value in state.items()}, path)
-    monkeypatch.setitem(weights.FILES, "vgg19", listed(path, file=path.name))
+    monkeypatch.setitem(public_files.FILES, "vgg19", listed(path, file=path.name))
     distance = perceptual_distance("vgg19", torch.device("cpu"), tmp_path)
     x = torch.rand(1, 3, 32, 32)
     assert distance(x, x, torch.ones(1, 1, 32, 32)).tolist() == [0.0]

@@ -19,16 +19,23 @@ from numpy.typing import NDArray
 from test_public import TinyI3D
 from torch import Tensor, nn
 
-from stages import catalogue, checkpoint, corpus, faces, features, media, params, public, reference, tables
-from stages.errors import InputError, ParameterError
+from stages import features, media, reference
+from stages import metrics as scoring
+from stages.base import params
+from stages.base.errors import InputError, ParameterError
+from stages.base.params import Params
+from stages.clips import corpus
+from stages.faces import observed
 from stages.measures import frechet, kernel, lse
 from stages.measures import perceptual as lpips_measure
-from stages.metrics import __main__ as scoring
-from stages.networks import i3d, inception, seeded
-from stages.networks.judges import FrameEncoder, SyncJudge, VideoEncoder
-from stages.params import Params
-from stages.report import breakdown, pages, results
-from stages.report import tables as report_tables
+from stages.measures.networks import i3d, inception
+from stages.measures.networks.judges import FrameEncoder, SyncJudge, VideoEncoder
+from stages.networks import seeded
+from stages.pretrained import public_judges
+from stages.reporting import breakdown, pages, results
+from stages.reporting import tables as report_tables
+from stages.scoring import catalogue
+from stages.store import checkpoint, tables
 
 ALL = ["inception", "i3d", "syncnet", "vgg16"]
 CLIPS = ("ada_s09", "bela_s09", "kira_s01", "kira_s09")  # the made-up run's tests
@@ -77,7 +84,7 @@ NETWORKS = {
 @pytest.fixture(autouse=True)
 def loaders(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, network in NETWORKS.items():
-        monkeypatch.setitem(public.LOADERS, name, lambda folder, device, network=network: network)
+        monkeypatch.setitem(public_judges.LOADERS, name, lambda folder, device, network=network: network)
 
 
 def settings(names: list[str]) -> Params:
@@ -103,7 +110,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The made-up run, measured by all networks."""
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("DVC_ROOT", raising=False)
-        patch.setattr(faces, "measure", lambda frames, upscale: _face(len(frames)))
+        patch.setattr(observed, "measure", lambda frames, upscale: _face(len(frames)))
         data = tmp_path_factory.mktemp("run") / "data" / "fake"
         given = settings(ALL)
         fake_run.make(data, given)
@@ -111,7 +118,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for shard in given.corpus.shards:
             media.write_tar(data / "raw" / f"{shard}.tar", [(media.CLIPS, b"[]")])
         for name, network in NETWORKS.items():
-            patch.setitem(public.LOADERS, name, lambda folder, device, network=network: network)
+            patch.setitem(public_judges.LOADERS, name, lambda folder, device, network=network: network)
         reference.measure(data, given, data / "reference.parquet")
         for method in given.methods:
             measure(data, method, given)
@@ -120,7 +127,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def measure(data: Path, method: str, given: Params) -> None:
-    from stages.encoders import Judges, public_networks
+    from stages.pretrained.judges import Judges, public_networks
 
     _, videos = features.read(data, method, given)
     encoders, networks = Judges(data / "judges", 8), public_networks(given)
@@ -247,7 +254,7 @@ def folders(data: Path, root: Path, audio: NDArray[np.int16] | None) -> tuple[Pa
 
 
 def score_folder(made: Path, true: Path, names: list[str], monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    monkeypatch.setattr(faces, "measure", lambda frames, upscale: _face(len(frames)))
+    monkeypatch.setattr(observed, "measure", lambda frames, upscale: _face(len(frames)))
     out = made.parent / "scores.json"
     arguments = ["--videos", made, "--truth", true, "--out", out, "--params", "presets/demo.yaml", "--public", *names]
     monkeypatch.setattr(sys, "argv", ["metrics", *map(str, arguments)])
@@ -255,10 +262,10 @@ def score_folder(made: Path, true: Path, names: list[str], monkeypatch: pytest.M
     return json.loads(out.read_text())
 
 
-def _face(count: int) -> faces.Faces:
+def _face(count: int) -> observed.Faces:
     """dlib knows no cartoons: a face that is the same in all frames."""
     points = np.random.default_rng(0).uniform(0, 64, (68, 2))[None].repeat(count, 0)
-    return faces.Faces(points, np.ones(count, bool), np.ones((-(-count // 10), 128)))
+    return observed.Faces(points, np.ones(count, bool), np.ones((-(-count // 10), 128)))
 
 
 def test_a_folder_of_videos_is_scored_by_them(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

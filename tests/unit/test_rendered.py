@@ -9,9 +9,12 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from stages import media, params, tables
-from stages.download import identity, motion, rendered, sentences, speech
-from stages.download.phones import PARTS, PHONES
+from stages import media
+from stages.base import params
+from stages.corpora.rendered import identity, motion, sentences, speech
+from stages.corpora.rendered import speaker as rendered
+from stages.corpora.rendered.phones import PARTS, PHONES
+from stages.store import tables
 
 SETTINGS = params.load("presets/demo.yaml").corpus.rendered
 SPEAKERS = params.load("presets/demo.yaml").corpus.shards

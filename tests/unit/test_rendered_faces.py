@@ -7,12 +7,12 @@ from dataclasses import fields
 import numpy as np
 import pytest
 
-from stages import params
-from stages.download import face, identity, portrait, rendered
-from stages.download.motion import Motion
-from stages.download.mouth import Viseme, lips
-from stages.geometry import ear, mouth_opening
-from stages.landmarks import detect_landmarks
+from stages.base import params
+from stages.corpora.rendered import face, identity, portrait, speaker
+from stages.corpora.rendered.motion import Motion
+from stages.corpora.rendered.mouth import Viseme, lips
+from stages.faces.geometry import ear, mouth_opening
+from stages.faces.landmarks import detect_landmarks
 
 SETTINGS = params.load("presets/demo.yaml").corpus.rendered
 WIDTH, HEIGHT = SETTINGS.width, SETTINGS.height
@@ -34,7 +34,7 @@ def renderers():
 
 @pytest.mark.parametrize("name", ["ada", "gaia", "levi"])
 def test_dlib_follows_eyelid_and_mouth(renderers, name):
-    moves, times, _ = rendered.perform(SETTINGS, identity.draw(SETTINGS.seed, name), 0)
+    moves, times, _ = speaker.perform(SETTINGS, identity.draw(SETTINGS.seed, name), 0)
     seen, lid, gap = [], [], []
     for number in range(0, len(times), 2):
         found = detect_landmarks(renderers[name].frame(moves, number))

@@ -15,11 +15,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stages import catalogue, cremad, media, tracking
-from stages.errors import HifiDiffError, InputError
-from stages.report import breakdown, claims, figures, files, pages, results, tables, videos, weak
-from stages.report.__main__ import LARGEST, write
-from stages.report.results import Results, Score
+from stages import media
+from stages.base.errors import HifiDiffError, InputError
+from stages.corpora import cremad_facts
+from stages.report import LARGEST, write
+from stages.reporting import breakdown, claims, figures, files, pages, results, tables, videos, weak
+from stages.reporting.results import Results, Score
+from stages.scoring import catalogue
+from stages.store import tracking
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +95,7 @@ def test_on_cremad_the_page_has_its_terms_and_what_was_left_out(run: Results) ->
     assert [c for c in found if "(unseen speakers)" in c.claim]
     assert "seen speakers," not in pages.headline(changed, found)
     page = pages.markdown(pages.content(changed, found, ["kira_s01"]))
-    for words in (*cremad.TERMS, "Left out, 1 of 7 clips:", "CREMA-D; what is left out stands above"):
+    for words in (*cremad_facts.TERMS, "Left out, 1 of 7 clips:", "CREMA-D; what is left out stands above"):
         assert words in page
     for words in (
         "rendered",
@@ -102,7 +105,7 @@ def test_on_cremad_the_page_has_its_terms_and_what_was_left_out(run: Results) ->
         "two speakers only in the test",
     ):
         assert words not in page.partition("## Parameters")[0], words
-    assert cremad.LICENCE not in pages.markdown(pages.content(run, found, ["kira_s01"]))
+    assert cremad_facts.LICENCE not in pages.markdown(pages.content(run, found, ["kira_s01"]))
 
 
 def test_titles_may_hold_what_latex_reads_as_commands() -> None:

@@ -10,9 +10,9 @@ from pathlib import Path
 import fake_run
 import pytest
 
-from stages.report import claims, figures, files, methods, tables
-from stages.report.__main__ import write
-from stages.report.results import Results
+from stages.report import write
+from stages.reporting import claims, figures, files, methods, tables
+from stages.reporting.results import Results
 
 
 @pytest.fixture(scope="module")

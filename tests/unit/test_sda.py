@@ -12,13 +12,13 @@ import torch
 from numpy.testing import assert_allclose
 from torch.utils.flop_counter import FlopCounterMode
 
-from stages import experts
-from stages.baselines import sda
-from stages.corpus import Clip
-from stages.errors import ParameterError
-from stages.geometry import MOUTH, RIGID
+from stages.base.errors import ParameterError
+from stages.clips.corpus import Clip
+from stages.faces.geometry import MOUTH, RIGID
+from stages.methods.kinds import sda
+from stages.methods.systems import Data, Facts
 from stages.networks import seeded
-from stages.systems import Data, Facts
+from stages.pretrained import lipsync_expert
 
 FACTS = Facts(size=32, fps=25.0, sample_rate=16000, mel_bins=80)
 SMALL = {
@@ -58,7 +58,7 @@ def clip(frames: int = 16, size: int = FACTS.size) -> Clip:
 
 def trainer(made: sda.System, *clips: Clip) -> sda.Trainer:
     layout = {"architecture": "lipsync", "width": 4, "embedding": 8, "sees": "lower_half", "size": 32}
-    expert = seeded(1, lambda: experts.build(layout))
+    expert = seeded(1, lambda: lipsync_expert.build(layout))
     data = Data(train=clips or [clip()], validation=[clip()], expert=expert, seed=5, device=torch.device("cpu"))
     return seeded(2, lambda: made.trainer(data))
 

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stages.report import claims, figures, files, study, tables
-from stages.report.__main__ import LARGEST, write
-from stages.report.results import Results, Score
+from stages.report import LARGEST, write
+from stages.reporting import claims, figures, files, study, tables
+from stages.reporting.results import Results, Score
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from stages import media
-from stages.errors import ClipError
+from stages.base.errors import ClipError
 
 RATE = 16000
 FLASHES = 75

@@ -12,9 +12,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from stages import tables, tracking
-from stages.errors import InputError
-from stages.params import Params, load
+from stages.base.errors import InputError
+from stages.base.params import Params, load
+from stages.store import tables, tracking
 
 SCORES: dict[str, Any] = {
     "method": "full",

@@ -6,17 +6,18 @@ import numpy as np
 import pytest
 import torch
 
-from stages import checkpoint, params
+from stages.base import params
+from stages.base.errors import TrainingError
+from stages.clips.windows import TrainingSet, Windows
 from stages.diffusion.losses import pyramid_distance
-from stages.errors import TrainingError
-from stages.loop import Average, Curves
 from stages.networks import seeded
-from stages.networks.expert import LipSyncExpert
-from stages.pretrained import HifiDiff
-from stages.train import loader
-from stages.train.engine import fit, learning_rate
-from stages.train.objective import Objective
-from stages.windows import TrainingSet, Windows
+from stages.networks.lipsync_expert import LipSyncExpert
+from stages.pretrained.hifidiff import HifiDiff
+from stages.store import checkpoint
+from stages.training import loader
+from stages.training.engine import fit, learning_rate
+from stages.training.loop import Average, Curves
+from stages.training.objective import Objective
 
 NETWORK = {
     "size": 32,

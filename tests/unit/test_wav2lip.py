@@ -19,12 +19,16 @@ import torch.nn.functional as F
 import yaml
 from torch import Tensor, nn
 
-from stages import conditions, convert, experts, params, systems
-from stages.baselines import wav2lip
-from stages.corpus import Clip, mel_window
-from stages.errors import InputError, ParameterError
+from stages import convert
+from stages.base import params
+from stages.base.errors import InputError, ParameterError
+from stages.clips import conditions
+from stages.clips.corpus import Clip, mel_window
+from stages.methods import systems
+from stages.methods.kinds import wav2lip
+from stages.methods.systems import Data, Facts
 from stages.networks import seeded
-from stages.systems import Data, Facts
+from stages.pretrained import lipsync_expert
 from workflow.sources import ROOT
 
 # The layers as published, (channels in, out, kernel), written here apart from the code that builds them: the blocks of
@@ -99,7 +103,7 @@ def system(facts: Facts = FACTS, **overrides: Any) -> wav2lip.System:
 
 def trainer(clips: list[Clip], **overrides: Any) -> wav2lip.Trainer:
     layout = {"architecture": "lipsync", "width": 4, "embedding": 8, "sees": "lower_half", "size": 32}
-    expert = seeded(1, lambda: experts.build(layout)).eval().requires_grad_(False)
+    expert = seeded(1, lambda: lipsync_expert.build(layout)).eval().requires_grad_(False)
     data = Data(train=clips, validation=clips, expert=expert, seed=5, device=CPU)
     return seeded(4, lambda: wav2lip.Trainer(system(**overrides), data))
 

@@ -16,9 +16,9 @@ import pytest
 import torch
 from bad_server import CONTENT, Handler, Server, in_turn, served, wrong
 
-from stages import weights
-from stages.errors import InputError
-from stages.weights import Patience, PublicFile
+from stages.base.errors import InputError
+from stages.fetching import public_files
+from stages.fetching.public_files import Patience, PublicFile
 from workflow.sources import ROOT
 
 QUICK = Patience(stall_s=0.5, attempts=3, pause_s=0.01)
@@ -45,7 +45,7 @@ def whole(folder: Path) -> bool:
 def test_a_plain_answer(server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     server.ways["/a"] = Handler.answer
     folder = tmp_path / "new" / "folder"
-    assert weights.ensure(public(server, "/a"), folder) == folder / "x.bin"
+    assert public_files.ensure(public(server, "/a"), folder) == folder / "x.bin"
     assert whole(folder)
     assert server.asked == [("/a", None)]
 
@@ -55,26 +55,26 @@ def test_a_file_that_is_there_asks_nobody_and_writes_nothing(server: Server, tmp
     folder.mkdir()
     (folder / "x.bin").write_bytes(CONTENT)
     folder.chmod(0o555)
-    assert weights.ensure(public(server, "/a"), folder) == folder / "x.bin"
+    assert public_files.ensure(public(server, "/a"), folder) == folder / "x.bin"
     assert whole(folder)
     assert server.asked == []
     folder.chmod(0o755)
 
 
 def test_torchs_cache_is_looked_in_too(server: Server, tmp_path: Path) -> None:
-    assert weights.torch_cache() == Path(torch.hub.get_dir()) / "checkpoints"
-    weights.torch_cache().mkdir(parents=True)
-    (weights.torch_cache() / "x.bin").write_bytes(CONTENT)
+    assert public_files.torch_cache() == Path(torch.hub.get_dir()) / "checkpoints"
+    public_files.torch_cache().mkdir(parents=True)
+    (public_files.torch_cache() / "x.bin").write_bytes(CONTENT)
     folder = tmp_path / "folder"
-    assert weights.ensure(public(server), folder) == weights.torch_cache() / "x.bin"
+    assert public_files.ensure(public(server), folder) == public_files.torch_cache() / "x.bin"
     assert not folder.exists()
-    assert weights.find(public(server), folder) == weights.torch_cache() / "x.bin"
-    assert "in the cache of torch, sha256 agrees" in weights.table(folder, [public(server)])
+    assert public_files.find(public(server), folder) == public_files.torch_cache() / "x.bin"
+    assert "in the cache of torch, sha256 agrees" in public_files.table(folder, [public(server)])
 
 
 def test_cuts_are_gone_on_from(server: Server, tmp_path: Path) -> None:
     server.ways["/a"] = lambda handler: handler.answer(cut=70_000)
-    assert whole(weights.ensure(public(server, "/a"), tmp_path / "f", patience=QUICK).parent)
+    assert whole(public_files.ensure(public(server, "/a"), tmp_path / "f", patience=QUICK).parent)
     assert server.asked == [
         ("/a", r) for r in (None, "bytes=70000-", "bytes=140000-", "bytes=210000-", "bytes=280000-")
     ]
@@ -85,7 +85,7 @@ def test_a_part_of_an_earlier_run_is_gone_on_from(server: Server, tmp_path: Path
     server.ways["/a"] = Handler.answer
     (tmp_path / "f").mkdir()
     (tmp_path / "f" / "x.bin.part").write_bytes(CONTENT[:200_000])
-    assert whole(weights.ensure(public(server, "/a"), tmp_path / "f").parent)
+    assert whole(public_files.ensure(public(server, "/a"), tmp_path / "f").parent)
     assert server.asked == [("/a", "bytes=200000-")]
     assert server.sent == 100_000
 
@@ -95,7 +95,7 @@ def test_a_finished_or_too_long_part(server: Server, tmp_path: Path, part: bytes
     server.ways["/a"] = Handler.answer
     (tmp_path / "f").mkdir()
     (tmp_path / "f" / "x.bin.part").write_bytes(part)
-    assert whole(weights.ensure(public(server, "/a"), tmp_path / "f").parent)
+    assert whole(public_files.ensure(public(server, "/a"), tmp_path / "f").parent)
     assert len(server.asked) == (part != CONTENT)
 
 
@@ -103,19 +103,19 @@ def test_a_damaged_part_is_fetched_anew_from_the_same_address(server: Server, tm
     server.ways["/a"] = Handler.answer
     (tmp_path / "f").mkdir()
     (tmp_path / "f" / "x.bin.part").write_bytes(b"?" * 1000)
-    assert whole(weights.ensure(public(server, "/a"), tmp_path / "f").parent)
+    assert whole(public_files.ensure(public(server, "/a"), tmp_path / "f").parent)
     assert server.asked == [("/a", "bytes=1000-"), ("/a", None)]
 
 
 def test_a_server_without_ranges_starts_over(server: Server, tmp_path: Path) -> None:
     server.ways["/a"] = in_turn(lambda h: h.answer(cut=70_000), lambda h: h.answer(ranges=False))
-    assert whole(weights.ensure(public(server, "/a"), tmp_path / "f", patience=QUICK).parent)
+    assert whole(public_files.ensure(public(server, "/a"), tmp_path / "f", patience=QUICK).parent)
     assert server.asked == [("/a", None), ("/a", "bytes=70000-")]
 
 
 def test_a_server_that_says_416_is_asked_for_the_whole(server: Server, tmp_path: Path) -> None:
     server.ways["/a"] = in_turn(lambda h: h.answer(cut=70_000), lambda h: h.send_error(416), Handler.answer)
-    assert whole(weights.ensure(public(server, "/a"), tmp_path / "f", patience=QUICK).parent)
+    assert whole(public_files.ensure(public(server, "/a"), tmp_path / "f", patience=QUICK).parent)
     assert server.asked == [("/a", None), ("/a", "bytes=70000-"), ("/a", None)]
 
 
@@ -131,7 +131,7 @@ def test_a_wrong_byte_is_refused_and_the_mirror_asked(
     server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     server.ways = {"/a": lambda handler: handler.answer(wrong(CONTENT)), "/b": Handler.answer}
-    assert whole(weights.ensure(public(server, "/a", "/b"), tmp_path / "f").parent)
+    assert whole(public_files.ensure(public(server, "/a", "/b"), tmp_path / "f").parent)
     assert server.asked == [("/a", None), ("/b", None)]
     assert f"{server.url}/a: sha256 is " in capsys.readouterr().err
 
@@ -140,7 +140,7 @@ def test_a_wrong_byte_everywhere_names_address_place_and_both_hashes(server: Ser
     server.ways["/a"] = lambda handler: handler.answer(wrong(CONTENT))
     file, folder = public(server, "/a"), tmp_path / "f"
     with pytest.raises(InputError) as caught:
-        weights.ensure(file, folder)
+        public_files.ensure(file, folder)
     message = str(caught.value)
     assert message.startswith(f"{folder}/x.bin: ")
     for part in (file.urls[0], file.sha256, hashlib.sha256(wrong(CONTENT)).hexdigest(), "300,000 bytes"):
@@ -153,13 +153,13 @@ def test_a_wrong_file_in_the_folder_is_replaced_once_the_right_one_is_here(serve
     server.ways = {"/gone": lambda handler: handler.send_error(404), "/a": Handler.answer}
     (tmp_path / "x.bin").write_bytes(wrong(CONTENT))
     with pytest.raises(InputError, match=r"x\.bin: sha256 is .*; http.*HTTP 404"):
-        weights.ensure(public(server, "/gone"), tmp_path)
+        public_files.ensure(public(server, "/gone"), tmp_path)
     assert (tmp_path / "x.bin").read_bytes() == wrong(CONTENT)
-    assert "sha256 is" in weights.table(tmp_path, [public(server)])
-    assert weights.find(public(server), tmp_path) is None
-    weights.ensure(public(server, "/a"), tmp_path)
+    assert "sha256 is" in public_files.table(tmp_path, [public(server)])
+    assert public_files.find(public(server), tmp_path) is None
+    public_files.ensure(public(server, "/a"), tmp_path)
     assert whole(tmp_path)
-    assert "here, sha256 agrees" in weights.table(tmp_path, [public(server)])
+    assert "here, sha256 agrees" in public_files.table(tmp_path, [public(server)])
 
 
 @pytest.mark.parametrize(
@@ -184,7 +184,7 @@ def test_an_address_that_is_no_use_and_its_mirror(
     server: Server, tmp_path: Path, way: Callable[[Handler], None], problem: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     server.ways = {"/a": way, "/b": Handler.answer}
-    assert whole(weights.ensure(public(server, "/a", "/b"), tmp_path / "f", patience=QUICK).parent)
+    assert whole(public_files.ensure(public(server, "/a", "/b"), tmp_path / "f", patience=QUICK).parent)
     assert problem in capsys.readouterr().err
 
 
@@ -196,16 +196,16 @@ def test_a_server_that_gives_more_than_it_says_and_no_length(server: Server, tmp
 
     server.ways["/a"] = endless
     with pytest.raises(InputError, match="more than 300000 bytes"):
-        weights.ensure(public(server, "/a"), tmp_path / "f", patience=QUICK)
+        public_files.ensure(public(server, "/a"), tmp_path / "f", patience=QUICK)
     server.ways["/a"] = lambda handler: handler.answer(CONTENT + b"more", said=len(CONTENT))
-    assert whole(weights.ensure(public(server, "/a"), tmp_path / "f").parent)  # what was asked is all that is read
+    assert whole(public_files.ensure(public(server, "/a"), tmp_path / "f").parent)  # what was asked is all that is read
 
 
 @pytest.mark.parametrize("code", [500, 503, 429])
 def test_a_server_in_trouble_is_asked_again(server: Server, tmp_path: Path, code: int) -> None:
     trouble: Callable[[Handler], None] = lambda handler: handler.send_error(code)  # noqa: E731
     server.ways["/a"] = in_turn(trouble, trouble, Handler.answer)
-    assert whole(weights.ensure(public(server, "/a"), tmp_path / "f", patience=QUICK).parent)
+    assert whole(public_files.ensure(public(server, "/a"), tmp_path / "f", patience=QUICK).parent)
     assert len(server.asked) == 3
 
 
@@ -218,7 +218,7 @@ def test_a_stall_is_given_up_and_gone_on_from(server: Server, tmp_path: Path) ->
 
     server.ways["/a"] = in_turn(stall, Handler.answer)
     begun = time.monotonic()
-    assert whole(weights.ensure(public(server, "/a"), tmp_path / "f", patience=QUICK).parent)
+    assert whole(public_files.ensure(public(server, "/a"), tmp_path / "f", patience=QUICK).parent)
     assert time.monotonic() - begun < 5
     assert server.asked == [("/a", None), ("/a", "bytes=70000-")]
     released.set()
@@ -235,14 +235,16 @@ def test_a_trickle_is_a_stall(server: Server, tmp_path: Path) -> None:
             pass
 
     server.ways = {"/a": trickle, "/b": Handler.answer}
-    assert whole(weights.ensure(public(server, "/a", "/b"), tmp_path / "f", patience=replace(QUICK, attempts=1)).parent)
+    assert whole(
+        public_files.ensure(public(server, "/a", "/b"), tmp_path / "f", patience=replace(QUICK, attempts=1)).parent
+    )
 
 
 def test_no_network_is_one_line_at_once(tmp_path: Path, server: Server) -> None:
     closed = replace(public(server), urls=("http://127.0.0.1:9/x.bin", "http://nowhere.invalid/x.bin"))
     begun = time.monotonic()
     with pytest.raises(InputError, match=r"no connection .*; http://nowhere\.invalid/x\.bin: no connection") as caught:
-        weights.ensure(closed, tmp_path / "f")
+        public_files.ensure(closed, tmp_path / "f")
     assert time.monotonic() - begun < 10
     message = str(caught.value)
     for part in (f"{tmp_path}/f/x.bin: ", closed.sha256, "put it there yourself", "weights.folder"):
@@ -251,7 +253,7 @@ def test_no_network_is_one_line_at_once(tmp_path: Path, server: Server) -> None:
 
 
 def _ensure(file: PublicFile, folder: Path) -> None:
-    assert weights.ensure(file, folder, patience=QUICK).read_bytes() == CONTENT
+    assert public_files.ensure(file, folder, patience=QUICK).read_bytes() == CONTENT
 
 
 def test_two_processes_fetch_once(server: Server, tmp_path: Path) -> None:
@@ -274,7 +276,7 @@ def test_two_processes_fetch_once(server: Server, tmp_path: Path) -> None:
 def test_a_folder_that_cant_be_written(server: Server, tmp_path: Path) -> None:
     (tmp_path / "f").write_text("a file")
     with pytest.raises(InputError, match=r"f: can't be written"):
-        weights.ensure(public(server, "/a"), tmp_path / "f")
+        public_files.ensure(public(server, "/a"), tmp_path / "f")
 
 
 # As published; the networks' outputs follow from them. An edit of the registry alone trains nothing again.
@@ -289,9 +291,9 @@ PUBLISHED = {
 
 
 def test_the_registry() -> None:
-    assert {name: (file.size, file.sha256) for name, file in weights.FILES.items()} == PUBLISHED
-    assert len({file.file for file in weights.FILES.values()}) == len(PUBLISHED)
-    assert all(url.startswith("https://") for file in weights.FILES.values() for url in file.urls)
+    assert {name: (file.size, file.sha256) for name, file in public_files.FILES.items()} == PUBLISHED
+    assert len({file.file for file in public_files.FILES.values()}) == len(PUBLISHED)
+    assert all(url.startswith("https://") for file in public_files.FILES.values() for url in file.urls)
 
 
 def test_the_command(tmp_path: Path) -> None:
@@ -302,7 +304,7 @@ def test_the_command(tmp_path: Path) -> None:
     listed = command()
     assert listed.returncode == 0
     assert listed.stdout.splitlines()[0] == f"in {tmp_path}:"
-    assert [line.split()[0] for line in listed.stdout.splitlines()[2:]] == list(weights.FILES)
+    assert [line.split()[0] for line in listed.stdout.splitlines()[2:]] == list(public_files.FILES)
     refused = command("incepton")
     assert refused.returncode == 2
     assert refused.stderr.startswith("error: NAME is 'incepton'; allowed: all, inception, i3d, ")

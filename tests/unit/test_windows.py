@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from stages import conditions
-from stages.geometry import RIGID, similarity, transform
-from stages.windows import MIRRORED_MAP, TrainingSet, Windows, pixel_weights
+from stages.clips import conditions
+from stages.clips.windows import MIRRORED_MAP, TrainingSet, Windows, pixel_weights
+from stages.faces.geometry import RIGID, similarity, transform
 
 # Landmarks of a mirrored face: where each of the 68 points of the original lies among them.
 MIRRORED_POINTS = [

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from conftest import Project
 
-from stages.params import load
+from stages.base.params import load
 from workflow.artifacts import artifacts
 
 pytestmark = pytest.mark.workflow

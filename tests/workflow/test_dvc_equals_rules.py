@@ -14,7 +14,7 @@ from conftest import ROOT
 from dvc.parsing import ResolveError
 from graph import Job, Stage, jobs, stages
 
-from stages.params import Params, load
+from stages.base.params import Params, load
 from workflow import sources
 from workflow.artifacts import artifacts
 from workflow.checks import PLACES
@@ -124,7 +124,7 @@ def test_an_edit_of_dvc_yaml_is_caught(mutation: str, rules: list[Job], tmp_path
 IN_THE_DATA = {"sample": {"spectrogram"}}
 
 # tracking.py asks for all sections, to name a run by them; nothing of that is in an output.
-ASKS_FOR_ALL = {"stages/tracking.py", "stages/params.py"}
+ASKS_FOR_ALL = {"stages/store/tracking.py", "stages/base/params.py"}
 
 
 def settings_read(path: Path) -> set[str]:

@@ -10,8 +10,9 @@ import pytest
 from PIL import Image
 
 from benchmarks import gpu_check
-from stages import corpus, tables
-from stages.errors import InputError
+from stages.base.errors import InputError
+from stages.clips import corpus
+from stages.store import tables
 
 
 def test_the_check_writes_its_files_and_names_what_failed(smoke_run, tmp_path: Path) -> None:

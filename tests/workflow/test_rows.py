@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, Project
 
-from stages import media, tables
-from stages.params import load
+from stages import media
+from stages.base.params import load
+from stages.store import tables
 
 pytestmark = pytest.mark.workflow
 
@@ -26,7 +27,7 @@ def add(project: Project, entry: str) -> None:
 def test_readmes_system_is_one_module_and_one_entry(smoke: Project) -> None:
     assert MODULE is not None
     size = load(smoke.root / "params.yaml").network.size  # before this process finds a kind that it does not have
-    (smoke.root / "stages/baselines/linear.py").write_text(MODULE[1])
+    (smoke.root / "stages/methods/kinds/linear.py").write_text(MODULE[1])
     add(smoke, ENTRIES[1])
     smoke.edit("baselines: {}", "baselines: {linear: linear}")
     before = smoke.read("data/smoke/models/full/model.safetensors")

@@ -13,7 +13,7 @@ import yaml
 from conftest import ROOT
 from snakemake.exceptions import WorkflowError
 
-from stages.params import load
+from stages.base.params import load
 from workflow import checks, lock, publish, quality, rulegraph, sources
 
 
@@ -29,9 +29,9 @@ def test_sources_follow_imports_anywhere_in_a_module(tmp_path: Path) -> None:
         tmp_path,
         {
             "stages/__init__.py": "",
-            "stages/errors.py": "",
-            "stages/mask.py": "import numpy\nfrom stages import geometry\nfrom stages.errors import run\n",
-            "stages/geometry.py": "def late():\n    import stages.net.unet\n",
+            "stages/base/errors.py": "",
+            "stages/mask.py": "import numpy\nfrom stages import geometry\nfrom stages.base.errors import run\n",
+            "stages/faces/geometry.py": "def late():\n    import stages.net.unet\n",
             "stages/net/__init__.py": "",
             "stages/net/unet.py": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from stages import other\n",
             "stages/net/table.csv": "",
@@ -54,9 +54,9 @@ def test_a_record_changes_where_a_module_of_its_stage_does(tmp_path: Path) -> No
     (root / "stages/blink.py").write_text("# a comment\n" + (ROOT / "stages/blink.py").read_text())
     assert fresh_write(root) == []
     (root / "stages/blink.py").write_text((ROOT / "stages/blink.py").read_text() + "\nprint(1)\n")
-    (root / "stages/baselines/mine.py").write_text('"""A new kind."""\n')
+    (root / "stages/methods/kinds/mine.py").write_text('"""A new kind."""\n')
     assert sorted(fresh_write(root)) == [f"workflow/code/{name}.json" for name in ("blink", "kind_mine", "report")]
-    (root / "stages/baselines/mine.py").unlink()
+    (root / "stages/methods/kinds/mine.py").unlink()
     assert sorted(fresh_write(root)) == [f"workflow/code/{name}.json" for name in ("kind_mine", "report")]
 
 

@@ -1,4 +1,0 @@
-"""How a row's videos are made, one module a kind: HifiDiff, the truth, videos from elsewhere, and the systems of Table 1.
-
-What such a module defines stands in :mod:`stages.systems`; README's "A method is a row" shows a whole one.
-"""

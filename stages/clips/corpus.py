@@ -1,0 +1,228 @@
+"""Read the preprocessed corpus: faces, blinks and spectrograms of a clip, joined. T frames, S mel steps, H, W pixels."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import cv2
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import simplejpeg
+from numpy.typing import NDArray
+
+from stages.base.errors import InputError
+from stages.base.lazy import LazyArray
+from stages.faces.geometry import clip_mask
+from stages.store import tables
+
+MEL_STEPS_PER_FRAME = 3.2  # 80 steps a second over 25 frames a second
+
+Scalar = TypeVar("Scalar", bound=np.generic)
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A clip on its 25 fps time base. Frames and masks, the large ones, are read as arrays are, and may be made only then."""
+
+    name: str
+    speaker: str  # the shard's name
+    frames_THWC: NDArray[np.uint8] | LazyArray[np.uint8]  # RGB, square
+    landmarks_TL2: NDArray[np.float32]  # pixels of the frames
+    masks_THW: NDArray[np.bool_] | LazyArray[np.bool_]  # true where the face is generated
+    ear_T2: NDArray[np.float32]  # left, right
+    mel_SM: NDArray[np.float32]  # 80 steps a second, [-4, 4]
+    audio: NDArray[np.int16]  # 16 kHz mono
+    blinks: list[tuple[int, int]]  # first frame, first frame after
+
+    def head(self, frames: int | None) -> Clip:
+        """The clip's first ``frames`` frames with all its sound; the clip itself where it has no more, or for None.
+
+        The masks stay those of the whole clip, so that a part is given what the whole is.
+        """
+        if frames is None or frames >= len(self.frames_THWC):
+            return self
+        return replace(
+            self,
+            frames_THWC=_head(self.frames_THWC, frames),
+            landmarks_TL2=self.landmarks_TL2[:frames],
+            masks_THW=_head(self.masks_THW, frames),
+            ear_T2=self.ear_T2[:frames],
+            blinks=[(start, min(end, frames)) for start, end in self.blinks if start < frames],
+        )
+
+    def holding(self, frames: Sequence[int]) -> Clip:
+        """The same clip with these frames and their masks made once, for those who read them several times."""
+        lazy = {name: getattr(self, name) for name in ("frames_THWC", "masks_THW")}
+        made = {name: items.holding(frames) for name, items in lazy.items() if isinstance(items, LazyArray)}
+        return replace(self, **made)  # type: ignore[arg-type]
+
+
+def _head(items: NDArray[Scalar] | LazyArray[Scalar], count: int) -> NDArray[Scalar] | LazyArray[Scalar]:
+    return items.head(count) if isinstance(items, LazyArray) else items[:count]
+
+
+def index(data: Path, splits: Collection[str] | None = None) -> pd.DataFrame:
+    """The index of a run (``data/<run>``), in order of clip; only the given splits where any are given."""
+    frame = tables.read(data / "index.parquet", tables.INDEX).to_pandas().sort_values("clip", ignore_index=True)
+    return frame if splits is None else frame[frame["split"].isin(splits)].reset_index(drop=True)
+
+
+@lru_cache(maxsize=64)
+def _places(path: Path, table: str) -> dict[str, list[tables.Place]]:
+    schema = {"faces": tables.FACES, "blink": tables.BLINK, "spectrogram": tables.SPECTROGRAM}[table]
+    return tables.places(path, schema)
+
+
+def _values(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The lists of some rows, one after another."""
+    return pa.compute.list_flatten(column)
+
+
+@dataclass(frozen=True)
+class HeldJpegs:
+    """A clip's JPEGs in memory, by frame.
+
+    They lie in one Arrow buffer, so that reading a frame counts no reference that stands beside its bytes: processes that fork
+    go on sharing them.
+    """
+
+    jpegs_T: pa.BinaryArray
+
+    def __getitem__(self, frame: int) -> NDArray[np.uint8]:
+        return np.frombuffer(self.jpegs_T[frame].as_buffer(), np.uint8)
+
+
+@dataclass(frozen=True)
+class StreamedJpegs:
+    """A clip's JPEGs by frame, from the file, of which memory holds the three segments that were used last.
+
+    These are the reference's, the clip's first, and two where a batch of frames lies across their border.
+    """
+
+    path: Path
+    places: list[tables.Place]  # of the segments
+    starts: list[int]  # their first frames
+    held: dict[int, pa.BinaryArray] = field(default_factory=dict, repr=False, compare=False)
+
+    def __getitem__(self, frame: int) -> NDArray[np.uint8]:
+        segment = bisect_right(self.starts, frame) - 1
+        jpegs = self.held.pop(segment, None)
+        if jpegs is None:
+            jpegs = _jpegs(self.path, [self.places[segment]])
+        self.held[segment] = jpegs  # the last one used stands last
+        while len(self.held) > 3:
+            del self.held[next(iter(self.held))]
+        return np.frombuffer(jpegs[frame - self.starts[segment]].as_buffer(), np.uint8)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "held": {}}
+
+
+def _jpegs(path: Path, places: list[tables.Place]) -> pa.BinaryArray:
+    return _values(tables.read_rows(path, places, ["frames"])["frames"]).combine_chunks()
+
+
+def decoded(jpegs: HeldJpegs | StreamedJpegs, count: int, size: int) -> LazyArray[np.uint8]:
+    """Square JPEGs as frames, (T, size, size, 3), decoded where they are read and resized by area."""
+    return LazyArray((count, size, size, 3), np.dtype(np.uint8), partial(_decode, jpegs))
+
+
+def _decode(jpegs: HeldJpegs | StreamedJpegs, frame: int, picture_HWC: NDArray[np.uint8]) -> None:
+    jpeg = jpegs[frame]
+    if simplejpeg.decode_jpeg_header(jpeg)[:2] == picture_HWC.shape[:2]:
+        simplejpeg.decode_jpeg(jpeg, buffer=picture_HWC)
+    else:
+        size = picture_HWC.shape[1], picture_HWC.shape[0]
+        cv2.resize(simplejpeg.decode_jpeg(jpeg), size, dst=picture_HWC, interpolation=cv2.INTER_AREA)
+
+
+def load(data: Path, shard: str, clip: str, *, size: int, dilation: float, stream: bool = False) -> Clip:
+    """Load a usable clip with its frames resized to ``size`` (area) and its face masks (see :func:`geometry.clip_mask`).
+
+    Frames are decoded, and masks drawn, when they are asked for. The JPEGs are held in memory, a sixth of the pictures they
+    hold, for training, which reads them in any order; with ``stream`` they stay in the file and memory does not grow with them.
+    """
+    path = data / "faces" / f"{shard}.parquet"
+    places = _places(path, "faces")[clip]
+    faces = tables.read_rows(path, places, ["segment", "landmarks"])
+    order = np.argsort(faces["segment"].to_numpy())
+    places, landmarks_column = [places[i] for i in order], faces["landmarks"].take(order)
+    counts = pa.compute.list_value_length(landmarks_column).to_numpy() // (68 * 2)
+    starts = [0, *np.cumsum(counts)[:-1].tolist()]
+    jpegs = StreamedJpegs(path, places, starts) if stream else HeldJpegs(_jpegs(path, places))
+    scale = size / simplejpeg.decode_jpeg_header(jpegs[0])[0]
+    landmarks = _values(landmarks_column).to_numpy().reshape(-1, 68, 2)
+    landmarks = (landmarks + np.float32(0.5)) * np.float32(scale) - np.float32(0.5)  # pixel centres are whole numbers
+    count = len(landmarks)
+    blink = _row(data, "blink", shard, clip, ["ear_left", "ear_right", "blink_start", "blink_end"])
+    sound = _row(data, "spectrogram", shard, clip, ["mel", "audio"])
+    return Clip(
+        name=clip,
+        speaker=shard,
+        frames_THWC=decoded(jpegs, count, size),
+        landmarks_TL2=landmarks,
+        masks_THW=LazyArray((count, size, size), np.dtype(np.bool_), clip_mask(landmarks, dilation)),
+        ear_T2=np.stack([_values(blink[name]).to_numpy() for name in ("ear_left", "ear_right")], -1),
+        mel_SM=_values(sound["mel"]).to_numpy().reshape(-1, 80),
+        audio=np.frombuffer(sound["audio"][0].as_buffer(), "<i2"),
+        blinks=list(zip(*(_values(blink[name]).to_pylist() for name in ("blink_start", "blink_end")), strict=True)),
+    )
+
+
+def _row(data: Path, table: str, shard: str, clip: str, columns: list[str]) -> pa.Table:
+    path = data / table / f"{shard}.parquet"
+    return tables.read_rows(path, _places(path, table)[clip][:1], columns)
+
+
+def crop(data: Path, shard: str, clip: str) -> tuple[int, int, int]:
+    """The square that a clip's faces were cut from, (x, y, side) in pixels of the source's upright pictures."""
+    x, y, side = _values(_row(data, "faces", shard, clip, ["crop"])["crop"]).to_pylist()
+    return round(x), round(y), round(side)
+
+
+def load_split(data: Path, splits: Collection[str], *, size: int, dilation: float, stream: bool = False) -> list[Clip]:
+    """All clips of some splits, in order of their names; see :func:`load`."""
+    rows = index(data, splits)
+    how: Any = {"size": size, "dilation": dilation, "stream": stream}
+    return [load(data, str(row.shard), str(row.clip), **how) for row in rows.itertuples()]
+
+
+def load_some(data: Path, split: str, *, size: int, dilation: float) -> list[Clip]:
+    """All clips of a split, for training; raises :class:`stages.base.errors.InputError` where there is none."""
+    clips = load_split(data, (split,), size=size, dilation=dilation)
+    if not clips:
+        fix = "raise index.validation_fraction" if split == "validation" else "see its column 'status' for the reasons"
+        raise InputError(data / "index.parquet", f"no {split} clip", fix)
+    return clips
+
+
+def files(data: Path, splits: Collection[str]) -> list[Path]:
+    """The index and the shards' tables from which :func:`load_split` reads."""
+    shards = sorted(set(index(data, splits)["shard"]))
+    tables_read = [data / stage / f"{shard}.parquet" for stage in ("faces", "blink", "spectrogram") for shard in shards]
+    return [data / "index.parquet", *tables_read]
+
+
+def mel_window(mel_SM: NDArray[np.float32], start: int, steps: int) -> NDArray[np.float32]:
+    """Steps [start, start + steps) of a spectrogram; what lies outside the clip is silence (-4)."""
+    window = np.full((steps, mel_SM.shape[1]), -4.0, np.float32)
+    first, last = max(start, 0), min(start + steps, len(mel_SM))
+    if first < last:
+        window[first - start : last - start] = mel_SM[first:last]
+    return window
+
+
+def condition_window(mel_SM: NDArray[np.float32], frame: int, steps: int = 16) -> NDArray[np.float32]:
+    """The window that conditions a frame: ``steps`` mel steps centred at 3.2·frame."""
+    return mel_window(mel_SM, round(MEL_STEPS_PER_FRAME * frame) - steps // 2, steps)
+
+
+def sync_window(mel_SM: NDArray[np.float32], frame: int, steps: int = 16) -> NDArray[np.float32]:
+    """The window of the lip-sync expert for the five frames from ``frame`` on: steps [int(3.2·frame), +16), as Wav2Lip."""
+    return mel_window(mel_SM, int(MEL_STEPS_PER_FRAME * frame), steps)

@@ -1,0 +1,1 @@
+"""The embedded corpus: talking heads rendered and spoken by this project."""

@@ -1,0 +1,1 @@
+"""Finding faces: detector and landmarks, their geometry, cuts by them."""

@@ -1,0 +1,102 @@
+"""Videos from elsewhere as a row: what any program made of the test clips, brought onto their frames.
+
+The row's ``made_from`` is ``videos/<name>``: put the files below ``data/<run>/videos/<name>/``, each of the name of its test
+clip, in any sub-folders. They are put on the time base of the pipeline (62.5 frames a second become 25), but programs lose
+frames, and start late. For 62 frames at 25 a second the published ones give: SDA and Diffused Heads 62; Wav2Lip 60, the end is
+lost; PC-AVS 60, two lost at either end, so that its sound is early by two frames unless it is padded; EAMM 62 or 61; MakeItTalk
+157 at 62.5 a second, which is 63. So:
+
+- ``lost_at_start`` frames are put back by repeating the first picture;
+- what is then missing at the end, at most ``lost_at_end`` frames, is put back by repeating the last one; frames too many at the
+  end, at most as many, are cut.
+
+The listing of the row's videos says for each clip what was repeated and cut, and so does the report.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from stages import media
+from stages.base import params
+from stages.base.errors import ClipError, InputError
+from stages.clips import corpus
+from stages.clips.corpus import Clip
+from stages.faces.crops import resized
+from stages.methods.systems import Render, Row
+
+
+class Settings(params.Section):
+    """``methods.<row>.settings`` of kind videos."""
+
+    shows: Literal["face", "frame"] = Field(
+        description="face: the pictures are face crops as this pipeline's; frame: whole frames of the source's size, cut here"
+    )
+    lost_at_start: params.Count = Field(description="frames that the program loses at the start: PC-AVS 2, others 0")
+    lost_at_end: params.Count = Field(description="frames that may be missing, or too many, at the end: Wav2Lip 2")
+    sees: str = Field(min_length=1, description="what the program was given of a test clip, for the report")
+
+
+def files(folder: Path) -> dict[str, Path]:
+    """The videos of a folder by name, without suffix; raises ``InputError`` where there is none, or two of one name."""
+    found: dict[str, Path] = {}
+    for path in sorted(folder.rglob("*")):
+        if path.suffix.lower() in media.VIDEO_SUFFIXES and path.is_file() and not path.name.startswith("."):
+            if path.stem in found:
+                raise InputError(path, f"another video of this name, {found[path.stem]}", "keep one of the two")
+            found[path.stem] = path
+    if not found:
+        raise InputError(folder, "no video in it", "put the videos there, each of the name of its test clip")
+    return found
+
+
+def renderer(row: Row) -> Render:
+    """The videos' frames, restored to the clip's number, cut and resized as the clip's own."""
+    settings, found = Settings.model_validate(row.entry.settings), files(row.made_from)
+
+    def render(clip: Clip, sound: Clip) -> Iterator[NDArray[np.uint8]]:
+        path = found.get(clip.name)
+        if path is None:
+            raise InputError(row.made_from, f"no video {clip.name}.*", "add it: scores of other clips do not compare")
+        size, count = clip.frames_THWC.shape[1], len(clip.frames_THWC)
+        cut = corpus.crop(row.data, clip.speaker, clip.name) if settings.shows == "frame" else None
+        try:
+            pictures = media.decode(path, fps=row.settings.mask.fps, clip=clip.name)
+        except ClipError as error:
+            raise InputError(path, error.reason, "give another file") from None
+        height, width = pictures.shape[1:3]
+        if cut is None and height != width:
+            fix = f"give square crops of the face, or set methods.{row.method}.settings.shows to frame"
+            raise InputError(path, f"pictures of {width}x{height}, which are no face crops", fix)
+        missing = count - settings.lost_at_start - len(pictures)
+        if abs(missing) > settings.lost_at_end:
+            raise InputError(
+                path,
+                f"{len(pictures)} frames at {row.settings.mask.fps:g} a second, the clip has {count}: "
+                f"{abs(missing)} too {'few' if missing > 0 else 'many'} after {settings.lost_at_start} lost at the start",
+                f"correct the file, or raise methods.{row.method}.settings.lost_at_end",
+            )
+        order = np.concatenate([np.zeros(settings.lost_at_start, int), np.arange(len(pictures))])
+        order = np.concatenate([order, np.full(max(missing, 0), len(pictures) - 1)])[:count]
+        row.notes[clip.name] = {
+            "repeated_at_start": settings.lost_at_start,
+            "repeated_at_end": max(missing, 0),
+            "cut_at_end": max(-missing, 0),
+        }
+        yield (np.stack([media.cut(picture, cut, size) for picture in pictures]) if cut else resized(pictures, size))[
+            order
+        ]
+        row.progress(count)
+
+    return render
+
+
+def sees(entry: params.Method) -> str:
+    """What the row is given of a test clip."""
+    return str(entry.settings["sees"])

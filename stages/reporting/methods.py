@@ -1,0 +1,73 @@
+"""The rows of the report's tables: what each was given, what made it, what it cost, where it departs from its paper."""
+
+from __future__ import annotations
+
+from stages import media
+from stages.methods import systems
+from stages.reporting import study
+from stages.reporting.results import Method, Results
+from stages.scoring.catalogue import DASH
+
+SEEN_HEADS = ("method", "is given", "key")
+MADE_HEADS = ("method", "trained on", "steps", "images a step", "parameters, million", "GFLOPs a frame")
+DEPARTS_HEADS = ("method", "where it departs from its paper")
+
+
+def seen(results: Results) -> list[list[str]]:
+    """What each method is given of a test clip, and the key of its run in MLflow."""
+    return [[m.entry.title, systems.module(m.entry.kind).sees(m.entry), m.key] for m in results.apart()]
+
+
+def made(results: Results) -> list[list[str]]:
+    """What each row's weights were trained on and for how long, and what one of its frames takes; rows with weights alone."""
+    return [_made(results, method) for method in results.apart() if method.config is not None]
+
+
+def _made(results: Results, method: Method) -> list[str]:
+    config = method.config
+    assert config is not None
+    train = results.index[results.index["split"] == "train"]
+    here = f"this corpus: {len(train)} clips of {train['speaker'].nunique()} speakers"
+    owner = method.entry.weights_of
+    if method.entry.kind == "hifidiff":
+        calls = study.calls(results.params.sampling(method.name), list(method.entry.drop))
+        parameters, flops = study.parameters(config), calls * study.call_gflops(config) * 1e9
+    else:
+        parameters, flops = config["parameters"], config["frame_flops"]
+    known = owner in (*results.params.trained, *results.params.baselines)
+    return [
+        method.entry.title,
+        here if known else config["trained_on"],
+        f"{config['steps']:,}" if known else DASH,
+        str(config["images_per_step"]) if known else DASH,
+        f"{parameters / 1e6:.3g}",
+        f"{flops / 1e9:.3g}",
+    ]
+
+
+def departs(results: Results) -> list[tuple[str, str]]:
+    """Where the systems that HifiDiff is compared with depart from their papers, a sentence each."""
+    titles: dict[str, str] = {}  # by kind: that of its first row
+    for method in results.methods.values():
+        titles.setdefault(method.entry.kind, method.entry.title)
+    found = {kind: getattr(systems.module(kind), "System", None) for kind in titles}
+    return [(titles[kind], words) for kind, system in found.items() if system for words in system.deviations]
+
+
+def restored(results: Results) -> list[str]:
+    """Of each row of videos from elsewhere: what was repeated and cut to bring them onto the clips' frames."""
+    sentences = []
+    for method in results.methods.values():
+        if method.entry.kind != "videos":
+            continue
+        folder = results.data / "samples" / method.name
+        tars = [folder / f"{shard}.tar" for shard in results.params.corpus.shards]
+        listed = [clip for tar in tars for clip in media.tar_json(tar, keys=("clip",))]
+        start, end, cut = (
+            sum(clip[name] for clip in listed) for name in ("repeated_at_start", "repeated_at_end", "cut_at_end")
+        )
+        sentences.append(
+            f"{method.entry.title}: videos from elsewhere, {len(listed)} clips; {start} repeated at the start, "
+            f"{end} repeated at the end, {cut} cut at the end, of {sum(clip['frames'] for clip in listed)} frames."
+        )
+    return sentences

@@ -1,0 +1,208 @@
+"""What the report is made from: scores, traces, curves and the index of a run, read and checked once."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from stages import media
+from stages.base import params
+from stages.base.errors import HifiDiffError, InputError
+from stages.base.params import Params
+from stages.clips import corpus
+from stages.store import tables, tracking
+
+SPLITS = ("all", "test_seen", "test_unseen")
+SPLIT_TITLES = {
+    "all": "all test clips",
+    "test_seen": "seen speakers",
+    "test_unseen": "unseen speakers",
+    "test_long": "long clips",
+    "held_out": "clips held out",
+}
+
+
+@dataclass(frozen=True)
+class Score:
+    """A score with its confidence interval over n clips (n as the metrics stage counts)."""
+
+    value: float
+    low: float | None
+    high: float | None
+    n: int
+
+
+@dataclass(frozen=True)
+class Method:
+    """One method: its entry in ``params.yaml``, its scores, its clips (a row each) and, where trained, its curves."""
+
+    name: str
+    entry: params.Method
+    document: dict[str, Any]  # metrics/<method>.json
+    clips: pd.DataFrame  # metrics/<method>.parquet, indexed by clip
+    breakdown: pd.DataFrame  # metrics/<method>.breakdown.parquet
+    curves: pd.DataFrame | None  # models/<method>/curves.csv, where it was trained
+    config: dict[str, Any] | None  # config.json beside the weights that it is sampled from, where there are some
+    key: str  # of its metrics run in MLflow
+
+    def score(self, name: str, split: str = "all") -> Score | None:
+        """A score, or None where it was not measured or could not be."""
+        found = self.document["scores"].get(name, {}).get(split)
+        if not found or found.get("value") is None:
+            return None
+        return Score(found["value"], found.get("low"), found.get("high"), int(found.get("n", 0)))
+
+    def trace(self, clip: str, column: str) -> NDArray[np.float64]:
+        """A per-frame signal of a clip, (T,); NaN where dlib saw no face."""
+        return np.asarray(self.clips.loc[clip, column], np.float64)
+
+
+@dataclass(frozen=True)
+class Results:
+    """A finished run."""
+
+    params: Params
+    data: Path
+    index: pd.DataFrame
+    methods: dict[str, Method]
+    expert: pd.DataFrame  # expert/curves.csv: its accuracy on the validation clips, last row last
+
+    @property
+    def measured(self) -> set[str]:
+        """Names of the scores that any method has."""
+        return {name for method in self.methods.values() for name in method.document["scores"]}
+
+    def tests(self, split: str) -> list[str]:
+        """Names of the test clips of a split, in order."""
+        return sorted(self.index.loc[self.index["split"] == split, "clip"])
+
+    def shard(self, clip: str) -> str:
+        return str(self.index.set_index("clip").loc[clip, "shard"])
+
+    def sampled(self, method: str, clip: str) -> bytes:
+        """The mp4 that a method made of a clip."""
+        return media.read_tar_member(self.data / "samples" / method / f"{self.shard(clip)}.tar", f"{clip}.mp4")
+
+    def frames(self, method: str, clip: str) -> NDArray[np.uint8]:
+        """The frames that a method made of a clip, (T, H, W, 3)."""
+        return media.decode(self.sampled(method, clip), fps=self.params.mask.fps)
+
+    def clip(self, clip: str) -> corpus.Clip:
+        """A clip as the network saw it, as far as every setting was sampled."""
+        settings = self.params
+        found = corpus.load(
+            self.data, self.shard(clip), clip, size=settings.network.size, dilation=settings.mask.dilation
+        )
+        limits = [settings.sampling(name).frames for name in ("truth", *(m.name for m in self.settings()))]
+        return found.head(min((limit for limit in limits if limit is not None), default=None))
+
+    def settings(self) -> list[Method]:
+        """The methods that Table 1 or 2 shows, the truth apart: the full model, its ablations, and other systems."""
+        return [
+            m for m in self.methods.values() if m.entry.kind != "truth" and {"table1", "table2"} & set(m.entry.tables)
+        ]
+
+    def apart(self) -> list[Method]:
+        """The methods that have a line of their own in the report: all but the cells of the samplers' study."""
+        return [m for m in self.methods.values() if set(m.entry.tables) != {"samplers"}]
+
+    def trainings(self) -> list[Method]:
+        """The full model and its other trainings: rows that differ from it in the seed of the training alone."""
+        full = self.methods["full"].entry
+
+        def another(entry: params.Method) -> bool:
+            alike = all(
+                getattr(entry, name) == getattr(full, name) for name in ("kind", "drop", "audio", "splits", "sample")
+            )
+            return alike and {section: set(values) for section, values in entry.settings.items()} == {"train": {"seed"}}
+
+        return [m for m in self.methods.values() if m.name == "full" or another(m.entry)]
+
+    def long(self) -> list[Method]:
+        """The methods that were sampled on long clips."""
+        return [self.methods[name] for name in self.params.sampled_on("test_long")]
+
+    def splits(self) -> tuple[str, ...]:
+        """What a score is given for: all clips, each test split, and long clips and those held out where a method has some."""
+        used = {split for m in self.methods.values() for split in m.entry.splits}
+        return (*SPLITS, *(split for split in ("test_long", "held_out") if split in used))
+
+
+def read(data: Path, settings: Params) -> Results:
+    """Read a finished run.
+
+    Raises:
+        InputError: a file is missing or not what its name says.
+    """
+    methods = {}
+    for name, entry in settings.methods.items():
+        own = name in (*settings.trained, *settings.baselines)
+        methods[name] = Method(
+            name=name,
+            entry=entry,
+            document=_json(data / "metrics" / f"{name}.json"),
+            clips=tables.read(data / "metrics" / f"{name}.parquet", tables.METRICS).to_pandas().set_index("clip"),
+            breakdown=tables.read(data / "metrics" / f"{name}.breakdown.parquet", tables.BREAKDOWN).to_pandas(),
+            curves=_csv(data / "models" / name / "curves.csv") if own else None,
+            config=_json(data / entry.made_from / "config.json") if entry.weights_of else None,
+            key=tracking.key(data, name, "metrics", params=settings),
+        )
+    return Results(settings, data, corpus.index(data), methods, _csv(data / "expert" / "curves.csv"))
+
+
+def check_recorded(results: Results) -> str:
+    """Compare every score with what MLflow holds under the same key; gives a line that says what was found.
+
+    Raises:
+        HifiDiffError: a recorded score differs from the file's.
+    """
+    if not tracking.database(results.data).exists():
+        return "MLflow: not present; the tables come from metrics/*.json alone"
+    absent = []
+    for method in results.methods.values():
+        recorded = tracking.read(results.data, method.name, "metrics", params=results.params)
+        if recorded is None:
+            absent.append(method.name)
+            continue
+        written = tracking.flatten_scores(method.document)
+        if written != recorded.metrics:
+            path = results.data / "metrics" / f"{method.name}.json"
+            raise HifiDiffError(_disagreement(path, written, recorded))
+    agreed = len(results.methods) - len(absent)
+    missing = f"; no run of this key for {', '.join(absent)}" if absent else ""
+    return f"MLflow: {agreed} of {len(results.methods)} methods recorded, every score agrees{missing}"
+
+
+def _disagreement(path: Path, written: dict[str, float], recorded: tracking.Recorded) -> str:
+    names = sorted(written.keys() | recorded.metrics.keys())
+    name = next(n for n in names if written.get(n) != recorded.metrics.get(n))
+    return (
+        f"{path}: {name} is {written.get(name)}, but MLflow's run {recorded.run_id} of the same key {recorded.key} has "
+        f"{recorded.metrics.get(name)}; delete the file and run 'snakemake --cores all' to score and record it again"
+    )
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        raise _missing(path) from None
+    except json.JSONDecodeError as error:
+        raise InputError(path, f"not JSON ({error})", "delete it and run 'snakemake --cores all'") from None
+
+
+def _csv(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_csv(path)
+    except FileNotFoundError:
+        raise _missing(path) from None
+
+
+def _missing(path: Path) -> InputError:
+    return InputError(path, "no such file", "run 'snakemake --cores all' to make it")

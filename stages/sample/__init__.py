@@ -1,1 +1,0 @@
-"""The sample stage: the test clips through each method."""

@@ -1,0 +1,279 @@
+"""Scores of any folder of videos against a folder of the true ones: no corpus, no mask, no run.
+
+Files are paired by their path below the two folders, without the suffix; a sub-folder is a speaker, whose clips are resampled
+together. A pair must agree in frame rate, size and number of frames, and the true video must show a face. Nothing is padded
+or stretched; ``cut`` scores the frames that both have, and the document says how many were cut.
+
+What needs no mask is scored on whole frames. Eyes and mouth are followed by dlib on both videos, so that what is "requested" is
+what dlib sees in the truth. Frames of less than :data:`SIDE` pixels are enlarged for dlib. Where a folder of judges is given,
+Fréchet distances are taken in them: they learnt one corpus's faces, in square frames, to which other frames are squeezed. Where
+networks with public weights are asked for, there are FID and KID, FVD, LSE (of each video at 25 frames a second with its own
+sound) and LPIPS, all of whole frames. T frames.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stages import media
+from stages.base.errors import ClipError, InputError
+from stages.base.params import Params
+from stages.base.progress import Progress
+from stages.faces import observed
+from stages.faces.geometry import ear, mouth_opening
+from stages.measures import likeness, pairs
+from stages.measures.intervals import Score
+from stages.scoring import catalogue
+from stages.scoring.measured import Measured, eye_blinks
+from stages.scoring.scores import clip_scores, distance_scores, group_scores
+from stages.store import tables
+
+if TYPE_CHECKING:
+    from stages.pretrained.judges import Judges
+    from stages.pretrained.public_judges import Public
+
+Frames = NDArray[np.uint8]
+
+SIDE = 256  # pixels that dlib sees of the shorter side, at least
+SAME_RATE = 0.005  # share by which two frame rates may differ: 29.97 is not 30.1
+# What a score is called here, by its name in a run's documents; the others need a mask, sound or another clip.
+NAMES = {
+    **{name: name for name in ("ear_r", "ear_mae", "mouth_r_dlib", "blinks_per_s", "blinks_per_s_robust")},
+    **{name: name for name in ("blink_duration_s", "blink_duration_s_robust", "detection_rate")},
+    **{name: name for name in ("f_mse", "f_mse_ratio", "ofm", "ofm_ratio", "warp_error", "warp_error_ratio")},
+    **{name: name for name in ("lmd", "lmd_mouth", "lmd_px", "lmd_mouth_px", "csim", "csim_reference", "same_person")},
+    **{name: name for name in ("lse_c", "lse_d", "lpips")},
+    "psnr_mask": "psnr",
+    "ssim_mask": "ssim",
+}
+OF_TRUTH = (
+    *("blinks_per_s", "blinks_per_s_robust", "blink_duration_s", "blink_duration_s_robust", "detection_rate"),
+    *("lse_c", "lse_d"),
+)
+SYNCNET_FPS, SYNCNET_HZ = 25, 16_000
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A pair of videos, measured."""
+
+    made: Measured
+    truth: Measured  # with the truth's own blinks and detections
+    cut: int  # frames that one of the two had more, and that were left out
+
+
+def pair(videos: Path, truth: Path) -> dict[str, tuple[Path, Path]]:
+    """Name → the video and the true one, in order of name.
+
+    Raises:
+        InputError: a folder is missing or empty, two files have one name, or a file has no partner.
+    """
+    made, true = _files(videos), _files(truth)
+    for name in made.keys() - true.keys():
+        raise InputError(made[name], f"no true video {name}.* in {truth}", "add it, or take this one out")
+    for name in true.keys() - made.keys():
+        raise InputError(true[name], f"no video {name}.* in {videos}", "add it, or take this one out")
+    return {name: (made[name], true[name]) for name in sorted(made)}
+
+
+def _files(folder: Path) -> dict[str, Path]:
+    if not folder.is_dir():
+        raise InputError(folder, "no such folder", "give a folder of videos")
+    found: dict[str, Path] = {}
+    for path in sorted(folder.rglob("*")):
+        if path.suffix.lower() in media.VIDEO_SUFFIXES and path.is_file() and not path.name.startswith("."):
+            name = path.relative_to(folder).with_suffix("").as_posix()
+            if name in found:
+                raise InputError(path, f"another file of this name, {found[name].name}", "keep one of the two")
+            found[name] = path
+    if not found:
+        raise InputError(
+            folder, f"no video in it ({', '.join(sorted(media.VIDEO_SUFFIXES))})", "give a folder of videos"
+        )
+    return found
+
+
+def read(made: Path, true: Path, *, cut: bool) -> tuple[Frames, Frames, float, int]:
+    """The frames of both videos, their frame rate, and how many frames were cut.
+
+    Raises:
+        InputError: a video can't be decoded, or the two differ in frame rate, size or, without ``cut``, number of frames.
+    """
+    rates = []
+    decoded: list[Frames] = []
+    for path in (made, true):
+        try:
+            rates.append(media.frame_rate(path))
+            decoded.append(media.decode(path, fps=rates[-1]))
+        except ClipError as error:
+            raise InputError(path, error.reason, "give another file") from None
+    if abs(rates[0] / rates[1] - 1) > SAME_RATE:
+        raise InputError(made, f"{rates[0]:.6g} frames a second, {true} has {rates[1]:.6g}", "convert one of the two")
+    sizes = [f"{x.shape[2]}x{x.shape[1]}" for x in decoded]
+    if sizes[0] != sizes[1]:
+        raise InputError(made, f"{sizes[0]} pixels, {true} has {sizes[1]}", "scale one of the two")
+    counts = [len(x) for x in decoded]
+    if counts[0] != counts[1] and not cut:
+        raise InputError(
+            made, f"{counts[0]} frames, {true} has {counts[1]}", "give --cut to score those that both have"
+        )
+    return decoded[0][: min(counts)], decoded[1][: min(counts)], rates[1], max(counts) - min(counts)
+
+
+def measure(
+    name: str,
+    made: Path,
+    true: Path,
+    judges: Judges | None,
+    settings: Params,
+    *,
+    cut: bool,
+    public: Public | None = None,
+) -> Scored:
+    """Measure one pair.
+
+    Raises:
+        InputError: see :func:`read`; or the true video shows no face; or SyncNet is asked for and a video has no sound.
+    """
+    frames, true_frames, fps, left_out = read(made, true, cut=cut)
+    count, side = len(frames), min(frames.shape[1:3])
+    upscale = max(1, math.ceil(SIDE / side))
+    face, true_face = observed.measure(frames, upscale), observed.measure(true_frames, upscale)
+    if not true_face.detected_T.any():
+        raise InputError(true, "dlib finds no face in any frame", "take the pair out, or give a larger picture")
+    whole = np.ones(frames.shape[:3], bool)
+    own, others = pairs.alone(frames, true_frames, whole), pairs.alone(true_frames, true_frames, whole)
+    beside = pairs.beside(frames, true_frames, whole)
+    eyes, true_eyes = (ear(f.landmarks_TL2).mean(1) for f in (face, true_face))
+    mouth = np.asarray(mouth_opening(true_face.landmarks_TL2), np.float64)
+    speaker = name.rpartition("/")[0] or name
+    facts: dict[str, Any] = {"clip": name, "audio_clip": name, "split": "all", "speaker": speaker}
+    facts |= {"sentence": "", "emotion": "", "level": "", **eye_blinks(np.asarray(eyes), settings.blink)}
+    nothing = (np.full(count, np.nan), np.full(count, np.nan))  # these need the corpus's landmarks
+    motion: dict[str, Any] = {key: (own[key], others[key]) for key in own}
+    found = Measured(
+        **facts,
+        frames=count,
+        fps=fps,
+        made=_features(judges, public, frames),
+        truth=_features(judges, public, true_frames),
+        public=_public_scores(public, made, frames, true_frames),
+        sync=None,
+        sync_other=None,
+        sync_own=None,
+        detected_T=face.detected_T,
+        ear_T=np.asarray(eyes),
+        ear_requested_T=np.asarray(true_eyes),
+        mouth_T=np.asarray(mouth_opening(face.landmarks_TL2)),
+        mouth_given=mouth,
+        mouth_given_dlib=mouth,
+        mouth_own=mouth,
+        psnr_T=np.minimum(beside["psnr"], 100.0),  # equal frames have no noise, and no mean would be finite
+        ssim_T=beside["ssim"],
+        **motion,
+        mouth_ring=nothing,
+        brow_ring=nothing,
+        lid_light=nothing,
+        likeness=likeness.landmark_distance(face.landmarks_TL2, true_face.landmarks_TL2)
+        | likeness.identity(face.identity_KD, true_face.identity_KD),
+        leak={},
+    )
+    blinks: dict[str, Any] = eye_blinks(np.asarray(true_eyes), settings.blink)
+    truth = replace(
+        found,
+        detected_T=true_face.detected_T,
+        ear_T=np.asarray(true_eyes),
+        public=_public_scores(public, true),
+        **blinks,
+    )
+    return Scored(found, truth, left_out)
+
+
+def _features(judges: Judges | None, public: Public | None, frames_THWC: Frames) -> dict[str, NDArray[np.float64]]:
+    found = {}
+    if judges is not None:
+        seen = judges.distances(frames_THWC, np.ones(frames_THWC.shape[:3], bool))
+        found = {"frame_features": seen.frame_TE, "video_features": seen.video_NE}
+    if public is not None:
+        found |= {name: values.astype(np.float64) for name, values in public.alone(frames_THWC).items()}
+    if "i3d_features" in found:
+        found["i3d_first"] = found["i3d_features"][:1]
+    return found
+
+
+def _public_scores(
+    public: Public | None, video: Path, frames_THWC: Frames | None = None, true_THWC: Frames | None = None
+) -> dict[str, NDArray[np.float64]]:
+    """LSE of a video, and LPIPS where its frames and the true ones are given: (Σ, count)."""
+    found: dict[str, NDArray[np.float64]] = {}
+    if public is not None and "syncnet" in public.networks:
+        try:
+            sound = media.to_int16(media.decode_audio(video, SYNCNET_HZ))
+            heard = public.lse(media.decode(video, fps=SYNCNET_FPS), sound)
+        except ClipError as error:
+            raise InputError(video, error.reason, "give a video with sound, or leave out syncnet") from None
+        values = (heard.confidence, heard.distance) if heard else (np.nan, np.nan)
+        found = {name: np.array([value, 1.0]) for name, value in zip(("lse_c", "lse_d"), values, strict=True)}
+    if public is not None and "vgg16" in public.networks and frames_THWC is not None and true_THWC is not None:
+        lpips_T, _ = public.lpips(frames_THWC, true_THWC, np.ones(frames_THWC.shape[:3], bool))
+        found["lpips"] = np.array([lpips_T.sum(), len(lpips_T)])
+    return found
+
+
+def document(found: Sequence[Scored], settings: Params) -> dict[str, Any]:
+    """The scores of all pairs, each with its interval, and each pair's own."""
+    made = [s.made for s in found]
+    scores: dict[str, Score] = {
+        NAMES[name]: value for name, value in group_scores(made, settings.metrics).items() if name in NAMES
+    }
+    true = group_scores([s.truth for s in found], settings.metrics)
+    scores |= {f"{name}_truth": true[name] for name in OF_TRUTH if name in true}
+    scores |= distance_scores(made, settings.metrics)
+    clips = {}
+    for s in found:
+        values = {NAMES[name]: value for name, value in clip_scores(s.made).items() if name in NAMES}
+        clips[s.made.clip] = {"frames": s.made.frames, "cut": s.cut, **values}
+    return {
+        "families": catalogue.families(scores),
+        "n_clips": len(found),
+        "n_frames": sum(m.frames for m in made),
+        "frames_cut": sum(s.cut for s in found),
+        "without_a_face": [m.clip for m in made if not m.detected_T.any()],
+        "scores": {name: {"all": score.json()} for name, score in scores.items()},
+        "clips": clips,
+    }
+
+
+def score(
+    videos: Path, truth: Path, judges: Path | None, out: Path | None, settings: Params, *, cut: bool = False
+) -> None:
+    """Score a folder and write the document to ``out``, or print it.
+
+    Raises:
+        InputError: see :func:`pair` and :func:`measure`; or weights are missing that ``metrics.public`` asks for.
+    """
+    found = pair(videos, truth)
+    encoders = public = None
+    if judges is not None or settings.metrics.public:
+        from stages.pretrained.judges import Judges, public_networks  # torch takes seconds to import
+
+        encoders = Judges(judges, settings.metrics.batch) if judges is not None else None
+        public = public_networks(settings)
+    progress = Progress("metrics", len(found), "videos")
+    scored = []
+    for name, (made, true) in found.items():
+        scored.append(measure(name, made, true, encoders, settings, cut=cut, public=public))
+        progress.update(note=name)
+    result = {"videos": str(videos), "truth": str(truth)} | document(scored, settings)
+    if out is None:
+        print(json.dumps(result, indent=1, sort_keys=True, allow_nan=False))
+    else:
+        tables.write_json(out, result)

@@ -1,0 +1,1 @@
+"""Files of the run: tables, weights and saved states, MLflow's records."""

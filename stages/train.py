@@ -1,0 +1,98 @@
+"""Train one method of ``params.yaml``.
+
+    python -m stages.train --data data/demo --method full --out data/demo/models/full/model.safetensors
+
+Writes config.json and curves.csv (means of each loss term) beside the weights. Killed, the same command goes on from the last
+saved state and, on the CPU, ends with the same bytes as if it had never stopped. On several GPUs of one machine:
+
+    torchrun --standalone --nproc-per-node 8 -m stages.train --data data/paper --method full --out …
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from stages.base import devices, memory, params
+from stages.base.errors import run
+from stages.clips import corpus
+from stages.pretrained import lipsync_expert
+from stages.store import checkpoint, tables, tracking
+from stages.training import processes
+from stages.training.engine import fit
+from stages.training.prepared import prepared, training_set
+from stages.training.processes import World
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--params",
+        default=params.PARAMS_FILE,
+        help="sections network, diffusion, loss, train, mask, weights, spectrogram.n_mels and methods.<method>: drop, settings",
+    )
+    parser.add_argument("--data", type=Path, required=True, help="folder of the run, such as data/demo")
+    parser.add_argument("--method", required=True, help="a method of kind hifidiff that has its own weights")
+    parser.add_argument("--out", type=Path, required=True, help="model.safetensors to write")
+    args = parser.parse_args()
+    settings = params.load(args.params)
+    params.check_method(args.method, settings.trained)
+    device = processes.own_device(devices.choose(settings.train.device, "train.device"))
+    torch.set_num_threads(settings.train.threads)
+    memory.keep_freed()
+    torch.backends.cudnn.benchmark = True  # the shapes are the same at each step
+    with processes.joined(device) as world:
+        train(settings, args.data, args.method, args.out, device, world)
+
+
+def train(settings: params.Params, data: Path, method: str, out: Path, device: torch.device, world: World) -> None:
+    """Train a method and write its weights, configuration and curves; of several processes, the first one writes."""
+    recorded, settings = settings, settings.trained_as(method)
+    drop = settings.methods[method].drop
+    expert = lipsync_expert.load(data / "expert" / "expert.safetensors", device)
+    model, net, objective = prepared(settings, drop, expert, device)
+    state = data / "resume" / "train" / method / "state.pt"
+    with checkpoint.lock(state.parent) if world.first else nullcontext():
+        world.wait()  # until the first process has the folder to itself
+        load = tracking.Load()
+        fitted = fit(
+            net,
+            objective,
+            training_set(settings, data, drop),
+            settings.train,
+            device=device,
+            state=state,
+            key=state_key(settings, data, drop),
+            label=method,
+            on_step=load.update,
+            world=world,
+        )
+        if world.first:
+            curves = pd.DataFrame(fitted.curves)
+            with tables.whole_file(out.parent / "curves.csv") as part:
+                curves.to_csv(part, index=False)
+            net.load_state_dict(fitted.weights)
+            model.save_pretrained(out.parent)
+            summary = {"parameters": sum(p.numel() for p in net.parameters()), "seconds": fitted.seconds}
+            tracking.record_training(data, method, params=recorded, curves=curves, summary=summary, system=load.table())
+
+
+# Settings of section train that change how fast a training goes and where it may go on, not where it leads.
+PACE = {"accumulate", "processes", "workers", "compile", "checkpoint_every", "threads", "device"}
+
+
+def state_key(settings: params.Params, data: Path, drop: Sequence[str]) -> str:
+    """What a saved state belongs to: settings, data and code. A training may go on with more or fewer processes."""
+    used = {name: getattr(settings, name).model_dump() for name in ("network", "diffusion", "loss", "mask")}
+    used["train"] = settings.train.model_dump(exclude=PACE)
+    read = [*corpus.files(data, ("train",)), data / "expert" / "expert.safetensors"]
+    return checkpoint.fingerprint({**used, "drop": list(drop)}, [*read, *checkpoint.code()])
+
+
+if __name__ == "__main__":
+    run(main)

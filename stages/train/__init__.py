@@ -1,1 +1,0 @@
-"""The train stage: one run a method."""

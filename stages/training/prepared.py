@@ -1,0 +1,103 @@
+"""What a training starts from, by the settings: the untrained model, its objective and the training clips."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from stages.base.errors import InputError
+from stages.base.params import Params
+from stages.clips import corpus
+from stages.clips.windows import TrainingSet, Windows
+from stages.diffusion.losses import pyramid_distance
+from stages.fetching import public_files
+from stages.networks import perceptual, seeded
+from stages.networks.hifidiff import HifiDiffNet
+from stages.pretrained.hifidiff import HifiDiff
+from stages.pretrained.lipsync_expert import Expert
+from stages.training.objective import Objective, PerceptualDistance
+
+
+class Prepared(NamedTuple):
+    """An untrained model, its network as it is trained on a device, and what it is trained for."""
+
+    model: HifiDiff
+    net: HifiDiffNet  # the model's own, in channels-last layout
+    objective: Objective
+
+
+def prepared(settings: Params, drop: Sequence[str], expert: Expert, device: torch.device) -> Prepared:
+    """The model that ``train.seed`` starts with and its objective; of a row with settings of its own, give its parameters.
+
+    Raises:
+        InputError: ``loss.perceptual`` needs public weights that neither lie in their folder nor can be fetched.
+    """
+    config = {
+        "network": settings.network.model_dump(),
+        "diffusion": settings.diffusion.model_dump(),
+        "mel_bins": settings.spectrogram.n_mels,
+        "drop": list(drop),
+        "steps": settings.train.steps,
+        "images_per_step": settings.train.batch * settings.loss.frames + settings.train.singles,
+    }
+    model = seeded(settings.train.seed, lambda: HifiDiff.from_config(config))
+    net = model.net.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    objective = Objective(
+        diffusion=model.diffusion,
+        expert=expert,
+        perceptual=perceptual_distance(settings.loss.perceptual, device, Path(settings.weights.folder)),
+        weights=settings.loss,
+        composite="masked_face" not in drop,
+        bf16=settings.train.precision == "bf16",
+    )
+    return Prepared(model, net, objective)
+
+
+def perceptual_distance(name: str, device: torch.device, folder: Path) -> PerceptualDistance:
+    """The distance of eq. (4) that ``loss.perceptual`` names. The learned ones know no weight of pixels.
+
+    Raises:
+        InputError: it needs public weights that neither lie in ``folder`` nor can be fetched.
+    """
+    if name == "pyramid":
+        return pyramid_distance
+    trunk, make = {
+        "lpips_vgg": ("vgg16", perceptual.lpips_from_trunk),
+        "vgg19": ("vgg19", perceptual.VggDistance),
+    }[name]
+    network = make(public_files.tensors(trunk, folder)).to(device, memory_format=torch.channels_last)
+    return lambda x, target, weight: network(x, target).flatten()
+
+
+def training_set(settings: Params, data: Path, drop: Sequence[str]) -> TrainingSet:
+    """The training clips of a run.
+
+    Raises:
+        InputError: there is none.
+    """
+    clips = corpus.load_split(data, ("train",), size=settings.network.size, dilation=settings.mask.dilation)
+    if not clips:
+        raise InputError(data / "index.parquet", "no training clip", "see its column 'status' for the reasons")
+    return TrainingSet(
+        windows=Windows(clips, settings.loss.frames),
+        frames=Windows(clips, 1),
+        seed=settings.train.seed,
+        batch=settings.train.batch,
+        singles=settings.train.singles,
+        timesteps=settings.diffusion.timesteps,
+        latest_of=settings.train.latest_of,
+        crop=settings.train.crop,
+        align=settings.network.reference == "aligned",
+        places=settings.network.places,
+        audio_steps=settings.network.audio_steps,
+        blink_frames=settings.network.blink_frames,
+        drop=tuple(drop),
+        blink_share=settings.train.blink_share,
+        mirror=settings.train.mirror,
+        condition_dropout=settings.train.condition_dropout,
+        mouth_weight=settings.loss.mouth_weight,
+        eye_weight=settings.loss.eye_weight,
+    )

@@ -1,0 +1,183 @@
+"""Pages of the documentation that are made from other files, so that they never say something else.
+
+    python -m workflow.docs   # docs/output.md; in README.md the numbers of reports/demo and the graph of rules
+
+A test holds both current.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import re
+from pathlib import Path
+
+import pyarrow as pa
+
+from stages.base.errors import InputError, run
+from stages.reporting.tables import markdown
+from stages.store import tables
+from stages.store.tables import whole_file
+
+OUTPUT, README, REPORT = Path("docs/output.md"), Path("README.md"), Path("reports/demo")
+RULES = Path("docs/rulegraph.md")
+# The README's generated blocks: name → first and last line.
+MARKS = {
+    "numbers": (
+        "<!-- numbers: written by `python -m workflow.docs` from reports/demo -->",
+        "<!-- end of numbers -->",
+    ),
+    "rules": (
+        "<!-- rules: written by `python -m workflow.docs` from docs/rulegraph.md -->",
+        "<!-- end of rules -->",
+    ),
+}
+
+WHERE = {
+    "faces": "faces/<shard>.parquet",
+    "truth": "truth.parquet, the last member of raw/<shard>.tar of a rendered corpus",
+    "blink": "blink/<shard>.parquet",
+    "spectrogram": "spectrogram/<shard>.parquet",
+    "index": "index.parquet",
+    "reference": "reference.parquet",
+    "features": "features/<method>.parquet",
+    "breakdown": "metrics/<method>.breakdown.parquet",
+    "metrics": "metrics/<method>.parquet",
+}
+HEAD = """# What the stages write
+
+Below `data/<run>/` unless said. This page is generated from the schemas in `stages/store/tables.py` by
+`python -m workflow.docs`; each meaning stands in the Parquet file itself too, as metadata of its column. T frames on
+the time base of `mask.fps` (25 a second), S spectrogram steps (80 a second).
+
+## Files
+
+"""
+FILES = [
+    (
+        "`raw/<shard>.tar`",
+        "download",
+        "media as they came; first member `clips.json`: clip, file, speaker, sentence, sha256, …; for CREMA-D also "
+        "`sound`, the WAV of a video without sound, and `left_out`, why a clip is of no use",
+    ),
+    ("`faces/<shard>.parquet`", "mask", "face crops (JPEG), 68 landmarks, crop; a row a segment of at most 10 s"),
+    ("`blink/<shard>.parquet`", "blink", "eye aspect ratio of both eyes, blinks; a row a clip"),
+    ("`spectrogram/<shard>.parquet`", "spectrogram", "mel spectrogram and 16 kHz audio; a row a clip"),
+    ("`index.parquet`", "index", "every clip with its split, or why it is left out"),
+    ("`expert/expert.safetensors`, `curves.csv`", "expert", "the lip-sync expert of the loss"),
+    ("`judges/{sync,frame,video}.safetensors`, `.csv`", "judges", "encoders that only the metrics use"),
+    ("`models/<method>/model.safetensors`", "train, train_baseline", "averaged weights"),
+    (
+        "`models/<method>/config.json`",
+        "train, train_baseline",
+        "what a reader of the weights needs: network, diffusion, steps; of other systems their settings, steps, clips trained "
+        "on, parameters, operations a frame",
+    ),
+    (
+        "`models/<method>/curves.csv`",
+        "train, train_baseline",
+        "step, then a column a loss term: means of `train.log_every` steps",
+    ),
+    (
+        "`samples/<method>/<shard>.tar`",
+        "sample",
+        "`clips.json`, of videos from elsewhere with what was repeated and cut, then an mp4 with sound a test clip (H.264, AAC)",
+    ),
+    ("`reference.parquet`", "reference", "what is measured on the test clips themselves, once; a row a test clip"),
+    ("`features/<method>.parquet`", "features", "features, landmarks and frame-wise measures; a row a test clip"),
+    (
+        "`metrics/<method>.json`",
+        "metrics",
+        "scores: name → split (all, and each of the method's) → value, low, high, n",
+    ),
+    ("`metrics/<method>.parquet`", "metrics", "scores and traces; a row a test clip"),
+    ("`metrics/<method>.breakdown.parquet`", "metrics", "scores by emotion, level, sentence, speaker and length"),
+    ("`cards/<method>.md`", "card", "the model card; `make export` puts it beside the weights, as `README.md`"),
+    (
+        "`reports/<run>/index.html`, `index.md`",
+        "report",
+        "the report: one self-contained page, and one for a code host",
+    ),
+    ("`reports/<run>/claims.csv`", "report", "claim, rule, command, expected, measured, holds"),
+    ("`reports/<run>/table{1,2}.{csv,tex,md}`", "report", "the tables in the paper's form"),
+    (
+        "`reports/<run>/figures/samplers.csv`",
+        "report",
+        "where a method’s `tables` name `samplers`: a line a cell with its settings, cost and scores",
+    ),
+    ("`reports/<run>/figures/`, `videos/`", "report", "what the pages show, as files"),
+    ("`data/mlflow.db`, `data/mlflow-artifacts/`", "train, metrics", "the recorded runs of all `<run>`s"),
+]
+
+
+def schemas() -> list[pa.Schema]:
+    """The schemas of ``stages.store.tables``, in the order they stand there."""
+    return [value for value in vars(tables).values() if isinstance(value, pa.Schema)]
+
+
+def output_page() -> str:
+    """``docs/output.md``."""
+    parts = [HEAD, markdown(["file", "stage", "holds"], [list(row) for row in FILES])]
+    for schema in schemas():
+        name = schema.metadata[b"table"].decode()
+        version = schema.metadata[b"version"].decode()
+        rows = [[f"`{f.name}`", re.sub(r"\w+: ", "", str(f.type)), f.metadata[b"meaning"].decode()] for f in schema]
+        parts.append(f"\n## `{WHERE.get(name, name)}`\n\nTable `{name}`, version {version}.\n\n")
+        parts.append(markdown(["column", "type", "meaning"], rows))
+    return "".join(parts)
+
+
+def numbers(report: Path) -> str:
+    """The headline and the claims of a report, for the README."""
+    if not report.exists():
+        return "No report is committed yet.\n"
+    rows = list(csv.DictReader((report / "claims.csv").open()))
+    headline = (report / "headline.txt").read_text().strip()
+    table = markdown(["claim", "expected", "measured", "holds"], [_claim(row) for row in rows])
+    return f"```text\n{headline}\n```\n\n{table}"
+
+
+def rules(page: Path) -> str:
+    """The graph of rules, for the README: the Mermaid block of the page that ``make rulegraph`` writes."""
+    found = re.search(r"```mermaid\n.*?```\n", page.read_text(), re.DOTALL) if page.exists() else None
+    return found.group() if found else "`make rulegraph` draws it.\n"
+
+
+def _claim(row: dict[str, str]) -> list[str]:
+    return [row["claim"], row["expected"], row["measured"], "yes" if row["holds"] == "yes" else "**no**"]
+
+
+def with_block(text: str, name: str, block: str) -> str:
+    """The README with one of its blocks replaced.
+
+    Raises:
+        InputError: a mark of the block is missing.
+    """
+    first, last = MARKS[name]
+    before, begin, rest = text.partition(first)
+    _, end, after = rest.partition(last)
+    if not begin or not end:
+        raise InputError(README, f"lacks the line {last if begin else first!r}", "put it back")
+    return f"{before}{first}\n\n{block}\n{last}{after}"
+
+
+def readme(text: str) -> str:
+    """The README with all its blocks made again."""
+    return with_block(with_block(text, "numbers", numbers(REPORT)), "rules", rules(RULES))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.parse_args()
+    _write(OUTPUT, output_page())
+    _write(README, readme(README.read_text()))
+
+
+def _write(path: Path, text: str) -> None:
+    with whole_file(path) as part:
+        part.write_text(text)
+    print(path)
+
+
+if __name__ == "__main__":
+    run(main)
