@@ -16,7 +16,6 @@ from typing import Any
 
 import torch
 import yaml
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from stages.base import params
 from stages.base.errors import InputError, run
@@ -25,6 +24,7 @@ from stages.clips import corpus
 from stages.corpora import cremad_facts
 from stages.measures.intervals import Score
 from stages.pretrained.hifidiff import WEIGHTS, HifiDiff
+from stages.reporting import rendering
 from stages.scoring import catalogue
 from stages.store import tables
 
@@ -146,32 +146,29 @@ def card(data: Path, method: str, settings: Params) -> str:
     ]
     kinds = [catalogue.kind(name) for name in SHOWN if any(name in found.rows for found in results)]
     first_test = corpus.index(data, settings.methods[method].splits).iloc[0]
-    template = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "reporting" / "templates"),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    ).get_template(TEMPLATE)
-    return template.render(
-        front=yaml.safe_dump(front, sort_keys=False, allow_unicode=True).strip(),
-        settings=settings,
-        method=method,
-        title=settings.methods[method].title,
-        config=model.config,
-        dropped=[CONDITIONS[name] for name in model.drop],
-        parameters=sum(p.numel() for p in model.net.parameters()),
-        sha256=hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest(),
-        clip=first_test,
-        origin=ORIGIN[settings.corpus.source],
-        terms=cremad_facts.TERMS,
-        data=training_data(data, settings.mask.fps),
-        public_expert=_public_expert(settings),
-        compute=compute(model.config, settings.sampling(method).steps),
-        confidence=settings.metrics.confidence,
-        results=results,
-        meanings={kind.title: kind.meaning for kind in kinds},
-        families=documents[method]["families"],
+    return (
+        rendering.environment()
+        .get_template(TEMPLATE)
+        .render(
+            front=yaml.safe_dump(front, sort_keys=False, allow_unicode=True).strip(),
+            settings=settings,
+            method=method,
+            title=settings.methods[method].title,
+            config=model.config,
+            dropped=[CONDITIONS[name] for name in model.drop],
+            parameters=sum(p.numel() for p in model.net.parameters()),
+            sha256=hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest(),
+            clip=first_test,
+            origin=ORIGIN[settings.corpus.source],
+            terms=cremad_facts.TERMS,
+            data=training_data(data, settings.mask.fps),
+            public_expert=_public_expert(settings),
+            compute=compute(model.config, settings.sampling(method).steps),
+            confidence=settings.metrics.confidence,
+            results=results,
+            meanings={kind.title: kind.meaning for kind in kinds},
+            families=documents[method]["families"],
+        )
     )
 
 

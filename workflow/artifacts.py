@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from stages.base.params import Params
-from stages.reporting import files
+from stages.reporting.files import files
 
 JUDGES = ("sync", "frame", "video")
 SHARDED = {"download": "raw/{}.tar", "mask": "faces/{}.parquet", "blink": "blink/{}.parquet"} | {

@@ -1,13 +1,11 @@
 """The settings: one frozen model for each section of ``params.yaml``, and the file's reader.
 
 ``params.yaml`` carries every value, so no field has a default. The JSON schema that Snakemake validates against is exported
-from these models (``python -m stages.base.params --schema workflow/schemas/params.schema.json``); a test holds it current.
+from these models (``python -m workflow.schema``); a test holds it current.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -15,8 +13,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from stages.base.errors import ParameterError, run
-from stages.corpora import cremad_facts as cremad
+from stages.base.errors import ParameterError
 
 PARAMS_FILE = "params.yaml"
 # A row's kind is a module of stages/methods/kinds. These are not trained by rule train_baseline.
@@ -24,6 +21,7 @@ KINDS = sorted(
     path.stem for path in (Path(__file__).parents[1] / "methods" / "kinds").glob("*.py") if path.stem != "__init__"
 )
 BUILT_IN = ("truth", "hifidiff", "videos")
+CREMAD_SPEAKERS = {str(number) for number in range(1001, 1092)}
 OWN_SECTIONS = ("network", "loss", "train")  # of which a row of kind hifidiff may have values of its own
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -87,7 +85,7 @@ class Corpus(Section):
     def _unique_shards(self) -> Corpus:
         if len(set(self.shards)) != len(self.shards):
             raise ValueError("each shard must be listed once")
-        strange = [s for s in self.shards if s not in cremad.SPEAKERS]
+        strange = [s for s in self.shards if s not in CREMAD_SPEAKERS]
         if strange and self.source == "cremad":
             raise ValueError(f"corpus.shards names {strange}; CREMA-D's speakers are '1001' to '1091', in quotes")
         unknown = [s for s in self.rendered.long_speakers if s not in self.shards]
@@ -635,19 +633,3 @@ def explain(error: Any, prefix: str = "") -> str:
         return f"{key} is not a setting; remove it or correct its name"
     shown = f" is {value!r}" if isinstance(value, (str, int, float, bool)) else ""
     return f"{key}{shown}; allowed: {error['msg'][0].lower()}{error['msg'][1:]}"
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Validate params.yaml, or export its JSON schema.")
-    parser.add_argument("--params", default=PARAMS_FILE)
-    parser.add_argument("--schema", type=Path, help="write the JSON schema here instead")
-    args = parser.parse_args()
-    if args.schema:
-        schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **Params.model_json_schema()}
-        args.schema.write_text(json.dumps(schema, indent=1, sort_keys=True) + "\n")
-    else:
-        print(f"{args.params}: valid, run {load(args.params).run!r}")
-
-
-if __name__ == "__main__":
-    run(main)

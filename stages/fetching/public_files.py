@@ -1,15 +1,11 @@
 """Public files of weights: what they are, where they come from, and how one gets here, whole and checked, on first need.
 
-    python -m stages.weights                    # what is there, and what is not
-    python -m stages.weights inception i3d      # fetch two of them
-
 A file that lies in the folder already (``weights.folder`` of params.yaml) is used without a network. Otherwise it is fetched from
 the first address that gives it: cut off, it goes on where it was; size and sha256 are compared before it gets its name.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from collections.abc import Sequence
@@ -17,8 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stages.base import params
-from stages.base.errors import InputError, ParameterError, run
+from stages.base.errors import InputError
 from stages.base.progress import Progress
 from stages.fetching import http
 from stages.fetching.http import Course, NoUse, Patience, mismatch
@@ -217,22 +212,3 @@ def table(folder: Path, files: Sequence[PublicFile] = tuple(FILES.values())) -> 
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     return "\n".join([f"in {folder}:", *lines])
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"to fetch: all, or some of {', '.join(FILES)}")
-    parser.add_argument("--folder", type=Path, help="where they lie (default: weights.folder of params.yaml)")
-    args = parser.parse_args()
-    names = list(FILES) if args.names == ["all"] else args.names
-    unknown = [name for name in names if name not in FILES]
-    if unknown:
-        raise ParameterError(f"NAME is {unknown[0]!r}; allowed: all, {', '.join(FILES)}")
-    folder = args.folder or Path(params.load(params.PARAMS_FILE).weights.folder)
-    for name in names:
-        print(f"{ensure(name, folder)}: whole, sha256 {FILES[name].sha256}")
-    print(table(folder))
-
-
-if __name__ == "__main__":
-    run(main)

@@ -1,7 +1,7 @@
 """The networks of the perceptual term, eq. (4): LPIPS on VGG-16, or a plain feature distance on VGG-19. N images, in [-1, 1].
 
 The paper names VGG-19 and cites LPIPS, whose network is VGG-16 with learned weights: ``loss.perceptual`` chooses. Neither
-trunk is shipped: :mod:`stages.weights` finds or fetches torchvision's files, ``vgg16`` and ``vgg19``.
+trunk is shipped: :mod:`stages.fetching.public_files` finds or fetches torchvision's files, ``vgg16`` and ``vgg19``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Networks with public weights: the file is looked for or fetched (:mod:`stages.weights`), checked by its hash, read strictly.
+"""Networks with public weights: each file is looked for or fetched, checked by its hash, and read strictly.
 
 The I3D's file is a program (TorchScript): nothing but its hash says that it is the published one. :class:`Public` is what the
 networks that ``metrics.public`` names see of a video, a family apart from the corpus's own. T frames, N windows or clips.
@@ -35,12 +35,12 @@ Name = str | PublicFile  # another file than the registry's is for tests alone
 
 
 def inception(folder: Path, device: str | torch.device = "cpu", *, file: Name = "inception") -> Inception:
-    """Inception v3 for FID and KID, frozen. Raises as :func:`stages.weights.tensors` does."""
+    """Inception v3 for FID and KID, frozen. Raises as :func:`stages.fetching.public_files.tensors` does."""
     return _filled(Inception(), file, folder, device)
 
 
 def syncnet(folder: Path, device: str | torch.device = "cpu", *, file: Name = "syncnet") -> SyncNet:
-    """SyncNet v2 for LSE-C and LSE-D, frozen. Raises as :func:`stages.weights.tensors` does."""
+    """SyncNet v2 for LSE-C and LSE-D, frozen. Raises as :func:`stages.fetching.public_files.tensors` does."""
     return _filled(SyncNet(), file, folder, device)
 
 
@@ -65,7 +65,7 @@ def i3d(folder: Path, device: str | torch.device = "cpu", *, file: Name = "i3d")
 
 
 def lpips_vgg(folder: Path, device: str | torch.device = "cpu", *, file: Name = "vgg16") -> lpips.LPIPS:
-    """LPIPS v0.1 on VGG-16, frozen. Raises as :func:`stages.weights.tensors` does, and for another layout."""
+    """LPIPS v0.1 on VGG-16, frozen. Raises as :func:`stages.fetching.public_files.tensors` does, and for another layout."""
     found = public_files.tensors(file, folder)
     try:
         return perceptual.lpips_from_trunk(found).to(device)

@@ -6,13 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup, escape
 from PIL import Image
 
 from stages import media
 from stages.corpora import cremad_facts
-from stages.reporting import breakdown, drawing, figures, methods, paper, study, tables, weak
+from stages.reporting import breakdown, drawing, figures, methods, paper, rendering, study, tables, weak
 from stages.reporting.claims import Claim, verdict
 from stages.reporting.results import SPLIT_TITLES, Results
 from stages.reporting.tables import Table
@@ -357,7 +355,7 @@ def markdown(page: Page) -> str:
     """The page for a code host, with pictures beside it."""
     texts = {table.name: tables.to_markdown(table) for table in page.tables}
     return (
-        _environment()
+        rendering.environment()
         .get_template("index.md.j2")
         .render(page=page, md=tables.markdown, table_text=texts, **page.values)
     )
@@ -376,7 +374,7 @@ def html(page: Page, out: Path, largest: int) -> str:
     posters = {clip: poster(out / f"videos/{number}.mp4", page) for number, clip in enumerate(page.videos, 1)}
     shown = {stem: drawing.inline_picture(picture) for stem, picture in pictures.items()}
     widths = {stem: picture.width for stem, picture in pictures.items()}
-    template = _environment().get_template("index.html.j2")
+    template = rendering.environment().get_template("index.html.j2")
 
     def render(embedded: int) -> str:
         sources = {}
@@ -398,26 +396,3 @@ def poster(video: Path, page: Page) -> str:
     """The middle frame of a video, which stands in its place until it is played."""
     frames = media.decode(video, fps=page.results.params.mask.fps)
     return drawing.inline_picture(Image.fromarray(frames[len(frames) // 2]), quality=60)
-
-
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("stages.reporting"),
-        autoescape=lambda name: bool(name) and ".html" in name,  # type: ignore[operator, return-value]
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters["stacked"] = stacked
-    return environment
-
-
-def stacked(cell: str) -> Markup:
-    """A cell whose interval and n stand below its value, a line each."""
-    value, bracket, rest = str(cell).partition(" [")
-    if not bracket:
-        return escape(cell)
-    interval, comma, count = rest.partition(", n = ")
-    lines = [f"[{interval}", *([f"n = {count}"] if comma else [])]
-    return escape(value) + Markup("").join(Markup("<small>{}</small>").format(line) for line in lines)

@@ -72,7 +72,7 @@ def test_fingerprint_sees_settings_and_files(tmp_path: Path) -> None:
 def test_lock_waits_for_the_other_process(tmp_path: Path) -> None:
     child = "\n".join(
         [
-            "import sys; from pathlib import Path; from stages import checkpoint",
+            "import sys; from pathlib import Path; from stages.store import checkpoint",
             "with checkpoint.lock(Path(sys.argv[1])): print('mine')",
         ]
     )

@@ -19,7 +19,8 @@ from stages import media
 from stages.base.errors import HifiDiffError, InputError
 from stages.corpora import cremad_facts
 from stages.report import LARGEST, write
-from stages.reporting import breakdown, claims, figures, files, pages, results, tables, videos, weak
+from stages.reporting import breakdown, claims, figures, pages, results, tables, videos, weak
+from stages.reporting.files import files
 from stages.reporting.results import Results, Score
 from stages.scoring import catalogue
 from stages.store import tracking

@@ -11,7 +11,8 @@ import fake_run
 import pytest
 
 from stages.report import write
-from stages.reporting import claims, figures, files, methods, tables
+from stages.reporting import claims, figures, methods, tables
+from stages.reporting.files import files
 from stages.reporting.results import Results
 
 

@@ -14,7 +14,8 @@ import pytest
 from PIL import Image
 
 from stages.report import LARGEST, write
-from stages.reporting import claims, figures, files, study, tables
+from stages.reporting import claims, figures, study, tables
+from stages.reporting.files import files
 from stages.reporting.results import Results, Score
 
 

@@ -31,7 +31,7 @@ def test_sources_follow_imports_anywhere_in_a_module(tmp_path: Path) -> None:
             "stages/__init__.py": "",
             "stages/base/errors.py": "",
             "stages/mask.py": "import numpy\nfrom stages import geometry\nfrom stages.base.errors import run\n",
-            "stages/faces/geometry.py": "def late():\n    import stages.net.unet\n",
+            "stages/geometry.py": "def late():\n    import stages.net.unet\n",
             "stages/net/__init__.py": "",
             "stages/net/unet.py": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from stages import other\n",
             "stages/net/table.csv": "",
