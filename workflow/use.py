@@ -1,4 +1,4 @@
-"""Choose a parameter file: copies ``presets/<name>.yaml`` over ``params.yaml``, unless edits would be lost.
+"""Choose a parameter file: writes preset ``presets/<name>.yaml``, whole, to ``params.yaml``, unless edits would be lost.
 
 make use RUN=smoke
 """
@@ -6,9 +6,9 @@ make use RUN=smoke
 from __future__ import annotations
 
 import argparse
-import shutil
 from pathlib import Path
 
+from stages.base import presets
 from stages.base.errors import HifiDiffError, ParameterError, run
 from stages.base.params import PARAMS_FILE
 from workflow.sources import ROOT
@@ -21,16 +21,16 @@ def use(name: str, root: Path = ROOT) -> None:
         ParameterError: there is no such preset.
         HifiDiffError: ``params.yaml`` equals no preset, so that its edits stand nowhere else.
     """
-    presets = {path.stem: path for path in sorted((root / "presets").glob("*.yaml"))}
-    if name not in presets:
-        raise ParameterError(f"RUN is {name!r}; allowed: {', '.join(presets)} (make use RUN=<name>)")
+    paths = {path.stem: path for path in sorted((root / "presets").glob("*.yaml"))}
+    if name not in paths:
+        raise ParameterError(f"RUN is {name!r}; allowed: {', '.join(paths)} (make use RUN=<name>)")
     current = root / PARAMS_FILE
-    if current.exists() and all(current.read_bytes() != path.read_bytes() for path in presets.values()):
+    if current.exists() and all(current.read_text() != presets.whole(path) for path in paths.values()):
         raise HifiDiffError(
             f"{PARAMS_FILE} has edits that no preset has, and they would be lost; keep them with "
             f"'cp {PARAMS_FILE} presets/<name>.yaml' or drop them with 'rm {PARAMS_FILE}', then run the command again"
         )
-    shutil.copyfile(presets[name], current)
+    current.write_text(presets.whole(paths[name]))
 
 
 def main() -> None:

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from stages.base import presets
 from stages.base.errors import ParameterError
 
 PARAMS_FILE = "params.yaml"
@@ -591,14 +592,14 @@ class Params(Section):
 
 
 def load(path: str | Path = PARAMS_FILE) -> Params:
-    """Read and validate a parameter file.
+    """Read and validate a parameter file; one of ``presets/`` that holds only differences is merged with its base's.
 
     Raises:
         ParameterError: naming the file, each offending key, its value and what is allowed.
     """
     path = Path(path)
     try:
-        raw = yaml.safe_load(path.read_text())
+        raw = yaml.safe_load(presets.whole(path))
     except FileNotFoundError:
         raise ParameterError(f"{path}: no such file; run from the project's root, or 'make use RUN=demo'") from None
     except yaml.YAMLError as error:

@@ -16,7 +16,7 @@ from commands import call
 from numpy.typing import NDArray
 
 from stages import blink, download, index, mask, media, spectrogram
-from stages.base import params
+from stages.base import params, presets
 from stages.clips import corpus
 from stages.corpora import cremad
 from stages.corpora.cremad import Object
@@ -59,7 +59,7 @@ def write_wav(path: Path, audio: NDArray[np.float32]) -> None:
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A speaker of CREMA-D whose files are there: a clip, one without sound, an error picture; taken to the index."""
     root = tmp_path_factory.mktemp("run")
-    settings = yaml.safe_load(Path("presets/paper.yaml").read_text())
+    settings = yaml.safe_load(presets.whole(Path("presets/paper.yaml")))
     settings["corpus"]["shards"] = ["1076"]
     settings["index"] |= {"unseen_speakers": [], "test_sentences": ["MTI"]}
     settings["cremad"] |= {"folder": str(root / "cremad"), "sources": ["http://127.0.0.1:9/a"]}

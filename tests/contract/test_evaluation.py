@@ -16,7 +16,7 @@ from commands import call
 
 from stages import blink, features, index, judges, mask, media, reference, spectrogram
 from stages import metrics as scoring
-from stages.base import params
+from stages.base import params, presets
 from stages.base.errors import InputError, ParameterError
 from stages.clips import corpus
 from stages.corpora.rendered import speaker
@@ -52,7 +52,7 @@ def run(tmp_path_factory):
     """Two speakers with two clips each through the data stages, with judges that learned for a few steps."""
     root = tmp_path_factory.mktemp("data") / "small"
     root.mkdir()
-    settings = yaml.safe_load(Path("presets/demo.yaml").read_text())
+    settings = yaml.safe_load(presets.whole(Path("presets/demo.yaml")))
     settings["corpus"]["shards"] = ["ada", "kira"]
     settings["corpus"]["rendered"]["sentences"] = 2
     settings["index"] |= {"unseen_speakers": ["kira"], "test_sentences": ["s02"], "validation_fraction": 0.0}

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 import yaml
 
-from stages.base import params
+from stages.base import params, presets
 from stages.base.errors import ParameterError
 from stages.corpora import cremad_facts
 from workflow import schema
 from workflow.sources import ROOT
 
 PRESETS = sorted((ROOT / "presets").glob("*.yaml"))
-DEMO = yaml.safe_load((ROOT / "presets" / "demo.yaml").read_text())
+DEMO = yaml.safe_load(presets.whole(ROOT / "presets" / "demo.yaml"))
 
 
 @pytest.mark.parametrize("path", PRESETS, ids=lambda path: path.stem)
@@ -25,7 +25,7 @@ def test_presets_are_valid_and_named_by_their_run(path: Path) -> None:
 
 
 def test_params_yaml_is_a_preset() -> None:
-    assert (ROOT / "params.yaml").read_bytes() in [path.read_bytes() for path in PRESETS]
+    assert (ROOT / "params.yaml").read_text() in [presets.whole(path) for path in PRESETS]
 
 
 def test_schema_is_current() -> None:

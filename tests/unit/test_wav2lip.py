@@ -20,7 +20,7 @@ import yaml
 from torch import Tensor, nn
 
 from stages import convert
-from stages.base import params
+from stages.base import params, presets
 from stages.base.errors import InputError, ParameterError
 from stages.clips import conditions
 from stages.clips.corpus import Clip, mel_window
@@ -115,7 +115,7 @@ def sampled(made: wav2lip.System, clip: Clip, sound: Clip | None = None) -> np.n
 
 def smoke_with(**rows: dict[str, Any]) -> dict[str, Any]:
     """Preset smoke with rows of converted weights, by name their settings."""
-    raw = yaml.safe_load((ROOT / "presets/smoke.yaml").read_text())
+    raw = yaml.safe_load(presets.whole(ROOT / "presets/smoke.yaml"))
     for name, settings in rows.items():
         raw["methods"][name] = {
             "kind": "wav2lip", "title": name, "drop": [], "made_from": "models/official", "audio": "own",

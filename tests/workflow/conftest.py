@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+from stages.base import presets
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -108,7 +110,7 @@ def new_project(root: Path, preset: str) -> Project:
         if name and (ROOT / name).is_file() and not name.startswith("reports/") and name != "dvc.lock":
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(ROOT / name, root / name)
-    shutil.copyfile(ROOT / "presets" / f"{preset}.yaml", root / "params.yaml")
+    (root / "params.yaml").write_text(presets.whole(ROOT / "presets" / f"{preset}.yaml"))
     project = Project(root)
     project.run("git", "init", "--quiet")
     project.commit()
