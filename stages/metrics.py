@@ -9,7 +9,7 @@ lossless decode of the test clips; the method ``truth`` shows what the videos' c
 encoders (stage ``judges``), and no number from those is called FID, FVD or LSE; those that ``metrics.public`` asks for come from
 networks with public weights, and have names and columns of their own.
 
-The second needs no corpus: see ``stages/scoring/folder.py``, and the README for what it measures.
+The second needs no corpus: see ``stages/scoring/folder.py``, and docs/scoring.md for what it measures.
 """
 
 from __future__ import annotations

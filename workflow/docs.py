@@ -1,6 +1,6 @@
 """Pages of the documentation that are made from other files, so that they never say something else.
 
-    python -m workflow.docs   # docs/output.md; in README.md the numbers of reports/demo and the graph of rules
+    python -m workflow.docs   # docs/output.md, and the numbers in README.md, those of reports/demo
 
 A test holds both current.
 """
@@ -20,18 +20,15 @@ from stages.store import tables
 from stages.store.tables import whole_file
 
 OUTPUT, README, REPORT = Path("docs/output.md"), Path("README.md"), Path("reports/demo")
-RULES = Path("docs/rulegraph.md")
-# The README's generated blocks: name → first and last line.
-MARKS = {
-    "numbers": (
-        "<!-- numbers: written by `python -m workflow.docs` from reports/demo -->",
-        "<!-- end of numbers -->",
-    ),
-    "rules": (
-        "<!-- rules: written by `python -m workflow.docs` from docs/rulegraph.md -->",
-        "<!-- end of rules -->",
-    ),
-}
+# First and last line of the block in the README.
+SHOWN = (
+    "The FD",
+    "The PSNR",
+    "The mouth follows the audio (",
+    "The eyelids follow",
+    "With another clip's audio the mouth follows",
+)  # claims
+MARKS = ("<!-- numbers: written by `python -m workflow.docs` from reports/demo -->", "<!-- end of numbers -->")
 
 WHERE = {
     "faces": "faces/<shard>.parquet",
@@ -128,42 +125,35 @@ def output_page() -> str:
 
 
 def numbers(report: Path) -> str:
-    """The headline and the claims of a report, for the README."""
+    """A report's headline, and the claims that do not hold, for the README."""
     if not report.exists():
         return "No report is committed yet.\n"
     rows = list(csv.DictReader((report / "claims.csv").open()))
     headline = (report / "headline.txt").read_text().strip()
-    table = markdown(["claim", "expected", "measured", "holds"], [_claim(row) for row in rows])
-    return f"```text\n{headline}\n```\n\n{table}"
-
-
-def rules(page: Path) -> str:
-    """The graph of rules, for the README: the Mermaid block of the page that ``make rulegraph`` writes."""
-    found = re.search(r"```mermaid\n.*?```\n", page.read_text(), re.DOTALL) if page.exists() else None
-    return found.group() if found else "`make rulegraph` draws it.\n"
+    shown = [row for row in rows if row["holds"] != "yes" or row["claim"].startswith(SHOWN)]
+    table = markdown(["claim", "expected", "measured", "holds"], [_claim(row) for row in shown])
+    count = f"[All {len(rows)} claims]({report.as_posix()}/index.md#claims)"
+    return (
+        f"```text\n{headline}\n```\n\n{table}\n{count} stand in the report, each with the command that measures it.\n"
+    )
 
 
 def _claim(row: dict[str, str]) -> list[str]:
     return [row["claim"], row["expected"], row["measured"], "yes" if row["holds"] == "yes" else "**no**"]
 
 
-def with_block(text: str, name: str, block: str) -> str:
-    """The README with one of its blocks replaced.
+def readme(text: str) -> str:
+    """The README with its numbers made again.
 
     Raises:
         InputError: a mark of the block is missing.
     """
-    first, last = MARKS[name]
+    first, last = MARKS
     before, begin, rest = text.partition(first)
     _, end, after = rest.partition(last)
     if not begin or not end:
         raise InputError(README, f"lacks the line {last if begin else first!r}", "put it back")
-    return f"{before}{first}\n\n{block}\n{last}{after}"
-
-
-def readme(text: str) -> str:
-    """The README with all its blocks made again."""
-    return with_block(with_block(text, "numbers", numbers(REPORT)), "rules", rules(RULES))
+    return f"{before}{first}\n\n{numbers(REPORT)}\n{last}{after}"
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ A row's ``kind`` in ``params.yaml`` names the module that makes its videos. Each
     def sees(entry: params.Method) -> str: ... # what it is given of that clip, for the report
 
 A system that is trained in this pipeline also has a subclass of :class:`System` of the name ``System``; its ``renderer`` is
-then :func:`trained`. README shows a whole one. Nothing else knows a system by name.
+then :func:`trained`. docs/add-a-method.md shows a whole one. Nothing else knows a system by name.
 
 N frames, C = 3 channels, H = W = size; pictures are uint8 RGB where they are arrays, float in [-1, 1] where they are tensors.
 """

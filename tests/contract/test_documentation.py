@@ -13,21 +13,31 @@ from stages.base.errors import InputError
 from stages.reporting import paper
 from workflow import docs
 
-PAGES = (
-    Path("README.md"),
-    Path("CHANGELOG.md"),
-    Path("docs/reading.md"),
-    Path("docs/output.md"),
-    Path("benchmarks/README.md"),
-    Path("reports/gpu/README.md"),
-)
+PAGES = [
+    *map(
+        Path,
+        (
+            "README.md",
+            "CHANGELOG.md",
+            "stages/README.md",
+            "benchmarks/README.md",
+            "reports/gpu/README.md",
+            "data/README.md",
+        ),
+    ),
+    *sorted(Path("docs").glob("*.md")),
+]
+
+
+def test_the_readme_is_short() -> None:
+    assert len(docs.README.read_text().splitlines()) <= 150
 
 
 def test_the_output_page_is_current() -> None:
     assert docs.OUTPUT.read_text() == docs.output_page(), "run 'python -m workflow.docs'"
 
 
-def test_the_readmes_numbers_and_graph_are_current(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_readmes_numbers_are_current(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Held against the report as committed: whoever ran the demo on another processor has another one in its place."""
     archive = subprocess.run(["git", "archive", "HEAD", docs.REPORT.as_posix()], stdout=subprocess.PIPE, check=True)
     subprocess.run(["tar", "-x"], cwd=tmp_path, input=archive.stdout, check=True)
@@ -55,27 +65,29 @@ def test_the_papers_numbers_stand_the_same_in_the_reading() -> None:
         assert f"| {' | '.join(row)} |" in reading
 
 
-def test_a_readme_without_its_marks_is_refused() -> None:
+def test_a_readme_without_its_marks_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError, match=r"README\.md: lacks the line"):
-        docs.with_block("# Title\n", "numbers", "block")
-    first, last = docs.MARKS["rules"]
-    assert docs.with_block(f"a\n{first}\nold\n{last}\nb", "rules", "new\n") == f"a\n{first}\n\nnew\n\n{last}\nb"
-
-
-def test_the_graph_is_taken_from_its_page(tmp_path: Path) -> None:
-    page = tmp_path / "rulegraph.md"
-    page.write_text("# Rules\n\n```mermaid\nflowchart\n  mask --> blink\n```\n")
-    assert docs.rules(page) == "```mermaid\nflowchart\n  mask --> blink\n```\n"
+        docs.readme("# Title\n")
+    monkeypatch.setattr(docs, "REPORT", tmp_path / "absent")
+    first, last = docs.MARKS
+    assert docs.readme(f"a\n{first}\nold\n{last}\nb") == f"a\n{first}\n\nNo report is committed yet.\n\n{last}\nb"
 
 
 def test_the_numbers_block_quotes_headline_and_claims(tmp_path: Path) -> None:
-    (tmp_path / "headline.txt").write_text("1 of 2 claims hold\n")
-    head = "claim,rule,command,expected,measured,holds\n"
-    (tmp_path / "claims.csv").write_text(head + "eyes follow,metrics,x,≥ 0.85,0.9,yes\nmouth,metrics,x,≥ 0.7,0.1,no\n")
+    (tmp_path / "headline.txt").write_text("2 of 3 claims hold\n")
+    lines = [
+        "claim,rule,command,expected,measured,holds",
+        "The eyelids follow it,metrics,x,≥ 0.85,0.9,yes",
+        "mouth,metrics,x,≥ 0.7,0.1,no",
+        "steps,train,x,equal,equal,yes",
+    ]
+    (tmp_path / "claims.csv").write_text("\n".join(lines) + "\n")
     block = docs.numbers(tmp_path)
-    assert "1 of 2 claims hold" in block
-    assert "| eyes follow | ≥ 0.85 | 0.9 | yes |" in block
+    assert "2 of 3 claims hold" in block
+    assert "| The eyelids follow it | ≥ 0.85 | 0.9 | yes |" in block
     assert "| mouth | ≥ 0.7 | 0.1 | **no** |" in block
+    assert "steps" not in block
+    assert "[All 3 claims]" in block
     assert "No report is committed yet" in docs.numbers(tmp_path / "absent")
 
 

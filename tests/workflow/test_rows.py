@@ -1,4 +1,4 @@
-"""A method is a row: README's system, or somebody's videos, added to a finished run make their own files alone."""
+"""A method is a row: the system of docs/add-a-method.md, or somebody's videos, added to a finished run make their own files alone."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from stages.store import tables
 
 pytestmark = pytest.mark.workflow
 
-SECTION = (ROOT / "README.md").read_text().split("## A method is a row")[1].split("\n## ")[0]
+SECTION = (ROOT / "docs" / "add-a-method.md").read_text()
 MODULE = re.search(r"```python\n(.*?)```", SECTION, re.DOTALL)
 ENTRIES = re.findall(r"```yaml\n(.*?)```", SECTION, re.DOTALL)
 
@@ -24,7 +24,7 @@ def add(project: Project, entry: str) -> None:
     project.edit("\ntrained:", f"\n{entry}\ntrained:")
 
 
-def test_readmes_system_is_one_module_and_one_entry(smoke: Project) -> None:
+def test_the_pages_system_is_one_module_and_one_entry(smoke: Project) -> None:
     assert MODULE is not None
     size = load(smoke.root / "params.yaml").network.size  # before this process finds a kind that it does not have
     (smoke.root / "stages/methods/kinds/linear.py").write_text(MODULE[1])
