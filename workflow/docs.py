@@ -132,7 +132,7 @@ def numbers(report: Path) -> str:
     headline = (report / "headline.txt").read_text().strip()
     shown = [row for row in rows if row["holds"] != "yes" or row["claim"].startswith(SHOWN)]
     table = markdown(["claim", "expected", "measured", "holds"], [_claim(row) for row in shown])
-    count = f"[All {len(rows)} claims]({report.as_posix()}/index.md#claims)"
+    count = f"[All {len(rows)} claims](reports/demo/index.md#claims)"
     return (
         f"```text\n{headline}\n```\n\n{table}\n{count} stand in the report, each with the command that measures it.\n"
     )

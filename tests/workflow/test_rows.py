@@ -1,4 +1,4 @@
-"""A method is a row: the system of docs/add-a-method.md, or somebody's videos, added to a finished run make their own files alone."""
+"""A method is a row: the system of docs/add-a-method.md, or somebody's videos, added to a run make their own files alone."""
 
 from __future__ import annotations
 
