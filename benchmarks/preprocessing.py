@@ -359,7 +359,7 @@ def start_up() -> float:
 
     With one thread, as Snakemake starts it.
     """
-    code = "from stages import landmarks, mask; landmarks._detector(); landmarks._cascade()"
+    code = "from stages import mask; from stages.faces import landmarks; landmarks._detector(); landmarks._cascade()"
 
     def spent() -> float:
         usage = resource.getrusage(resource.RUSAGE_CHILDREN)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from stages import media
 from stages.base import memory, params
-from stages.base.errors import InputError, run
+from stages.base.errors import InputError, ParameterError, run
 from stages.base.params import Params, Sample
 from stages.base.progress import Progress
 from stages.clips import corpus
@@ -33,7 +33,10 @@ from stages.methods import systems
 def other_clip(tests: pd.DataFrame, clip: str) -> str:
     """Another test clip to take the audio from: the next in order that has another speaker and another sentence.
 
-    Where no clip differs in both, the next one that differs in the sentence; raises ``ValueError`` where none does.
+    Where no clip differs in both, the next one that differs in the sentence.
+
+    Raises:
+        ParameterError: none does.
     """
     names = list(tests["clip"])
     start = names.index(clip)
@@ -43,7 +46,10 @@ def other_clip(tests: pd.DataFrame, clip: str) -> str:
     both = different[different["speaker"] != row["speaker"]]
     found = both if len(both) else different
     if found.empty:
-        raise ValueError(f"no test clip says another sentence than {clip}")
+        raise ParameterError(
+            f"audio of a method is 'other', and no other test clip says another sentence than {clip}; "
+            "give the test more sentences (index.*), or take the method out of params.yaml"
+        )
     return str(found.iloc[0]["clip"])
 
 
@@ -85,7 +91,8 @@ def main() -> None:
     args = parser.parse_args()
     settings = params.load(args.params)
     params.check_method(args.method, settings.methods)
-    torch.set_num_threads(settings.sample.threads)
+    sampling = settings.sampling(args.method)
+    torch.set_num_threads(sampling.threads)
     memory.keep_freed()
 
     splits = settings.methods[args.method].splits
@@ -98,7 +105,6 @@ def main() -> None:
         )
     shard_of = dict(zip(tests["clip"], tests["shard"], strict=True))
 
-    sampling = settings.sampling(args.method)
     most = sampling.frames
 
     def load(name: str) -> Clip:

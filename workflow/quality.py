@@ -82,7 +82,7 @@ def _values(path: Path, names: Sequence[str]) -> dict[str, float | None]:
 def drawn(found: list[Point], truth: Mapping[str, float | None], path: Path) -> None:
     """A panel a score, a line a system; ``truth`` is a line across, where a score has one."""
     systems = list(dict.fromkeys(point.system for point in found))
-    hues = [drawing.colour("full"), *drawing.SPARE]
+    hues = [drawing.colour("main"), *drawing.SPARE]
     with drawing.style():
         figure = Figure(figsize=(7.4, 5.4), layout="constrained")
         for axis, name in zip(figure.subplots(2, 2, sharex=True).ravel(), SCORES, strict=True):

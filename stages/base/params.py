@@ -27,6 +27,7 @@ OWN_SECTIONS = ("network", "loss", "train")  # of which a row of kind hifidiff m
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
+Correlation = Annotated[float, Field(ge=-1.0, le=1.0)]
 Natural = Annotated[int, Field(ge=1)]
 Count = Annotated[int, Field(ge=0)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
@@ -365,10 +366,12 @@ class Report(Section):
     title: str
     videos: Natural = Field(description="clips shown as videos")
     frames: Natural = Field(description="frames of a clip in a figure")
-    mouth_r: list[float] = Field(
+    mouth_r: list[Correlation] = Field(
         min_length=2, max_length=2, description="claim: least mouth correlation, seen and unseen"
     )
-    ear_r: list[float] = Field(min_length=2, max_length=2, description="claim: least EAR correlation, seen and unseen")
+    ear_r: list[Correlation] = Field(
+        min_length=2, max_length=2, description="claim: least EAR correlation, seen and unseen"
+    )
     baseline_mouth_r: Fraction = Field(description="claim: least mouth correlation of each of baselines, seen speakers")
     no_blink_ear_r: Fraction = Field(description="claim: largest |EAR r| without the blink signal")
     no_mask_ratio: Positive = Field(description="claim: least ratio of Frechet distances without the masked face")
@@ -384,7 +387,7 @@ class Report(Section):
     mouth_streaks: Positive = Field(description="claim: largest gradient energy about the mouth, over the true frames'")
     brow_ghosts: Positive = Field(description="claim: largest gradient energy about the brows, over the true frames'")
     lid_slits: Positive = Field(description="claim: largest luma of shut lids' brightest pixels, over the true frames'")
-    mouth_amplitude: list[float] = Field(
+    mouth_amplitude: list[Positive] = Field(
         min_length=2,
         max_length=2,
         description="claim: least and largest deviation of the mouth's opening, over the truth's",
@@ -399,6 +402,12 @@ class Report(Section):
     expert_within_clip: Fraction | None = Field(
         description="claim: least share of pairs of moments of a validation clip that the loss's expert tells apart; null: none"
     )
+
+    @model_validator(mode="after")
+    def _amplitude_in_order(self) -> Report:
+        if self.mouth_amplitude[0] > self.mouth_amplitude[1]:
+            raise ValueError("report.mouth_amplitude must be two numbers, the smaller one first")
+        return self
 
 
 class Weights(Section):
@@ -491,6 +500,8 @@ class Params(Section):
         sound, net, diffusion = self.spectrogram, self.network, self.diffusion
         made = self.corpus.rendered
         samplings = [self.sample, *map(self.sampling, self.methods)]
+        sides = [net.size // net.patch >> level for level in range(len(net.multipliers))]
+        attended = [m for m, side in zip(net.multipliers, sides) if side in net.attention or side == sides[-1]]
         rules = [
             (sound.sample_rate / sound.hop / self.mask.fps == 3.2, "spectrogram.sample_rate / hop / mask.fps must be 3.2, "
              "the mel steps a frame that the windows of the network, the expert and the judges take"),
@@ -509,8 +520,8 @@ class Params(Section):
              "each entry of network.multipliers but the first"),
             (set(net.attention) <= {net.size // net.patch >> level for level in range(len(net.multipliers))},
              "network.attention must name resolutions that the network has: size / patch, halved for each further multiplier"),
-            (all(net.channels * m % net.head_channels == 0 for m in net.multipliers[-1:]), "network.head_channels must divide "
-             "network.channels times the last of network.multipliers"),
+            (all(net.channels * m % net.head_channels == 0 for m in attended), "network.head_channels must divide "
+             f"network.channels times each of network.multipliers whose resolution attends, and the last: {attended}"),
             (net.residual == "none" or diffusion.prediction == "x0", f"network.residual {net.residual!r} needs "
              "diffusion.prediction 'x0': noise is no residual on a picture"),
             (self.train.batch > 0 or self.loss.sync == 0, "train.batch must be above 0 where loss.sync is: L_sync needs windows"),

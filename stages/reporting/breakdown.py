@@ -34,7 +34,7 @@ def _shown(results: Results) -> list[str]:
 
 def parts(results: Results) -> list[Part]:
     """A table for each grouping that has more than one group; the first cell is the group with its largest n."""
-    table = results.methods["full"].breakdown
+    table = results.main.breakdown
     return [
         Part(TITLES.get(by, by), _rows(table[table["by"] == by], _shown(results))) for by in dict.fromkeys(table["by"])
     ]

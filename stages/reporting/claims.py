@@ -104,7 +104,7 @@ def _leak(results: Results) -> list[Claim]:
 
 
 def _follows(results: Results, name: str, claim: str, least: list[float]) -> list[Claim]:
-    full = results.methods["full"]
+    full = results.main
     return [
         _mean_over_trainings(results, name, f"{claim} ({SPLIT_TITLES[split]})", split=split, least=bound)
         for split, bound in zip(TEST_SPLITS, least, strict=True)
@@ -170,7 +170,7 @@ def _mean_over_trainings(
 ) -> Claim:
     trainings = results.trainings()
     if len(trainings) == 1:
-        return _bound(results, claim, "full", trainings[0].score(name, split), least=least, most=most)
+        return _bound(results, claim, results.main.name, trainings[0].score(name, split), least=least, most=most)
     rule, command = _metrics(results, *(m.name for m in trainings))
     expected = _Range(least, most)
     claim = f"{claim}, mean over {len(trainings)} trainings"
@@ -184,9 +184,9 @@ def _mean_over_trainings(
 
 def _held_out(results: Results) -> list[Claim]:
     """The same bounds on clips of the test's kind that nothing was scored on before."""
-    report = results.params.report
+    report, weights = results.params.report, results.main.entry.made_from
     bounds = {"fd_frame": report.fd_frame, "fd_mask": report.fd_mask, "fd_video": report.fd_video}
-    rows = [m for m in results.methods.values() if "held_out" in m.entry.splits and m.entry.weights_of == "full"]
+    rows = [m for m in results.methods.values() if "held_out" in m.entry.splits and m.entry.made_from == weights]
     return [
         _bound(results, f"The {kind(name).title} is small on clips never used before", m.name, score, most=most)
         for m in rows
@@ -198,7 +198,7 @@ def _held_out(results: Results) -> list[Claim]:
 
 def _best_of_table(results: Results) -> list[Claim]:
     """The paper's main claim: among Table 1's systems that do not see the true mouth, HifiDiff's distances are the smallest."""
-    full = results.methods["full"]
+    full = results.main
     others = [
         m
         for m in results.methods.values()
@@ -209,7 +209,7 @@ def _best_of_table(results: Results) -> list[Claim]:
         scored = [(score, m) for m in others if (score := m.score(name))]
         own = full.score(name)
         claim = f"HifiDiff’s {kind(name).title} is the smallest among the systems that do not see the true mouth"
-        rule, command = _metrics(results, "full", *(m.name for m in others))
+        rule, command = _metrics(results, full.name, *(m.name for m in others))
         if own is None or not scored:
             claims.append(Claim(claim, rule, command, "smallest", "not measured", False, False))
             continue
@@ -237,11 +237,12 @@ def _baselines_learnt(results: Results) -> list[Claim]:
 
 
 def _without_blink(results: Results) -> list[Claim]:
-    if "no_blink" not in results.methods:
+    row = results.without("blink")
+    if row is None:
         return []
-    score = results.methods["no_blink"].score("ear_r")
+    score = row.score("ear_r")
     claim = "Without the blink signal the eyelids do not follow it (|r|)"
-    return [_bound(results, claim, "no_blink", _absolute(score), most=results.params.report.no_blink_ear_r)]
+    return [_bound(results, claim, row.name, _absolute(score), most=results.params.report.no_blink_ear_r)]
 
 
 def _absolute(score: Score | None) -> Score | None:
@@ -254,17 +255,18 @@ def _absolute(score: Score | None) -> Score | None:
 
 
 def _without_mask(results: Results) -> list[Claim]:
-    if "no_mask" not in results.methods:
+    row, main = results.without("masked_face"), results.main
+    if row is None:
         return []
     least = results.params.report.no_mask_ratio
     titles = {"fd_frame": "whole frames", "fd_mask": "inside the hull alone"}
     claims = []
     for name, title in titles.items():
-        worse, full = results.methods["no_mask"].score(name), results.methods["full"].score(name)
+        worse, full = row.score(name), main.score(name)
         claim = (
             f"Without the masked face the FD, corpus encoder, is larger, as a multiple of the full model's ({title})"
         )
-        rule, command = _metrics(results, "no_mask", "full")
+        rule, command = _metrics(results, row.name, main.name)
         if worse is None or full is None:
             claims.append(Claim(claim, rule, command, f"≥ {least:g}", "not measured", False, False))
             continue
@@ -276,20 +278,20 @@ def _without_mask(results: Results) -> list[Claim]:
 
 
 def _other_audio(results: Results) -> list[Claim]:
-    if "other_audio" not in results.methods:
+    report, other = results.params.report, results.other_audio
+    if other is None:
         return []
-    report, other = results.params.report, results.methods["other_audio"]
     given = _bound(
         results,
         "With another clip's audio the mouth follows that audio",
-        "other_audio",
+        other.name,
         other.score("mouth_r"),
         least=report.other_audio_r,
     )
     own = _bound(
         results,
         "With another clip's audio the mouth does not follow the clip's own",
-        "other_audio",
+        other.name,
         other.score("mouth_r_own"),
         most=report.own_audio_r,
     )
@@ -300,8 +302,8 @@ def _sync_apart(results: Results) -> Claim:
     """A fair comparison: the same generated videos, judged with the audio that was given and with another clip's."""
     claim = "A sync judge that had no part in training tells a video's own audio from another clip's"
     expected = "intervals apart"
-    full = results.methods["full"]
-    rule, command = _metrics(results, "full")
+    full = results.main
+    rule, command = _metrics(results, full.name)
     own, other = full.score("sync_confidence"), full.score("sync_confidence_other")
     if own is None or other is None or own.low is None or other.high is None:
         return Claim(claim, rule, command, expected, "not measured", False, False)
@@ -335,7 +337,7 @@ def _sync_teaches(results: Results) -> list[Claim]:
 
 def _with_and_without_sync(results: Results) -> Iterator[tuple[Method, Method]]:
     """The full model beside each of its trainings that differs in whether L_sync counts: the one with it first."""
-    full, settings = results.methods["full"], results.params
+    full, settings = results.main, results.params
     for name in settings.trained:
         other = results.methods[name]
         if other.entry.drop == full.entry.drop and (settings.trained_as(name).loss.sync > 0) != (
@@ -381,9 +383,10 @@ def _artefacts(results: Results) -> list[Claim]:
             lambda r: r.params.report.lid_slits,
         ),
     }
-    full = results.methods["full"]
+    full = results.main
     return [
-        _bound(results, title, "full", full.score(name), most=most(results)) for name, (title, most) in titles.items()
+        _bound(results, title, full.name, full.score(name), most=most(results))
+        for name, (title, most) in titles.items()
     ]
 
 

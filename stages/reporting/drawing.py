@@ -24,7 +24,7 @@ Picture = NDArray[np.uint8]
 INK, FAINT = "#2b2a27", "#8a877f"
 LABEL = "#7d7a72"  # of text in pictures: readable on white and on black
 # Okabe and Ito's colours, told apart by people who see few colours, and readable on white and on black.
-COLOURS = {"truth": "#8a877f", "full": "#0f7fbf", "no_blink": "#d98200", "no_mask": "#c2527f", "other_audio": "#0a9b74"}
+COLOURS = {"truth": "#8a877f", "main": "#0f7fbf", "no_blink": "#d98200", "no_mask": "#c2527f", "other_audio": "#0a9b74"}
 SPARE = ("#7a68c4", "#b35a2d", "#4a8f3c")
 
 STYLE: dict[str, Any] = {
@@ -56,8 +56,9 @@ STYLE: dict[str, Any] = {
 }
 
 
-def colour(method: str, position: int = 0) -> str:
-    return COLOURS.get(method) or SPARE[position % len(SPARE)]
+def colour(part: str, position: int = 0) -> str:
+    """Of what a row is to the report (``Results.part``); of other rows one of the spare ones, by position."""
+    return COLOURS.get(part) or SPARE[position % len(SPARE)]
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from stages.clips import conditions
 from stages.measures import drift
 from stages.reporting import drawing, study
 from stages.reporting.drawing import Picture
-from stages.reporting.results import SPLIT_TITLES, Method, Results
+from stages.reporting.results import SPLIT_TITLES, Method, Results, Score
 from stages.scoring import catalogue
 
 GREY = 148  # of what the network does not see
@@ -81,7 +81,7 @@ def inputs(results: Results, clips: list[str], path: Path) -> None:
         number = min(number, len(clip.frames_THWC) - 1)
         frame = clip.frames_THWC[number]
         masked = np.where(clip.masks_THW[number][..., None], np.uint8(GREY), frame)
-        made = results.frames("full", name)[number]
+        made = results.frames(results.main.name, name)[number]
         reference = clip.frames_THWC[0]
         if results.params.network.reference == "aligned":
             reference = conditions.aligned(clip, [number], 0)[0]
@@ -114,7 +114,7 @@ def traces(results: Results, clips: list[str], path: Path) -> None:
         axes = figure.subplots(2, len(clips), squeeze=False, sharey="row")
         for column, clip in enumerate(clips):
             eye, mouth = axes[:, column]
-            _lines(eye, results, clip, "ear", results.methods["full"].trace(clip, "ear_requested"), "requested")
+            _lines(eye, results, clip, "ear", results.main.trace(clip, "ear_requested"), "requested")
             _lines(mouth, results, clip, "mouth", results.methods["truth"].trace(clip, "mouth_measured"), "true video")
             eye.set_title(clip)
             mouth.set_xlabel("seconds")
@@ -129,11 +129,10 @@ def _lines(axis: Axes, results: Results, clip: str, signal: str, wanted: NDArray
     """What is wanted, and what is measured on the videos of the full model and of the one without the blink signal."""
     fps = results.params.mask.fps
     axis.plot(np.arange(len(wanted)) / fps, wanted, color=drawing.colour("truth"), lw=2.0, label=name)
-    for method in ("full", "no_blink") if signal == "ear" else ("full",):
-        if method in results.methods:
-            measured = results.methods[method].trace(clip, f"{signal}_measured")
-            title = results.methods[method].entry.title
-            axis.plot(np.arange(len(measured)) / fps, measured, color=drawing.colour(method), lw=1.1, label=title)
+    for method in (results.main, results.without("blink") if signal == "ear" else None):
+        if method is not None:
+            measured, hue = method.trace(clip, f"{signal}_measured"), drawing.colour(results.part(method))
+            axis.plot(np.arange(len(measured)) / fps, measured, color=hue, lw=1.1, label=method.entry.title)
 
 
 def curves(results: Results, path: Path) -> None:
@@ -150,9 +149,8 @@ def curves(results: Results, path: Path) -> None:
             for method in trained:
                 assert method.curves is not None
                 values = method.curves[term]
-                axis.plot(
-                    method.curves["step"], values, color=drawing.colour(method.name), lw=1.1, label=method.entry.title
-                )
+                hue = drawing.colour(results.part(method))
+                axis.plot(method.curves["step"], values, color=hue, lw=1.1, label=method.entry.title)
             axis.set_title(term.replace("_", " "))
             axis.set_yscale("log" if positive else "linear")
         for axis in axes[len(terms) :]:
@@ -172,7 +170,7 @@ def curves_of_baselines(results: Results, path: Path) -> None:
         axes = figure.subplots(len(tables), across, squeeze=False)
         for row, method, table in zip(axes, trained, tables, strict=True):
             for axis, term in zip(row, table.columns, strict=False):
-                axis.plot(table.index, table[term], color=drawing.colour("full"), lw=1.1)
+                axis.plot(table.index, table[term], color=drawing.colour("main"), lw=1.1)
                 axis.set_title(term.replace("_", " "))
                 axis.set_yscale("log" if (table[term] > 0).all() else "linear")
                 axis.tick_params(labelsize=6.5)
@@ -196,7 +194,7 @@ def spectrogram(results: Results, clip: str, path: Path) -> None:
         )
         top.set(ylabel="mel band")
         top.grid(False)
-        bottom.plot(np.arange(len(opening)) / results.params.mask.fps, opening, color=drawing.colour("full"), lw=1.2)
+        bottom.plot(np.arange(len(opening)) / results.params.mask.fps, opening, color=drawing.colour("main"), lw=1.2)
         bottom.set(ylabel="mouth opening", xlabel="seconds")
         drawing.save(figure, path)
 
@@ -212,8 +210,9 @@ def intervals(results: Results, names: list[str], path: Path) -> None:
         axes = figure.subplots(down, across, squeeze=False, sharey=True)
         for axis, name in zip(axes.ravel(), names, strict=False):
             for row, method in enumerate(methods):
+                hue = drawing.colour(results.part(method))
                 for split, offset, fill in (("test_seen", 0.16, True), ("test_unseen", -0.16, False)):
-                    _dot(axis, method, name, split, len(methods) - 1 - row + offset, fill)
+                    _dot(axis, method.score(name, split), hue, len(methods) - 1 - row + offset, fill)
             axis.set_title(textwrap.fill(catalogue.kind(name).heading, 24))
         for axis in axes.ravel()[len(names) :]:
             axis.set_axis_off()
@@ -222,11 +221,9 @@ def intervals(results: Results, names: list[str], path: Path) -> None:
         drawing.save(figure, path)
 
 
-def _dot(axis: Axes, method: Method, name: str, split: str, y: float, fill: bool) -> None:
-    score = method.score(name, split)
+def _dot(axis: Axes, score: Score | None, hue: str, y: float, fill: bool) -> None:
     if score is None:
         return
-    hue = drawing.colour(method.name)
     if score.low is not None and score.high is not None:
         axis.plot([score.low, score.high], [y, y], color=hue, lw=1.2, solid_capstyle="round")
     axis.plot(score.value, y, "o", ms=4.2, mec=hue, mfc=hue if fill else "none", mew=1.2)
@@ -234,7 +231,7 @@ def _dot(axis: Axes, method: Method, name: str, split: str, y: float, fill: bool
 
 def worst(results: Results, name: str, count: int) -> list[tuple[str, float]]:
     """The full model's worst clips by a per-clip score where more is better: (clip, value), worst first."""
-    table = results.methods["full"].clips
+    table = results.main.clips
     if name not in table:
         return []
     ordered = table[name].dropna().sort_values(kind="stable")
@@ -246,9 +243,9 @@ def worst_frames(results: Results, clips: list[str], path: Path) -> None:
     rows = []
     for clip in clips:
         numbers = moments(results, clip, results.params.report.frames)
-        for method in ("truth", "full"):
-            made: NDArray[np.uint8] = results.frames(method, clip)[numbers]
-            rows.append((f"{clip}, {results.methods[method].entry.title}", [enlarge(f, 96) for f in made]))
+        for method in (results.methods["truth"], results.main):
+            made: NDArray[np.uint8] = results.frames(method.name, clip)[numbers]
+            rows.append((f"{clip}, {method.entry.title}", [enlarge(f, 96) for f in made]))
     drawing.save_picture(drawing.sheet(rows, []), path)
 
 
@@ -350,7 +347,7 @@ def long(results: Results, path: Path) -> None:
         top, bottom = figure.subplots(2, 1, sharex=True)
         for position, method in enumerate(methods):
             clip = long_clip(method)
-            hue = drawing.colour(method.name, position)
+            hue = drawing.colour(results.part(method), position)
             values = method.trace(clip, "psnr_frame")
             time, psnr = by_second(values, fps)
             top.plot(time, psnr, color=hue, lw=1.1, label=method.entry.title)

@@ -336,7 +336,7 @@ def worst_clips(results: Results) -> list[str]:
 
 def headline(results: Results, claims: list[Claim]) -> str:
     """A few plain lines: the count, what fails, and the full model's main scores."""
-    full = results.methods["full"]
+    full = results.main
     lines = [f"{results.params.report.title}: {sum(c.holds for c in claims)} of {len(claims)} claims hold"]
     lines += [
         f"  does not hold: {c.claim} (expected {c.expected}, measured {c.measured})" for c in claims if not c.holds

@@ -114,7 +114,7 @@ class Results:
 
     def trainings(self) -> list[Method]:
         """The full model and its other trainings: rows that differ from it in the seed of the training alone."""
-        full = self.methods["full"].entry
+        full = self.main.entry
 
         def another(entry: params.Method) -> bool:
             alike = all(
@@ -122,7 +122,40 @@ class Results:
             )
             return alike and {section: set(values) for section, values in entry.settings.items()} == {"train": {"seed"}}
 
-        return [m for m in self.methods.values() if m.name == "full" or another(m.entry)]
+        return [m for m in self.methods.values() if m is self.main or another(m.entry)]
+
+    @property
+    def main(self) -> Method:
+        """The row that the report is about, whatever it is called: the first HifiDiff that is given everything and hears its own
+        clip; where there is none, the first row beside the truth.
+
+        Raises:
+            InputError: there is no row beside the truth.
+        """
+        rows = [m for m in self.methods.values() if m.entry.kind != "truth"]
+        whole = (m for m in rows if m.entry.kind == "hifidiff" and not m.entry.drop and m.entry.audio == "own")
+        found = next(whole, None) or next(iter(rows), None)
+        if found is None:
+            raise InputError(Path(params.PARAMS_FILE), "methods has no row beside the truth", "add one")
+        return found
+
+    def without(self, condition: str) -> Method | None:
+        """The first row of HifiDiff that lacks this condition alone: ``blink`` or ``masked_face``."""
+        rows = (m for m in self.methods.values() if m.entry.kind == "hifidiff" and m.entry.audio == "own")
+        return next((m for m in rows if m.entry.drop == [condition]), None)
+
+    @property
+    def other_audio(self) -> Method | None:
+        """The first row that the main one's weights make with another clip's audio."""
+        rows = (m for m in self.methods.values() if m.entry.audio == "other")
+        return next((m for m in rows if m.entry.made_from == self.main.entry.made_from), None)
+
+    def part(self, method: Method) -> str:
+        """What a row is to the report, which gives it its colour: ``main``, ``no_blink``, … or its own name."""
+        parts = {"main": self.main, "no_blink": self.without("blink"), "no_mask": self.without("masked_face")}
+        return next(
+            (name for name, m in {**parts, "other_audio": self.other_audio}.items() if m is method), method.name
+        )
 
     def long(self) -> list[Method]:
         """The methods that were sampled on long clips."""

@@ -18,7 +18,9 @@ DARK, LIGHT = (28, 28, 26), "#e7e4dc"
 
 def side_by_side(results: Results, clip: str, path: Path) -> None:
     """Write the truth, the full model and the other settings of a clip as one MP4, two or three panels in a row."""
-    shown = sorted([results.methods["truth"], *results.settings()], key=lambda m: (m.name != "truth", m.name != "full"))
+    shown = sorted(
+        [results.methods["truth"], *results.settings()], key=lambda m: (m.name != "truth", m is not results.main)
+    )
     clips = [results.frames(m.name, clip) for m in shown]
     across = 2 if len(shown) <= 4 else 3
     corners = [(p // across * (LABEL + PANEL + GAP), p % across * (PANEL + GAP)) for p in range(len(shown))]

@@ -28,7 +28,7 @@ def sentences(results: Results) -> list[str]:
 
 def _farther_than_the_floor(results: Results) -> Iterator[str]:
     for name in ("fid", "fvd", "fd_frame", "fd_mask", "fd_video"):
-        score, floor = (results.methods["full"].score(n) for n in (name, f"{name}_floor"))
+        score, floor = (results.main.score(n) for n in (name, f"{name}_floor"))
         if score and floor and score.value > FARTHER * max(floor.value, 1e-9):
             times = score.value / max(floor.value, 1e-9)
             yield (
@@ -39,7 +39,7 @@ def _farther_than_the_floor(results: Results) -> Iterator[str]:
 
 def _below_the_truth(results: Results) -> Iterator[str]:
     for name in ("mouth_r", "mouth_r_dlib", "ear_r", "sync_confidence", "sync_in_time", "detection_rate"):
-        made, truth = results.methods["full"].score(name), results.methods["truth"].score(name)
+        made, truth = results.main.score(name), results.methods["truth"].score(name)
         if made and truth and made.value < truth.value and (made.high or made.value) < truth.value:
             digits = kind(name).digits
             yield (
@@ -50,7 +50,7 @@ def _below_the_truth(results: Results) -> Iterator[str]:
 
 def _other_blinks(results: Results) -> Iterator[str]:
     for name in ("blinks_per_s", "blink_duration_s"):
-        made, truth = results.methods["full"].score(name), results.methods["truth"].score(name)
+        made, truth = results.main.score(name), results.methods["truth"].score(name)
         if made and truth and truth.value and abs(made.value / truth.value - 1) > APART:
             word = "more" if made.value > truth.value else "less"
             yield f"{kind(name).title}: {plain(made.value, 2)}, {word} than the ground truth’s {plain(truth.value, 2)}."
@@ -58,7 +58,7 @@ def _other_blinks(results: Results) -> Iterator[str]:
 
 def _worse_on_unseen(results: Results) -> Iterator[str]:
     for name in ("ear_r", "mouth_r"):
-        seen, unseen = (results.methods["full"].score(name, split) for split in ("test_seen", "test_unseen"))
+        seen, unseen = (results.main.score(name, split) for split in ("test_seen", "test_unseen"))
         if seen and unseen and seen.value - unseen.value > DROP:
             yield (
                 f"On unseen speakers the full model’s {kind(name).title} falls from {plain(seen.value, 2)} to "
@@ -71,7 +71,7 @@ def _beaten_by_an_ablation(results: Results) -> Iterator[str]:
     for method in results.settings():
         better = []
         for name in columns(results):
-            made, full = method.score(name), results.methods["full"].score(name)
+            made, full = method.score(name), results.main.score(name)
             sign = {"↑": 1, "↓": -1}.get(kind(name).better, 0)
             if made and full and sign * (made.value - full.value) > 0:
                 ours, theirs = plain(full.value, 2), plain(made.value, 2)

@@ -32,7 +32,7 @@ from stages.faces.geometry import ear, mouth_opening
 from stages.measures import likeness, pairs
 from stages.measures.intervals import Score
 from stages.scoring import catalogue
-from stages.scoring.measured import Measured, eye_blinks
+from stages.scoring.measured import NO_NOISE_DB, Measured, eye_blinks
 from stages.scoring.scores import clip_scores, distance_scores, group_scores
 from stages.store import tables
 
@@ -176,7 +176,7 @@ def measure(
         mouth_given=mouth,
         mouth_given_dlib=mouth,
         mouth_own=mouth,
-        psnr_T=np.minimum(beside["psnr"], 100.0),  # equal frames have no noise, and no mean would be finite
+        psnr_T=np.minimum(beside["psnr"], NO_NOISE_DB),
         ssim_T=beside["ssim"],
         **motion,
         mouth_ring=nothing,

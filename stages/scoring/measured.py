@@ -36,6 +36,7 @@ PUBLIC = {
     "syncnet": ((), ("syncnet_pictures",)),  # and syncnet_sound in the reference alone
     "vgg16": ((), ("lpips", "lpips_mask")),
 }
+NO_NOISE_DB = 100.0  # PSNR that equal frames count as: they have no noise, and no mean would be finite
 AGAIN = "delete it and run 'snakemake --cores all'"
 
 
@@ -165,7 +166,7 @@ def _measured(row: Row, true: Mapping[str, Row], stranger: Row | None, settings:
         mouth_given=_array(given, "mouth"),
         mouth_given_dlib=_array(given, "mouth_dlib"),
         mouth_own=_array(own, "mouth")[:count],
-        psnr_T=_array(row, "psnr"),
+        psnr_T=np.minimum(_array(row, "psnr"), NO_NOISE_DB),
         ssim_T=_array(row, "ssim"),
         grid=pair("grid", count),
         border=pair("border", count),

@@ -169,7 +169,7 @@ def test_without_a_file_the_command_takes_that_of_the_folder(
         return public
 
     monkeypatch.chdir(ROOT)
-    monkeypatch.setattr(convert.weights, "ensure", ensure)
+    monkeypatch.setattr(convert.public_files, "ensure", ensure)
     monkeypatch.setattr(sys, "argv", ["convert", "wav2lip-expert", "--out", str(tmp_path / "x")])
     with pytest.raises(InputError, match="sha256 is"):  # that of the test, not the published one
         convert.main()

@@ -53,7 +53,9 @@ def docstrings(tree: ast.AST) -> Iterator[ast.Constant]:
 def annotations(tree: ast.AST) -> Iterator[ast.AST]:
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef):
-            yield from filter(None, [node.returns, *(arg.annotation for arg in node.args.args)])
+            args = node.args
+            every = [*args.posonlyargs, *args.args, *args.kwonlyargs, args.vararg, args.kwarg]
+            yield from filter(None, [node.returns, *(arg.annotation for arg in every if arg)])
 
 
 def edits(kind: str, source: str) -> Iterator[tuple[Span, str]]:

@@ -11,7 +11,7 @@ from stages.base import memory
 # Runs in its own process, since the setting holds for a whole one. Touches 64 MiB three times, as torch's allocator would.
 PROBE = """
 import ctypes, resource
-from stages import memory
+from stages.base import memory
 libc = ctypes.CDLL(None)
 libc.malloc.restype, libc.malloc.argtypes, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_size_t], [ctypes.c_void_p]
 size = 64 * 2**20

@@ -22,11 +22,11 @@ import test_training as t
 from conftest import clip_of
 from stages.diffusion.losses import pyramid_distance
 from stages.networks import seeded
-from stages.networks.expert import LipSyncExpert
-from stages.pretrained import HifiDiff
-from stages.train import processes
-from stages.train.engine import fit
-from stages.train.objective import Objective
+from stages.networks.lipsync_expert import LipSyncExpert
+from stages.pretrained.hifidiff import HifiDiff
+from stages.training import processes
+from stages.training.engine import fit
+from stages.training.objective import Objective
 
 torch.set_num_threads(1)
 steps, folder = int(sys.argv[1]), Path(sys.argv[2])

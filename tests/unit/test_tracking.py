@@ -123,8 +123,8 @@ WRITER = """
 import sys
 from pathlib import Path
 import pandas as pd
-from stages import tracking
-from stages.params import load
+from stages.base.params import load
+from stages.store import tracking
 data, method = Path(sys.argv[1]), sys.argv[2]
 curves = pd.DataFrame({"step": range(300), "simple": 1.0, "sync": 2.0})
 tracking.record_training(data, method, params=load("presets/demo.yaml"), curves=curves, summary={})
