@@ -187,6 +187,8 @@ def test_no_file_and_no_yaml(tmp_path: Path) -> None:
         ("  close_ratio: 0.75", "  close_ratio: 0.95", "blink.close_ratio must lie below"),
         ("  blink_frames: 1", "  blink_frames: 2", "network.blink_frames must be odd"),
         ("  head_channels: 32", "  head_channels: 48", "network.head_channels must divide"),
+        ("  mouth_r: [0.82, 0.82]", "  mouth_r: [82, 0.82]", "report.mouth_r.0 is 82"),
+        ("  mouth_amplitude: [0.9, 1.1]", "  mouth_amplitude: [1.1, 0.9]", "the smaller one first"),
         ("  prediction: x0", "  prediction: epsilon", "needs diffusion.prediction 'x0'"),
         ("  timesteps: 1000", "  timesteps: 1", "sample.steps must not exceed"),
         ("  crop: 48", "  crop: 44", "train.crop must not exceed network.size, and be divisible"),
@@ -213,6 +215,15 @@ def test_values_that_do_not_agree_are_refused_before_a_stage_runs(tmp_path, old,
     path.write_text(text.replace(old, new, 1))
     with pytest.raises(ParameterError, match=message):
         params.load(path)
+
+
+def test_each_level_that_attends_has_whole_heads() -> None:
+    """128 channels at the last level are two heads of 64; 32 at the first are not one."""
+    assert params.validate(edited(network__head_channels=64)).network.head_channels == 64
+    raw = edited(network__head_channels=64)
+    raw["network"]["attention"] = [8, 32]
+    with pytest.raises(ParameterError, match=r"whose resolution attends, and the last: \[1, 2, 4\]"):
+        params.validate(raw)
 
 
 def test_the_public_expert_asks_for_the_sound_that_it_was_trained_on() -> None:

@@ -17,6 +17,7 @@ from PIL import Image
 
 from stages import media
 from stages.base.errors import HifiDiffError, InputError
+from stages.base.params import Params
 from stages.corpora import cremad_facts
 from stages.report import LARGEST, write
 from stages.reporting import breakdown, claims, figures, pages, results, tables, videos, weak
@@ -310,3 +311,34 @@ def test_numbers_are_printed_with_their_interval() -> None:
     assert catalogue.with_interval(Score(1.0, None, None, 3), 1) == "1.0"
     assert catalogue.with_interval(None, 2) == "–"
     assert catalogue.kind("never_heard_of").title == "never heard of"
+
+
+NAMES = {"full": "ours", "no_blink": "a", "no_mask": "b", "other_audio": "c"}
+
+
+def test_rows_are_known_by_what_they_are_and_not_by_their_names(run: Results) -> None:
+    """The same run, its rows called otherwise, has the same claims, headline and colours."""
+    raw = run.params.model_dump()
+    rows = {NAMES.get(name, name): row for name, row in raw["methods"].items()}
+    for row in rows.values():
+        row["made_from"] = re.sub(r"\w+$", lambda found: NAMES.get(found[0], found[0]), row["made_from"])
+    raw |= {"methods": rows, "trained": [NAMES.get(name, name) for name in raw["trained"]]}
+    renamed = Params.model_validate(raw)
+    methods = {
+        NAMES.get(name, name): replace(method, name=NAMES.get(name, name), entry=renamed.methods[NAMES.get(name, name)])
+        for name, method in run.methods.items()
+    }
+    other = replace(run, params=renamed, methods=methods)
+    was, now = claims.evaluate(run), claims.evaluate(other)
+    assert [(c.claim, c.expected, c.holds) for c in was] == [(c.claim, c.expected, c.holds) for c in now]
+    assert len(was) > 15
+    assert pages.headline(other, now) == pages.headline(run, was)
+    assert [other.part(m) for m in other.methods.values()] == [run.part(m) for m in run.methods.values()]
+    assert other.main.name == "ours"
+
+
+def test_a_run_without_hifidiff_is_about_its_first_row(run: Results) -> None:
+    alone = replace(run, methods={"truth": run.methods["truth"], "no_mask": run.methods["no_mask"]})
+    assert alone.main.name == "no_mask"
+    with pytest.raises(InputError, match="no row beside the truth"):
+        replace(run, methods={"truth": run.methods["truth"]}).main  # noqa: B018
