@@ -13,7 +13,7 @@ from stages.base.errors import InputError
 from stages.faces import observed
 from stages.measures.networks.judges import VIDEO_FRAMES
 from stages.pretrained import judges
-from stages.scoring import breakdown, measured
+from stages.scoring import breakdown, measured, scores
 from stages.scoring.measured import DISTANCES
 from stages.store import tables
 
@@ -91,6 +91,14 @@ def test_videos_of_the_first_frames_meet_the_same_frames_of_the_truth(tmp_path: 
 def test_a_video_too_short_for_a_window_has_none(tmp_path: Path) -> None:
     write(tmp_path, most=6)
     assert all(len(m.made["video_features"]) == 0 for m in measured.read(tmp_path, "full", SETTINGS))
+
+
+def test_frames_that_equal_the_truth_count_as_100_db(tmp_path: Path) -> None:
+    """They have no noise: a PSNR without end would take the clip out of every mean in silence."""
+    write(tmp_path, **tables.flat({"psnr": np.array([np.inf, 30.0])}))
+    for m in measured.read(tmp_path, "full", SETTINGS):
+        assert m.psnr_T.tolist() == [100.0, 30.0]
+        assert scores.clip_scores(m)["psnr_mask"] == 65.0
 
 
 @pytest.mark.parametrize(
