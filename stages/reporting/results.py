@@ -16,6 +16,7 @@ from stages.base import params
 from stages.base.errors import HifiDiffError, InputError
 from stages.base.params import Params
 from stages.clips import corpus
+from stages.pretrained.hifidiff import WEIGHTS
 from stages.store import tables, tracking
 
 SPLITS = ("all", "test_seen", "test_unseen")
@@ -183,7 +184,7 @@ def read(data: Path, settings: Params) -> Results:
             clips=tables.read(data / "metrics" / f"{name}.parquet", tables.METRICS).to_pandas().set_index("clip"),
             breakdown=tables.read(data / "metrics" / f"{name}.breakdown.parquet", tables.BREAKDOWN).to_pandas(),
             curves=_csv(data / "models" / name / "curves.csv") if own else None,
-            config=_json(data / entry.made_from / "config.json") if entry.weights_of else None,
+            config=_config(data / entry.made_from) if entry.weights_of else None,
             key=tracking.key(data, name, "metrics", params=settings),
         )
     return Results(settings, data, corpus.index(data), methods, _csv(data / "expert" / "curves.csv"))
@@ -219,6 +220,11 @@ def _disagreement(path: Path, written: dict[str, float], recorded: tracking.Reco
         f"{path}: {name} is {written.get(name)}, but MLflow's run {recorded.run_id} of the same key {recorded.key} has "
         f"{recorded.metrics.get(name)}; delete the file and run 'snakemake --cores all' to score and record it again"
     )
+
+
+def _config(folder: Path) -> dict[str, Any] | None:
+    """What stands beside the weights; beside somebody's program, which has none of ours, nothing."""
+    return _json(folder / "config.json") if (folder / WEIGHTS).exists() or not folder.is_dir() else None
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -10,8 +10,9 @@ from pathlib import Path
 import fake_run
 import pytest
 
+from stages.base.errors import InputError
 from stages.report import write
-from stages.reporting import claims, figures, methods, tables
+from stages.reporting import claims, figures, methods, results, tables
 from stages.reporting.files import files
 from stages.reporting.results import Results
 
@@ -157,3 +158,19 @@ def test_clips_never_used_before_are_held_to_the_same_bounds(seeds: Results) -> 
     assert found[0].command.endswith("metrics/untouched.json")
     assert run.splits()[-1] == "held_out"
     assert not [c for c in claims.evaluate(seeds) if "never used before" in c.claim]
+
+
+def test_a_program_of_others_has_no_configuration_and_stops_no_report(tmp_path: Path, run: Results) -> None:
+    (tmp_path / "crema_script.pt").write_bytes(b"a program")
+    assert results._config(tmp_path) is None
+    (tmp_path / "model.safetensors").write_bytes(b"weights of ours, whose configuration is lost")
+    with pytest.raises(InputError, match=r"config\.json"):
+        results._config(tmp_path)
+    hashes = {"script_sha256": "0" * 64, "encoder_sha256": "1" * 64, "steps": 10}
+    entry = run.methods["theirs"].entry.model_copy(
+        update={"kind": "diffused_heads_script", "made_from": "models/program", "settings": hashes}
+    )
+    other = replace(run, methods={**run.methods, "theirs": replace(run.methods["theirs"], entry=entry, config=None)})
+    assert "Theirs" in {row[0] for row in methods.seen(other)}
+    assert "Theirs" not in {row[0] for row in methods.made(other)}
+    assert claims.evaluate(other)
