@@ -425,8 +425,8 @@ def verdict(claims: list[Claim]) -> list[str]:
         for word, group in ((FAILS, failed), (UNSURE, unsure))
         for c in group
     ]
-    count = sum(c.holds for c in claims)
-    return [*sentences, f"{count} of {len(claims)} claims hold."]
+    rest = f"; {len(failed)} {'does' if len(failed) == 1 else 'do'} not, as stated below" if failed else ""
+    return [*sentences, f"{len(claims) - len(failed)} of {len(claims)} claims hold{rest}."]
 
 
 def _lower(claim: Claim) -> str:
