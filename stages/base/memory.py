@@ -1,4 +1,4 @@
-"""What the C library does with freed memory, and the system with memory that is read all over."""
+"""Allocator tuning: glibc's malloc, and huge pages."""
 
 from __future__ import annotations
 

@@ -88,8 +88,8 @@ def _values(column: pa.ChunkedArray) -> pa.ChunkedArray:
 class HeldJpegs:
     """A clip's JPEGs in memory, by frame.
 
-    They lie in one Arrow buffer, so that reading a frame counts no reference that stands beside its bytes: processes that fork
-    go on sharing them.
+    They lie in one Arrow buffer: reading a frame touches no reference count next to the data, so that forked workers keep sharing
+    its pages.
     """
 
     jpegs_T: pa.BinaryArray

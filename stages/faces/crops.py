@@ -1,4 +1,4 @@
-"""Cuts for the encoders that judge: the mouth by the head's pose, windows of frames. T frames, H, W, F frames of a window."""
+"""Mouth crops aligned to the head's pose, and windows of frames, for the judge networks. T frames, H, W, F frames of a window."""
 
 from __future__ import annotations
 

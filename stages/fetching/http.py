@@ -1,7 +1,7 @@
-"""Fetch files that are known by size and sha256: cut off, a fetch goes on where it was; what is not the file takes no name.
+"""Download files whose size and sha256 are known: a broken download resumes, and only a verified file gets its name.
 
-The file grows in a part beside its place (:func:`alone`), by as many connections as it takes (:func:`bring`). Who calls says
-how long a bad connection is borne (:class:`Patience`), and may watch, hold back or stop it (:class:`Course`).
+The file grows in a part beside its place (:func:`alone`), over as many connections as it takes (:func:`bring`). The caller says
+how long a bad connection is retried (:class:`Patience`), and may report, throttle or abort it (:class:`Course`).
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class _Unreachable(_Cut):
 
 
 class Course:
-    """How a fetch goes on. One that watches or holds back overrides these; one that raises stops it, and the part stays."""
+    """Hooks of a download: subclass to report or throttle; raise to abort (the partial file is kept)."""
 
     @property
     def reached(self) -> bool:

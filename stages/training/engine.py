@@ -55,7 +55,7 @@ class Readback:
 
 
 class Sent(NamedTuple):
-    """A step that was given to the device and whose values were not looked at yet."""
+    """A step in flight: queued on the device, its values not read yet."""
 
     step: int
     values: Readback  # terms, total, gradient norm, wishes to stop; over all processes

@@ -1,4 +1,4 @@
-"""What training loops share: learning rates, averaged weights, curves, going on after a kill, a wish to stop that is heard."""
+"""What training loops share: learning rates, averaged weights, curves, resuming after a kill, stopping cleanly on SIGTERM."""
 
 from __future__ import annotations
 
