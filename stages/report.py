@@ -48,6 +48,7 @@ def write(found: Results, out: Path) -> None:
     draw(found, shown, out / "figures")
     for number, clip in enumerate(shown, 1):
         videos.side_by_side(found, clip, out / "videos" / f"{number}.mp4")
+    videos.moving(found, shown[0], out / "figures" / "moving.webp")
     for table in tables.in_papers_form(found):
         _text(out / f"{table.name}.csv", tables.to_csv(table))
         _text(out / f"{table.name}.md", tables.to_markdown(table))

@@ -22,6 +22,7 @@ def files(params: Params) -> list[str]:
         *(f"{name}.{kind}" for name in TABLES for kind in ("csv", "tex", "md")),
         *(f"figures/{name}.{kind}" for name in charts for kind in ("png", "svg")),
         *(f"figures/{name}.png" for name in PICTURES),
+        "figures/moving.webp",
         *["figures/samplers.csv"] * study,
         *(f"videos/{number}.mp4" for number in range(1, params.report.videos + 1)),
     ]

@@ -302,6 +302,16 @@ def test_charts_have_their_lines_and_words(report: Path) -> None:
     assert Image.open(report / "figures" / "curves.png").size[0] > 1000
 
 
+def test_the_moving_picture_has_every_frame_and_is_small(run: Results, report: Path) -> None:
+    path = report / "figures" / "moving.webp"
+    clip = figures.shown_clips(run, 1)[0]
+    with Image.open(path) as picture:
+        assert picture.n_frames == len(run.frames("full", clip))
+        assert picture.info["loop"] == 0
+        assert picture.size == (2 * videos.PANEL + videos.GAP, videos.LABEL + videos.PANEL)
+    assert path.stat().st_size < 600_000
+
+
 def test_a_video_has_every_frame_its_sound_and_its_panels(run: Results, report: Path) -> None:
     path = report / "videos" / "1.mp4"
     frames = media.decode(path, fps=25)
