@@ -97,6 +97,22 @@ def test_an_edit_reaches_what_depends_on_it_in_both(smoke: Project, old: str, ne
     assert changed  # DVC looks one stage ahead only: what a run would change later, it can't know
 
 
+def test_an_edit_of_a_source_counts_where_its_code_changes(smoke: Project) -> None:
+    path = smoke.root / "stages" / "training" / "engine.py"
+    source = path.read_text()
+    path.write_text("# Why this is so.\n" + source)
+    assert smoke.changed() == ["code"]  # at once; nothing has run since the edit
+    assert smoke.to_do() == {}
+    assert smoke.repro() == ["code"]
+    assert smoke.changed() == []
+    path.write_text(source + "\nUNUSED = 1\n")
+    assert smoke.changed() == ["code"]
+    to_do = smoke.to_do()
+    assert to_do["train"] == 3
+    assert not {"mask", "expert", "judges"} & to_do.keys()
+    assert {"code", "train@full"} <= set(smoke.changed())  # Snakemake has brought the records of code up to date
+
+
 def test_a_clone_pulls_and_makes_nothing_again(smoke: Project, tmp_path: Path) -> None:
     smoke.run("dvc", "remote", "add", "--default", "store", str(tmp_path / "store"))
     smoke.run("dvc", "push")
