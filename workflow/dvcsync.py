@@ -20,10 +20,12 @@ from pathlib import Path
 from stages.base.errors import HifiDiffError, run
 from stages.base.params import PARAMS_FILE, Params, load
 from workflow import sources
-from workflow.artifacts import SHARDED, artifacts
+from workflow.artifacts import artifacts
+from workflow.registry import STAGES
 from workflow.sources import ROOT
 
 RECORDS, INCOMPLETE = Path(".snakemake/metadata"), Path(".snakemake/incomplete")
+SHARDED = {stage.name for stage in STAGES if stage.each == "shards" or stage.shards}
 ADOPTING = "HIFIDIFF_ADOPTING"  # set in the environment while this command calls Snakemake
 RECORDED = "logs/dvc_recorded"
 
@@ -80,7 +82,7 @@ def unowned(params: Params) -> list[str]:
 
 
 def _owns_folder(stage: str) -> bool:
-    return stage in SHARDED or stage.startswith("sample@")
+    return stage.split("@")[0] in SHARDED
 
 
 def _foreign(path: str) -> bool:

@@ -24,6 +24,7 @@ from stages.scoring import catalogue
 from stages.store import tables, tracking
 from workflow import quality
 from workflow.artifacts import artifacts
+from workflow.registry import STAGES
 
 PROVENANCE = Path("logs/provenance.json")
 BENCHMARKS = Path("logs/benchmarks")
@@ -71,10 +72,7 @@ def rule_times(folder: Path, params: Params) -> dict[str, dict[str, float]]:
 
     Those of speakers and methods that another run had here are left out.
     """
-    shards, methods, trained = set(params.corpus.shards), set(params.methods), set(params.trained)
-    own = dict.fromkeys(("download", "mask", "blink", "spectrogram"), shards)
-    own |= dict.fromkeys(("sample", "features", "metrics"), methods) | dict.fromkeys(("train", "card"), trained)
-    own["train_baseline"] = set(params.baselines)
+    own = {stage.name: set(stage.jobs(params)) for stage in STAGES if stage.each}
     times: dict[str, list[float]] = {}
     for path in sorted(folder.rglob("*.tsv")):
         rule = path.relative_to(folder).parts[0].removesuffix(".tsv")

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.base import meaning
+from workflow.registry import STAGES
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("stages",)
@@ -43,10 +44,7 @@ WITHOUT_EFFECT = (
     "stages/fetching/git_lfs.py",
 )
 
-STAGES = (
-    *("download", "mask", "blink", "spectrogram", "index", "expert", "judges", "train", "train_baseline"),
-    *("sample", "reference", "features", "metrics", "card", "report"),
-)
+NAMES = tuple(stage.name for stage in STAGES)
 KINDS = "stages/methods/kinds"
 ONE_KIND = ("train_baseline", "sample")  # a job needs one kind's module
 ALL_KINDS = ("report",)
@@ -64,7 +62,7 @@ def code_of_kind(kind: str) -> str:
 
 def records(root: Path = ROOT) -> list[str]:
     """The files of all stages and kinds."""
-    return [*map(code, STAGES), *(code_of_kind(path.stem) for path in _kinds(root))]
+    return [*map(code, NAMES), *(code_of_kind(path.stem) for path in _kinds(root))]
 
 
 def modules(stage: str, root: Path = ROOT) -> list[str]:
@@ -96,7 +94,7 @@ def modules(stage: str, root: Path = ROOT) -> list[str]:
 
 def write(root: Path = ROOT) -> list[str]:
     """Bring the records up to date; gives those that changed, as paths relative to ``root``."""
-    wanted = {code(stage): modules(stage, root) for stage in STAGES}
+    wanted = {code(stage): modules(stage, root) for stage in NAMES}
     wanted |= {code_of_kind(path.stem): [path.relative_to(root).as_posix()] for path in _kinds(root)}
     digests = {name: _known(root / name, root)["means"] for names in wanted.values() for name in names}
     changed = []
@@ -213,7 +211,7 @@ def _data_beside(folder: Path) -> Iterator[Path]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("stage", nargs="?", choices=STAGES, help="list its source files, and write nothing")
+    parser.add_argument("stage", nargs="?", choices=NAMES, help="list its source files, and write nothing")
     args = parser.parse_args()
     print("\n".join(modules(args.stage) if args.stage else write()))
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from workflow.sources import ROOT, STAGES, imports
+from workflow.sources import NAMES, ROOT, imports
 
 HOME = ROOT / "stages"
 README = (HOME / "README.md").read_text()
@@ -27,7 +27,7 @@ def folder(path: Path) -> str:
 def test_the_readme_lists_what_is_there() -> None:
     assert sorted(FOLDERS) == sorted(path.name for path in HOME.iterdir() if (path / "__init__.py").exists())
     commands = {path.stem for path in HOME.glob("*.py")} - {"__init__"}
-    assert commands == {*STAGES, *TOOLS}
+    assert commands == {*NAMES, *TOOLS}
     shown = re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`.*?) \|", README, re.MULTILINE)))
     assert sorted(shown) == sorted(commands)
 
