@@ -21,6 +21,7 @@ if workflow.is_main_process and lock.release(Path.cwd()):
     logger.warning("A killed run had left the folder locked; going on from there.")
 
 if workflow.is_main_process:
+    checks.readable()
     sources.write()
 
 

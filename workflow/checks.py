@@ -9,9 +9,29 @@ from typing import Any
 import yaml
 from snakemake.exceptions import WorkflowError
 
+from stages.base import presets
 from stages.base.errors import InputError, ParameterError
-from stages.base.params import BUILT_IN, PARAMS_FILE, Params, Train, validate
+from stages.base.params import BUILT_IN, PARAMS_FILE, Params, Train, parse, validate
 from workflow.artifacts import artifacts
+
+
+def readable(path: Path = Path(PARAMS_FILE)) -> None:
+    """Look at the parameter file before Snakemake reads it, whose own message names neither line nor fix.
+
+    Raises:
+        WorkflowError: it is missing, is no YAML, or holds only what differs from another.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        if (base := presets.base_of(text)) is not None:
+            raise WorkflowError(
+                f"{path} holds only what differs from {base}; write the whole one with 'make use RUN=<preset>'"
+            )
+        parse(text, path)
+    except FileNotFoundError:
+        raise WorkflowError(f"{path}: no such file; run 'make use RUN=demo'") from None
+    except ParameterError as error:
+        raise WorkflowError(str(error)) from None
 
 
 def params(config: Mapping[str, Any], path: Path = Path(PARAMS_FILE)) -> Params:

@@ -610,12 +610,29 @@ def load(path: str | Path = PARAMS_FILE) -> Params:
     """
     path = Path(path)
     try:
-        raw = yaml.safe_load(presets.whole(path))
+        raw = parse(presets.whole(path), path)
     except FileNotFoundError:
         raise ParameterError(f"{path}: no such file; run from the project's root, or 'make use RUN=demo'") from None
-    except yaml.YAMLError as error:
-        raise ParameterError(f"{path}: not valid YAML: {error}; correct the line named") from None
     return validate(raw, path)
+
+
+def parse(text: str, path: str | Path) -> Any:
+    """What a parameter file says, not validated.
+
+    Raises:
+        ParameterError: it is not YAML; names the line.
+    """
+    try:
+        return yaml.safe_load(text)
+    except yaml.MarkedYAMLError as error:
+        mark, problem = error.problem_mark, error.problem or error.context
+        where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "somewhere"
+        raise ParameterError(
+            f"{path}: not valid YAML: {where}: {problem}; correct that line or the one above"
+        ) from None
+    except yaml.YAMLError as error:
+        problem = " ".join(str(error).split())
+        raise ParameterError(f"{path}: not valid YAML: {problem}; take that character out") from None
 
 
 def validate(raw: Any, path: str | Path = PARAMS_FILE) -> Params:

@@ -50,16 +50,23 @@ def whole(path: Path) -> str:
         FileNotFoundError: there is no such file.
         ParameterError: its base is missing, or it removes what the base does not have.
     """
-    top, entries = _read(path.read_text(encoding="utf-8"))
-    if not entries or entries[0].key != "base":
-        return path.read_text(encoding="utf-8")
-    name = entries[0].line.split(":", 1)[1].split("#")[0].strip()
+    text = path.read_text(encoding="utf-8")
+    name = base_of(text)
+    if name is None:
+        return text
+    top, entries = _read(text)
     base = path.with_name(f"{name}.yaml")
     if not base.exists():
         raise ParameterError(f"{path}: base is {name!r}; there is no {base}")
     _, under = _read(whole(base))
     merged = _merged(under, entries[1:], path)
     return "\n".join([*top, *(line for entry in merged for line in entry.lines())]) + "\n"
+
+
+def base_of(text: str) -> str | None:
+    """The name of a parameter file's base; None where it stands by itself."""
+    first = next((match for line in text.split("\n") if (match := KEY.match(line))), None)
+    return first[3].split("#")[0].strip() if first and first[2] == "base" else None
 
 
 def _merged(base: list[Entry], over: list[Entry], path: Path) -> list[Entry]:

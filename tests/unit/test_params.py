@@ -172,8 +172,13 @@ def test_messages_name_key_value_and_what_is_allowed(raw: Any, message: str) -> 
 def test_no_file_and_no_yaml(tmp_path: Path) -> None:
     with pytest.raises(ParameterError, match="no such file; run from the project's root"):
         params.load(tmp_path / "params.yaml")
-    (tmp_path / "params.yaml").write_text("a: [")
-    with pytest.raises(ParameterError, match="not valid YAML"):
+    (tmp_path / "params.yaml").write_text("run: demo\nmask:\n  fps: [25\n  size: 128\n")
+    with pytest.raises(
+        ParameterError, match=r"not valid YAML: line 4, column \d+: .*; correct that line or the one above"
+    ):
+        params.load(tmp_path / "params.yaml")
+    (tmp_path / "params.yaml").write_bytes(b"run: \x07\n")
+    with pytest.raises(ParameterError, match=r"not valid YAML: .*; take that character out"):
         params.load(tmp_path / "params.yaml")
 
 

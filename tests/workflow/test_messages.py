@@ -45,6 +45,24 @@ def test_a_setting_on_the_command_line(fresh: Project) -> None:
     assert "--config has no effect on the stages, which read params.yaml" in message
 
 
+def test_a_file_that_snakemake_could_not_read(fresh: Project) -> None:
+    path = fresh.root / "params.yaml"
+    whole = path.read_text()
+    for text, expected in (
+        (whole.replace("  fps: 25", "  fps: [25"), "params.yaml: not valid YAML: line "),
+        (
+            (fresh.root / "presets/demo-seeds.yaml").read_text(),
+            "params.yaml holds only what differs from demo; write the",
+        ),
+    ):
+        path.write_text(text)
+        message = fresh.run("snakemake", "--dry-run", fails=True)
+        assert expected in message
+        assert "Traceback" not in message
+    path.unlink()
+    assert "params.yaml: no such file; run 'make use RUN=demo'" in fresh.run("snakemake", "--dry-run", fails=True)
+
+
 def test_use_refuses_to_lose_edits(fresh: Project) -> None:
     names = ", ".join(path.stem for path in sorted((ROOT / "presets").glob("*.yaml")))
     assert f"allowed: {names}" in fresh.run("python", "-m", "workflow.use", "nothing", fails=True)
