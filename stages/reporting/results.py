@@ -224,7 +224,9 @@ def _disagreement(path: Path, written: dict[str, float], recorded: tracking.Reco
 
 def _config(folder: Path) -> dict[str, Any] | None:
     """What stands beside the weights; beside somebody's program, which has none of ours, nothing."""
-    return _json(folder / "config.json") if (folder / WEIGHTS).exists() or not folder.is_dir() else None
+    path = folder / "config.json"
+    of_others = folder.is_dir() and not path.exists() and not (folder / WEIGHTS).exists()
+    return None if of_others else _json(path)
 
 
 def _json(path: Path) -> dict[str, Any]:
