@@ -17,18 +17,18 @@ from workflow.sources import code, code_of_kind
 
 min_version("9.16")
 
-if workflow.is_main_process and lock.release(Path.cwd()):
-    logger.warning("A killed run had left the folder locked; going on from there.")
-
 if workflow.is_main_process:
-    checks.readable()
+    if lock.release(Path.cwd()):
+        logger.warning("A killed run had left the folder locked; going on from there.")
     sources.write()
+
+SAID = checks.read()
 
 
 configfile: "params.yaml"
 
 
-PARAMS = checks.params(config)
+PARAMS = checks.params(config, SAID)
 validate(config, "workflow/schemas/params.schema.json")
 settings = checks.Settings(config)
 if workflow.is_main_process:

@@ -89,6 +89,11 @@ class Check:
         out.mkdir(parents=True, exist_ok=True)
 
     @property
+    def precision(self) -> str:
+        """Of networks, as sections train and sample name it."""
+        return "bf16" if self.setting.bf16 else "fp32"
+
+    @property
     def left(self) -> float:
         """Seconds."""
         return self.whole - (time.monotonic() - self.begun)
@@ -139,9 +144,7 @@ class Check:
     def train(self, data: Path) -> HifiDiff:
         """Train preset rendered-128's network on a run's training clips for the time that is left; the trained model."""
         device, pace = self.setting.device, self.settings.train
-        settings = with_train(
-            self.settings, compile=False, device=device.type, precision="bf16" if self.setting.bf16 else "fp32"
-        )
+        settings = with_train(self.settings, compile=False, device=device.type, precision=self.precision)
         clips, expert = training_set(settings, data, ()), lipsync_expert.load(data / ALONE[1], device)
         probed = self._fit(settings, clips, expert, PROBED, "probe").stamps
         took = (probed[-1] - probed[PROBED // 2 - 1]) / (PROBED - PROBED // 2)
@@ -209,7 +212,7 @@ class Check:
                     update={
                         "steps": steps,
                         "device": self.setting.device.type,
-                        "precision": "bf16" if self.setting.bf16 else "fp32",
+                        "precision": self.precision,
                     }
                 )
                 begun = now()

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from snakemake.exceptions import WorkflowError
 
 from stages.base import presets
@@ -15,8 +14,8 @@ from stages.base.params import BUILT_IN, PARAMS_FILE, Params, Train, parse, vali
 from workflow.artifacts import artifacts
 
 
-def readable(path: Path = Path(PARAMS_FILE)) -> None:
-    """Look at the parameter file before Snakemake reads it, whose own message names neither line nor fix.
+def read(path: Path = Path(PARAMS_FILE)) -> Any:
+    """What the parameter file says, read before Snakemake reads it, whose own message names neither line nor fix.
 
     Raises:
         WorkflowError: it is missing, is no YAML, or holds only what differs from another.
@@ -27,15 +26,15 @@ def readable(path: Path = Path(PARAMS_FILE)) -> None:
             raise WorkflowError(
                 f"{path} holds only what differs from {base}; write the whole one with 'make use RUN=<preset>'"
             )
-        parse(text, path)
+        return parse(text, path)
     except FileNotFoundError:
         raise WorkflowError(f"{path}: no such file; run 'make use RUN=demo'") from None
     except ParameterError as error:
         raise WorkflowError(str(error)) from None
 
 
-def params(config: Mapping[str, Any], path: Path = Path(PARAMS_FILE)) -> Params:
-    """The validated settings.
+def params(config: Mapping[str, Any], said: Any, path: Path = Path(PARAMS_FILE)) -> Params:
+    """The validated settings; ``said`` is what :func:`read` gave.
 
     Raises:
         WorkflowError: a value is wrong, or ``--config`` changed one: the stages read the file.
@@ -44,7 +43,7 @@ def params(config: Mapping[str, Any], path: Path = Path(PARAMS_FILE)) -> Params:
         checked = validate(dict(config), path)
     except ParameterError as error:
         raise WorkflowError(str(error)) from None
-    if yaml.safe_load(path.read_text()) != config:
+    if said != config:
         raise WorkflowError(f"--config has no effect on the stages, which read {path}; edit {path} instead")
     return checked
 

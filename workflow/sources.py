@@ -179,9 +179,8 @@ def _imported_names(tree: ast.AST) -> Iterator[str]:
 
 def _run_nodes(tree: ast.AST) -> Iterator[ast.AST]:
     """All nodes, without the bodies of ``if TYPE_CHECKING:``."""
-    for node in ast.iter_child_nodes(tree):
-        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
-            continue
+    children = tree.orelse if meaning.for_type_checkers(tree) else ast.iter_child_nodes(tree)  # type: ignore[attr-defined]
+    for node in children:
         yield node
         yield from _run_nodes(node)
 

@@ -145,6 +145,10 @@ OTHER = {
         "class A(NamedTuple):\n    y: int\n    x: int",
     ),
     "a field without a type": ("class A:\n    x: int = 1", "class A:\n    x = 1"),
+    "what runs beside a block for type checkers": (
+        "if TYPE_CHECKING:\n    import a\nelse:\n    a = 1",
+        "if TYPE_CHECKING:\n    import a\nelse:\n    a = 2",
+    ),
     "an f-string's width": ("x = f'{a:3}'", "x = f'{a:4}'"),
 }
 
