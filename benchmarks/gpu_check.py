@@ -41,8 +41,8 @@ from stages.methods.generate import generate
 from stages.pretrained import lipsync_expert
 from stages.pretrained.hifidiff import HifiDiff
 from stages.reporting import drawing, figures
-from stages.store import tables
-from stages.training import engine
+from stages.store import atomic, schemas, tables
+from stages.training import hifidiff, loop
 from stages.training.prepared import prepared, training_set
 
 Pictures = NDArray[np.uint8]
@@ -69,10 +69,10 @@ SMALL = ("--size", "16", "--channels", "64", "--batch", "1", "--turns", "1", "--
 
 
 class Trained(NamedTuple):
-    """A finished training, and when each step was done, by the monotonic clock."""
+    """A trained model, its training, and when each step was done, by the monotonic clock."""
 
     model: HifiDiff
-    fitted: engine.Fitted
+    fitted: loop.Fitted
     stamps: list[float]
 
 
@@ -115,7 +115,7 @@ class Check:
             if self.small and "--compile" in argv:
                 continue  # it takes a C++ compiler and minutes, and is no part of what a CPU can show
             sections.append(f"## {title}\n\n{self._benchmark(module, argv, min(self.left, share * self.whole))}")
-            with tables.whole_file(self.out / "speed.md") as part:
+            with atomic.whole_file(self.out / "speed.md") as part:
                 part.write_text("\n\n".join(sections) + "\n", encoding="utf-8")
 
     def _benchmark(self, module: str, argv: Sequence[str], seconds: float) -> str:
@@ -157,7 +157,7 @@ class Check:
         settings = with_train(settings, warmup=min(pace.warmup, steps // 10))
         model, fitted, _ = self._fit(settings, clips, expert, steps, "train")
         memory = torch.cuda.max_memory_allocated(device) / 2**30 if device.type == "cuda" else None
-        tables.write_json(
+        atomic.write_json(
             self.out / "training.json",
             {
                 "machine": self.setting.machine(),
@@ -170,7 +170,6 @@ class Check:
             },
         )
         pd.DataFrame(fitted.curves).to_csv(self.out / "curves.csv", index=False)
-        model.net.load_state_dict(fitted.weights)
         model.net.eval().requires_grad_(False)
         return model
 
@@ -180,19 +179,22 @@ class Check:
         device = self.setting.device
         settings = with_train(settings, steps=steps, log_every=max(1, steps // 50), checkpoint_every=steps)
         model, net, objective = prepared(settings, (), expert, device)
+        trainer = hifidiff.Trainer(net, objective, clips, settings.train, device=device)
         stamps: list[float] = []
         with tempfile.TemporaryDirectory() as folder:
-            fitted = engine.fit(
-                net,
-                objective,
-                clips,
-                settings.train,
-                device=device,
+            fitted = loop.fit(
+                trainer,
+                steps=steps,
+                seed=settings.train.seed,
+                log_every=settings.train.log_every,
+                checkpoint_every=settings.train.checkpoint_every,
                 state=Path(folder) / "state.pt",
                 key=label,
                 label=label,
+                advice=hifidiff.ADVICE,
                 on_step=lambda step: stamps.append(time.monotonic()),
             )
+        net.load_state_dict(trainer.average.weights)
         return Trained(model, fitted, stamps)
 
     def sample(self, model: HifiDiff, data: Path) -> None:
@@ -222,7 +224,7 @@ class Check:
                 scores[clip.name][f"{steps} steps"] = _psnr(made, true, masks)
                 scores[clip.name][f"{steps} steps, frames/s"] = len(made) / seconds
         drawing.save_picture(drawing.sheet(rows, []), self.out / "frames.png")
-        tables.write_json(self.out / "scores.json", {"unit": "PSNR in the mask, dB", "clips": scores})
+        atomic.write_json(self.out / "scores.json", {"unit": "PSNR in the mask, dB", "clips": scores})
         self.say(f"sampled {len(clips)} clips")
 
 
@@ -270,7 +272,7 @@ def pack(data: Path, out: Path, megabytes: float = PACKED_MB) -> None:
     Raises:
         InputError: a file is missing, or the test speakers alone are too large.
     """
-    rows = tables.read(data / "index.parquet", tables.INDEX).to_pylist()
+    rows = tables.read(data / "index.parquet", schemas.INDEX).to_pylist()
     # A member of a tar has a header and is filled up.
     sizes = {path: path.stat().st_size + 1024 for path in needed(data)}
     room = megabytes * 1e6 - 20480 - sum(sizes[data / path] for path in ALONE)
@@ -286,9 +288,9 @@ def pack(data: Path, out: Path, megabytes: float = PACKED_MB) -> None:
     splits = {row["split"] for row in kept}
     if "train" not in splits or not splits & set(TESTED):
         raise InputError(data, f"no training and test clips fit into {megabytes:g} MB", "take a run with shorter clips")
-    with tempfile.TemporaryDirectory() as folder, tables.whole_file(out) as part:
+    with tempfile.TemporaryDirectory() as folder, atomic.whole_file(out) as part:
         index = Path(folder) / "index.parquet"
-        tables.write(index, tables.INDEX, kept)
+        tables.write(index, schemas.INDEX, kept)
         with tarfile.open(part, "w") as tar:
             tar.add(index, data / ALONE[0])
             tar.add(data / ALONE[1])

@@ -33,7 +33,7 @@ from stages.faces.landmarks import FaceTracker, luma
 from stages.measures import artefacts, frechet, image, smoothness
 from stages.measures.networks.judges import FrameEncoder, SyncJudge, VideoEncoder
 from stages.pretrained.judges import Judges
-from stages.store import checkpoint
+from stages.store import tars, weights_file
 
 WIDTH, EMBEDDING, SIDE = 16, 64, 64  # the demo's
 Cases = dict[str, Callable[[], object]]
@@ -73,7 +73,7 @@ def judges(folder: Path) -> Judges:
     networks["video"] = VideoEncoder(width=WIDTH, embedding=EMBEDDING, heads=heads)
     for name, network in networks.items():
         config = {"judge": name, **how, "size": SIDE} | ({} if name == "sync" else {"heads": heads})
-        checkpoint.write_weights(folder / f"{name}.safetensors", network.state_dict(), config)
+        weights_file.write(folder / f"{name}.safetensors", network.state_dict(), config)
     return Judges(folder, 64)
 
 
@@ -81,8 +81,8 @@ def clip(folder: Path, frames: int) -> tuple[Clip, bytes]:
     """A rendered clip at the demo's size, and an mp4 of it."""
     settings = params.load("presets/demo.yaml")
     speaker.take(settings.corpus.rendered.model_copy(update={"sentences": 1}), "ada", folder / "ada.tar")
-    name = media.tar_json(folder / "ada.tar")[0]["file"]
-    source = media.decode(media.read_tar_member(folder / "ada.tar", name), fps=25)[:frames, :, 60:420]
+    name = tars.listing(folder / "ada.tar")[0]["file"]
+    source = media.decode(tars.read(folder / "ada.tar", name), fps=25)[:frames, :, 60:420]
     points = np.stack([p for p in FaceTracker(10, 2).follow([luma(f) for f in source]) if p is not None])
     scale = SIDE / source.shape[1]
     small = np.stack([cv2.resize(f, (SIDE, SIDE), interpolation=cv2.INTER_AREA) for f in source]).astype(np.uint8)

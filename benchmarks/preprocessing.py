@@ -47,7 +47,7 @@ from stages.corpora.rendered import speaker as rendered
 from stages.faces.geometry import ear
 from stages.faces.landmarks import model_file
 from stages.spectrogram import FLOOR, LIMIT, RANGE_DB, REFERENCE_DB, Mel
-from stages.store import tables
+from stages.store import schemas, tables, tars
 
 SHIFT = 3  # pixels to the right
 WINDOW = 5  # frames
@@ -67,28 +67,28 @@ class Media:
     """The rendered speakers: their tars, and each clip as a file of its own, which is what OpenCV reads."""
 
     folder: Path
-    tars: list[Path]
+    paths: list[Path]
     files: dict[str, Path]  # by clip
 
     @classmethod
     def render(cls, folder: Path, settings: params.Rendered, speakers: Sequence[str]) -> Media:
-        tars = [folder / f"{speaker}.tar" for speaker in speakers]
+        paths = [folder / f"{speaker}.tar" for speaker in speakers]
         files = {}
-        for speaker, tar in zip(speakers, tars, strict=True):
+        for speaker, tar in zip(speakers, paths, strict=True):
             rendered.take(settings, speaker, tar)
-            for clip in media.tar_json(tar):
+            for clip in tars.listing(tar):
                 files[clip["clip"]] = folder / clip["file"]
-                files[clip["clip"]].write_bytes(media.read_tar_member(tar, clip["file"]))
-        return cls(folder, tars, files)
+                files[clip["clip"]].write_bytes(tars.read(tar, clip["file"]))
+        return cls(folder, paths, files)
 
     def clips(self, tar: Path) -> list[str]:
-        return [clip["clip"] for clip in media.tar_json(tar)]
+        return [clip["clip"] for clip in tars.listing(tar)]
 
     def lids(self, fps: float) -> dict[str, NDArray[np.float64]]:
         """The rendered opening of the eyes on the time base, by clip, (T,) in [0, 1]; T as the source has it."""
         found = {}
-        for tar in self.tars:
-            table = pq.read_table(io.BytesIO(media.read_tar_member(tar, "truth.parquet")))
+        for tar in self.paths:
+            table = pq.read_table(io.BytesIO(tars.read(tar, "truth.parquet")))
             for row in table.to_pylist():
                 times = np.array(row["time_s"])
                 lids = np.mean([row["eyelid_left"], row["eyelid_right"]], 0)
@@ -102,10 +102,10 @@ class Media:
 def ours(source: Media, settings: params.Mask) -> list[Path]:
     """The mask stage's own work, a speaker after the other: the shards' paths."""
     shards = []
-    for tar in source.tars:
+    for tar in source.paths:
         shards.append(source.folder / f"{tar.stem}_ours.parquet")
-        with tables.writer(shards[-1], tables.FACES) as write:
-            for clip in media.tar_json(tar):
+        with tables.writer(shards[-1], schemas.FACES) as write:
+            for clip in tars.listing(tar):
                 for row in mask.rows(tar, clip["file"], clip["clip"], settings):
                     write(row)
     return shards
@@ -155,7 +155,7 @@ class Direct:
     def shards(self, source: Media) -> dict[str, list[Points | None]]:
         """All speakers, a Parquet file each: the landmarks by clip."""
         landmarks = {}
-        for tar in source.tars:
+        for tar in source.paths:
             table: dict[str, list[Any]] = {"clip": [], "frames": [], "landmarks": []}
             for clip in source.clips(tar):
                 jpegs, landmarks[clip] = self.clip(source.files[clip])
@@ -195,7 +195,7 @@ def stored(shards: Sequence[Path]) -> dict[str, list[Points | None]]:
     """The landmarks that the mask stage wrote, in source pixels, by clip; None where they were interpolated."""
     found: dict[str, list[Points | None]] = {}
     for shard in shards:
-        for row in tables.read(shard, tables.FACES).to_pylist():
+        for row in tables.read(shard, schemas.FACES).to_pylist():
             x, y, side = row["crop"]
             size = simplejpeg.decode_jpeg_header(row["frames"][0])[0]
             points = (np.array(row["landmarks"]).reshape(-1, 68, 2) + 0.5) * (side / size) - 0.5 + [x, y]
@@ -323,7 +323,7 @@ def clips_of(shards: Sequence[Path]) -> list[list[bytes]]:
     """
     clips: list[list[bytes]] = []
     for shard in shards:
-        frames = [jpeg for row in tables.read(shard, tables.FACES)["frames"].to_pylist() for jpeg in row]
+        frames = [jpeg for row in tables.read(shard, schemas.FACES)["frames"].to_pylist() for jpeg in row]
         length = min(CLIP, len(frames))
         clips += [frames[start : start + length] for start in range(0, len(frames) - length + 1, length)]
     return clips
@@ -337,14 +337,14 @@ def windows(shards: Sequence[Path], folder: Path, count: int) -> dict[str, Calla
     npz = [folder / f"{number}.npz" for number in range(len(held))]
     for path, jpegs in zip(npz, rows, strict=True):
         np.savez_compressed(path, frames=np.stack([simplejpeg.decode_jpeg(jpeg) for jpeg in jpegs]))
-    tars = [folder / f"{number}_frames.tar" for number in range(len(held))]
-    for path, jpegs in zip(tars, rows, strict=True):
-        media.write_tar(path, [(f"{t:05d}.jpg", jpeg) for t, jpeg in enumerate(jpegs)])
+    paths = [folder / f"{number}_frames.tar" for number in range(len(held))]
+    for path, jpegs in zip(paths, rows, strict=True):
+        tars.write(path, [(f"{t:05d}.jpg", jpeg) for t, jpeg in enumerate(jpegs)])
     rng = np.random.default_rng(0)
     chosen = [(clip, int(rng.integers(len(rows[clip]) - WINDOW + 1))) for clip in rng.integers(len(rows), size=count)]
 
     def from_tar(clip: int, start: int) -> Image:
-        parts = (media.read_tar_member(tars[clip], f"{t:05d}.jpg") for t in range(start, start + WINDOW))
+        parts = (tars.read(paths[clip], f"{t:05d}.jpg") for t in range(start, start + WINDOW))
         return np.stack([simplejpeg.decode_jpeg(jpeg) for jpeg in parts])
 
     return {
@@ -373,11 +373,11 @@ def start_up() -> float:
 def scaling(source: Media, settings_file: Path, jobs: int) -> float:
     """How many jobs' worth of work ``jobs`` jobs side by side do in the time of one, by the wall clock."""
 
-    def seconds(tars: Sequence[Path]) -> float:
+    def seconds(paths: Sequence[Path]) -> float:
         begun = time.perf_counter()
         commands = [
             ["--raw", str(tar), "--out", str(tar.with_suffix(".scaled")), "--params", str(settings_file)]
-            for tar in tars
+            for tar in paths
         ]
         running = [
             subprocess.Popen(
@@ -392,8 +392,8 @@ def scaling(source: Media, settings_file: Path, jobs: int) -> float:
             raise RuntimeError("a job of the mask stage failed")
         return time.perf_counter() - begun
 
-    alone = sum(seconds([tar]) for tar in source.tars[:jobs])
-    return alone / seconds(source.tars[:jobs])
+    alone = sum(seconds([tar]) for tar in source.paths[:jobs])
+    return alone / seconds(source.paths[:jobs])
 
 
 def results(turns: Turns, frames: int, started: float) -> list[Result]:

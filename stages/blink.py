@@ -17,12 +17,12 @@ from stages.base.errors import run
 from stages.base.progress import Progress
 from stages.faces.geometry import ear
 from stages.measures.blinks import find_blinks, open_ear
-from stages.store import tables
+from stages.store import schemas, tables
 
 
 def clip_landmarks(faces: Path) -> dict[str, NDArray[np.float32]]:
     """Each clip's landmarks, (T, 68, 2), its segments joined; (0, 68, 2) where the mask stage left it out."""
-    table = tables.read(faces, tables.FACES, ["clip", "segment", "landmarks"])
+    table = tables.read(faces, schemas.FACES, ["clip", "segment", "landmarks"])
     parts: dict[str, list[NDArray[np.float32]]] = {}
     for row in table.sort_by([("segment", "ascending")]).to_pylist():
         parts.setdefault(row["clip"], []).append(np.asarray(row["landmarks"], np.float32).reshape(-1, 68, 2))
@@ -63,7 +63,7 @@ def main() -> None:
     settings = params.load(args.params).blink
     clips = clip_landmarks(args.faces)
     progress = Progress(f"blink {args.out.stem}", len(clips), "clips")
-    with tables.writer(args.out, tables.BLINK) as write:
+    with tables.writer(args.out, schemas.BLINK) as write:
         for clip, landmarks in clips.items():
             write(blink_row(clip, landmarks, settings))
             progress.update(note=clip)

@@ -26,7 +26,7 @@ from stages.measures.intervals import Score
 from stages.pretrained.hifidiff import WEIGHTS, HifiDiff
 from stages.reporting import rendering
 from stages.scoring import catalogue
-from stages.store import tables
+from stages.store import atomic
 
 TEMPLATE = "card.md.j2"
 TAGS = ["talking-face", "audio-driven", "lip-sync", "video-generation", "diffusion"]
@@ -196,7 +196,7 @@ def main() -> None:
     settings = params.load(args.params)
     params.check_method(args.method, settings.trained)
     text = card(args.data, args.method, settings)
-    with tables.whole_file(args.out) as part:
+    with atomic.whole_file(args.out) as part:
         part.write_text(text)
 
 

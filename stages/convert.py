@@ -26,7 +26,7 @@ from stages.methods import systems
 from stages.methods.kinds import wav2lip as baseline
 from stages.methods.systems import Facts
 from stages.networks.wav2lip_expert import Wav2LipExpert
-from stages.store import checkpoint
+from stages.store import weights_file
 
 WAV2LIP = public_files.FILES["wav2lip_expert"]
 FETCH = f"fetch the public file: python -m stages.weights {WAV2LIP.name}"
@@ -46,7 +46,7 @@ def wav2lip_expert(source: Path, out: Path, *, sha256: str = WAV2LIP.sha256) -> 
     """
     network = Wav2LipExpert()
     digest = _fill(network, source, {sha256}, "Wav2Lip's expert", FETCH)
-    checkpoint.write_weights(out, network.state_dict(), {"architecture": "wav2lip", "source_sha256": digest})
+    weights_file.write(out, network.state_dict(), {"architecture": "wav2lip", "source_sha256": digest})
 
 
 def wav2lip(source: Path, out: Path, *, sha256: Collection[str] = GENERATORS.keys()) -> None:

@@ -22,8 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stages.base import params
-from stages.base.errors import InputError, TrainingError, run
-from stages.base.progress import Progress
+from stages.base.errors import InputError, run
 from stages.clips import conditions, corpus
 from stages.clips.corpus import Clip, sync_window
 from stages.clips.windows import Windows
@@ -32,7 +31,9 @@ from stages.networks import seeded
 from stages.networks.lipsync_expert import FRAMES, LipSyncExpert
 from stages.networks.wav2lip_expert import Wav2LipExpert
 from stages.pretrained import lipsync_expert
-from stages.store import checkpoint, tables
+from stages.store import atomic, weights_file
+from stages.training import loop, resume
+from stages.training.loop import Stateful
 
 VALIDATION_WINDOWS = 96
 APART = 3  # frames between two windows of a clip: what is nearer sounds alike
@@ -107,46 +108,36 @@ def columns(accuracies: Mapping[str, float]) -> dict[str, float]:
     return {f"validation_{name}_accuracy": value for name, value in accuracies.items()}
 
 
-def train(
-    expert: LipSyncExpert, clips: list[Clip], validation: list[Clip], settings: params.Expert, state: Path, key: str
-) -> list[dict[str, float]]:
-    """Train in place; returns the curve: a row every ``checkpoint_every`` steps."""
-    windows, held_out = Windows(clips, FRAMES), Windows(validation, FRAMES)
-    check = pairs(held_out, np.random.default_rng([settings.seed, 0]), VALIDATION_WINDOWS, settings.moments)
-    optimiser = torch.optim.AdamW(expert.parameters(), lr=settings.learning_rate, weight_decay=1e-4, fused=True)
-    first, states = checkpoint.load(state, key=key) or (0, {})
-    curve: list[dict[str, float]] = []
-    if states:
-        expert.load_state_dict(states["expert"])
-        optimiser.load_state_dict(states["optimiser"])
-        curve = states["curve"]["rows"]
-    progress = Progress("expert", settings.steps, "steps", done=first)
-    running = states["curve"]["running"] if states else 0.0
-    for step in range(first, settings.steps):
-        rng = np.random.default_rng([settings.seed, 1, step])
-        batch = pairs(windows, rng, settings.batch, settings.moments)
-        for group in optimiser.param_groups:
-            group["lr"] = settings.learning_rate * min((step + 1) / WARMUP, 1 - step / settings.steps)
-        loss = info_nce(*embed(expert, batch), settings.temperature, batch.clips_B)
-        if not torch.isfinite(loss):
-            raise TrainingError(f"expert: the loss is {loss.item()} at step {step}; lower expert.learning_rate")
-        optimiser.zero_grad(set_to_none=True)
+class Trainer(loop.Trainer):
+    """Trains ``expert`` in place; the curve has its accuracies on the validation clips."""
+
+    def __init__(
+        self, expert: LipSyncExpert, clips: list[Clip], validation: list[Clip], settings: params.Expert
+    ) -> None:
+        self.expert, self.settings, self.windows = expert.train(), settings, Windows(clips, FRAMES)
+        held_out, rng = Windows(validation, FRAMES), np.random.default_rng([settings.seed, 0])
+        self.check = pairs(held_out, rng, VALIDATION_WINDOWS, settings.moments)
+        self.optimiser = torch.optim.AdamW(
+            expert.parameters(), lr=settings.learning_rate, weight_decay=1e-4, fused=True
+        )
+
+    def states(self) -> dict[str, Stateful]:
+        return {"expert": self.expert, "optimiser": self.optimiser}
+
+    def step(self, step: int) -> dict[str, Tensor]:
+        settings = self.settings
+        batch = pairs(self.windows, np.random.default_rng([settings.seed, 1, step]), settings.batch, settings.moments)
+        share = min((step + 1) / WARMUP, 1 - step / settings.steps)
+        loop.set_rate(self.optimiser, settings.learning_rate * share)
+        loss = info_nce(*embed(self.expert, batch), settings.temperature, batch.clips_B)
+        self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(expert.parameters(), 1.0)
-        optimiser.step()
-        running += loss.item()
-        if checkpoint.due(step, settings.checkpoint_every, settings.steps):
-            since = (step % settings.checkpoint_every) + 1
-            curve.append({"step": step + 1, "loss": running / since, **columns(accuracy(expert, check))})
-            running = 0.0
-            states = {
-                "expert": expert.state_dict(),
-                "optimiser": optimiser.state_dict(),
-                "curve": {"rows": curve, "running": running},
-            }
-            checkpoint.save(state, step + 1, states, key=key)
-        progress.update(note=f"loss {loss.item():.3f}")
-    return curve
+        torch.nn.utils.clip_grad_norm_(self.expert.parameters(), 1.0)
+        self.optimiser.step()
+        return {"loss": loss}
+
+    def scores(self) -> dict[str, float]:
+        return columns(accuracy(self.expert, self.check))
 
 
 def take_over(data: Path, out: Path, settings: params.Params) -> None:
@@ -168,7 +159,7 @@ def take_over(data: Path, out: Path, settings: params.Params) -> None:
     with torch.no_grad():
         loss = info_nce(*embed(expert, check), own.temperature, check.clips_B).item()
     write_curve(out, [{"step": 0, "loss": loss, **columns(accuracy(expert, check))}])
-    with tables.whole_file(out) as part:
+    with atomic.whole_file(out) as part:
         shutil.copyfile(source, part)
 
 
@@ -179,7 +170,7 @@ def load(data: Path, split: str, settings: params.Params) -> list[Clip]:
 
 def write_curve(out: Path, rows: list[dict[str, float]]) -> None:
     """``curves.csv`` beside the weights."""
-    with tables.whole_file(out.parent / "curves.csv") as part, part.open("w", newline="") as file:
+    with atomic.whole_file(out.parent / "curves.csv") as part, part.open("w", newline="") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
@@ -201,14 +192,24 @@ def main() -> None:
     expert = seeded(own.seed, lambda: LipSyncExpert(**layout))
     clips, validation = load(args.data, "train", settings), load(args.data, "validation", settings)
     state = args.data / "resume" / "expert" / "state.pt"
-    with checkpoint.lock(state.parent):
-        key = checkpoint.fingerprint(
+    with resume.lock(state.parent):
+        key = resume.fingerprint(
             {**own.model_dump(), "mask": settings.mask.model_dump(), "frames": settings.network.size},
-            [*corpus.files(args.data, ("train", "validation")), *checkpoint.code()],
+            [*corpus.files(args.data, ("train", "validation")), *resume.code()],
         )
-        curve = train(expert, clips, validation, own, state, key)
-        write_curve(args.out, curve)
-        checkpoint.write_weights(args.out, expert.state_dict(), {"architecture": "lipsync", **layout})
+        fitted = loop.fit(
+            Trainer(expert, clips, validation, own),
+            steps=own.steps,
+            seed=own.seed,
+            log_every=own.checkpoint_every,
+            checkpoint_every=own.checkpoint_every,
+            state=state,
+            key=key,
+            label="expert",
+            advice="lower expert.learning_rate",
+        )
+        write_curve(args.out, fitted.curves)
+        weights_file.write(args.out, expert.state_dict(), {"architecture": "lipsync", **layout})
 
 
 if __name__ == "__main__":

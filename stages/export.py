@@ -15,7 +15,7 @@ from pathlib import Path
 from stages.base import params
 from stages.base.errors import InputError, run
 from stages.pretrained.hifidiff import CONFIG, WEIGHTS, HifiDiff
-from stages.store import tables
+from stages.store import atomic
 
 CARD = "README.md"
 
@@ -41,7 +41,7 @@ def export(data: Path, method: str, out: Path, *, replace: bool = False) -> list
         raise InputError(card, f"is the card of other weights than {folder / WEIGHTS} (sha256 {digest})", make)
     sources = {CARD: card, CONFIG: folder / CONFIG, WEIGHTS: folder / WEIGHTS}
     for name, source in sources.items():
-        with tables.whole_file(out / name) as part:
+        with atomic.whole_file(out / name) as part:
             shutil.copyfile(source, part)
     return [out / name for name in sources]
 

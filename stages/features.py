@@ -29,7 +29,7 @@ from stages.clips.corpus import Clip
 from stages.faces import observed
 from stages.measures import pairs
 from stages.pretrained.judges import Judges, public_networks
-from stages.store import tables
+from stages.store import schemas, tables, tars
 
 if TYPE_CHECKING:
     from stages.pretrained.public_judges import Public
@@ -65,7 +65,7 @@ def read(data: Path, method: str, settings: Params) -> tuple[int, Iterator[Video
         for name, shard in zip(tests["clip"].astype(str), tests["shard"].astype(str), strict=True):
             clip = corpus.load(data, shard, name, size=size, dilation=dilation, stream=True).head(most)
             path = data / "samples" / method / f"{shard}.tar"
-            listing = {entry["clip"]: entry for entry in media.tar_json(path, keys=("clip",))}
+            listing = {entry["clip"]: entry for entry in tars.listing(path, keys=("clip",))}
             if name not in listing:
                 raise InputError(path, f"no video of {name}", "delete it and run 'snakemake --cores all'")
             frames = _frames(path, name, fps, clip.frames_THWC.shape)
@@ -76,7 +76,7 @@ def read(data: Path, method: str, settings: Params) -> tuple[int, Iterator[Video
 
 def _frames(path: Path, clip: str, fps: float, shape: tuple[int, ...]) -> NDArray[np.uint8]:
     try:
-        frames = media.decode(media.read_tar_member(path, f"{clip}.mp4"), fps=fps, clip=clip)
+        frames = media.decode(tars.read(path, f"{clip}.mp4"), fps=fps, clip=clip)
     except ClipError as error:
         raise InputError(path, str(error), "delete it and run 'snakemake --cores all'") from None
     if frames.shape != shape:
@@ -132,7 +132,7 @@ def main() -> None:
     judges, public = Judges(args.data / "judges", settings.metrics.batch), public_networks(settings)
     count, videos = read(args.data, args.method, settings)
     progress = Progress(f"features {args.method}", count, "clips")
-    with tables.writer(args.out, tables.FEATURES) as write:
+    with tables.writer(args.out, schemas.FEATURES) as write:
         for number, video in enumerate(videos):
             kept = number % max(count // PICTURES, 1) == 0 and number // max(count // PICTURES, 1) < PICTURES
             write({**row(video, judges, settings.metrics.upscale, public), "picture": picture(video) if kept else None})

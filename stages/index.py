@@ -28,10 +28,9 @@ from typing import Any
 
 import numpy as np
 
-from stages import media
 from stages.base import params
 from stages.base.errors import InputError, run
-from stages.store import tables
+from stages.store import schemas, tables, tars
 
 Row = dict[str, Any]
 COPIED = ("clip", "speaker", "sentence", "emotion", "level", "source", "sha256")
@@ -43,10 +42,10 @@ def joined(data: Path, shard: str, min_frames: int) -> list[Row]:
     ``status`` is the first reason that any stage gave.
     """
     faces = _faces(data / "faces" / f"{shard}.parquet")
-    blinks = _by_clip(data / "blink" / f"{shard}.parquet", tables.BLINK, ["clip", "open_ear", "blink_start"])
-    sounds = _by_clip(data / "spectrogram" / f"{shard}.parquet", tables.SPECTROGRAM, ["clip", "status"])
+    blinks = _by_clip(data / "blink" / f"{shard}.parquet", schemas.BLINK, ["clip", "open_ear", "blink_start"])
+    sounds = _by_clip(data / "spectrogram" / f"{shard}.parquet", schemas.SPECTROGRAM, ["clip", "status"])
     rows = []
-    for clip in media.tar_json(data / "raw" / f"{shard}.tar"):
+    for clip in tars.listing(data / "raw" / f"{shard}.tar"):
         name = clip["clip"]
         for stage, found in (("faces", faces), ("blink", blinks), ("spectrogram", sounds)):
             if name not in found:
@@ -80,7 +79,7 @@ def _by_clip(path: Path, schema: Any, columns: list[str]) -> dict[str, Row]:
 def _faces(path: Path) -> dict[str, Row]:
     """Status, frames a second and number of frames of each clip, its segments added up."""
     clips: dict[str, Row] = {}
-    for row in tables.read(path, tables.FACES, ["clip", "status", "fps", "detected"]).to_pylist():
+    for row in tables.read(path, schemas.FACES, ["clip", "status", "fps", "detected"]).to_pylist():
         clip = clips.setdefault(row["clip"], {"status": row["status"], "fps": row["fps"], "frames": 0})
         clip["frames"] += len(row["detected"])
     return clips
@@ -190,7 +189,7 @@ def main() -> None:
     for row in rows:
         row["split"] = splits[row["clip"]]
     check(rows, settings.index, args.data)
-    tables.write(args.out, tables.INDEX, rows)
+    tables.write(args.out, schemas.INDEX, rows)
     counts = Counter(splits.values())
     print("index: " + ", ".join(f"{name} {counts[name]}" for name in sorted(counts)), flush=True)
     for row in rows:

@@ -24,8 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stages.base import params
-from stages.base.errors import InputError, TrainingError, run
-from stages.base.progress import Progress
+from stages.base.errors import InputError, run
 from stages.clips import conditions, corpus
 from stages.clips.corpus import Clip, sync_window
 from stages.diffusion.losses import info_nce
@@ -34,8 +33,10 @@ from stages.faces.geometry import mouth_opening
 from stages.measures.image import hull_crops
 from stages.measures.networks import judges
 from stages.measures.networks.judges import MOUTH_SIZE, SYNC_FRAMES, VIDEO_FRAMES
-from stages.store import checkpoint, tables
+from stages.store import atomic, weights_file
+from stages.training import loop, resume
 from stages.training.corruptions import IN_SPACE, IN_TIME
+from stages.training.loop import Stateful
 
 TEMPERATURE = 0.07  # of InfoNCE
 FROM_ONE_CLIP = 4  # windows that the sync judge sees of each clip in a batch: negatives that differ in time alone
@@ -206,48 +207,38 @@ def _openings(clip: Clip) -> NDArray[np.float64]:
     return np.stack([clip.ear_T2.mean(1), mouth_opening(clip.landmarks_TL2)], -1).astype(np.float64)
 
 
-def train(task: Task, settings: params.Judges, state: Path, key: str, label: str) -> list[dict[str, float]]:
-    """Train a task's network in place; gives the curve, a row each ``checkpoint_every`` steps.
+class Trainer(loop.Trainer):
+    """Trains a task's network in place; the curve has its scores on the validation clips."""
 
-    Raises:
-        TrainingError: the loss is not finite.
-    """
-    optimiser = torch.optim.AdamW(task.network.parameters(), lr=settings.learning_rate, weight_decay=1e-4, fused=True)
-    first, states = checkpoint.load(state, key=key) or (0, {})
-    curve: list[dict[str, float]] = []
-    if states:
-        task.network.load_state_dict(states["network"])
-        optimiser.load_state_dict(states["optimiser"])
-        curve = states["curve"]["rows"]
-    progress = Progress(label, settings.steps, "steps", done=first)
-    losses: list[float] = []  # since the last row; a state is saved with each row, so that none is lost
-    for step in range(first, settings.steps):
-        for group in optimiser.param_groups:
-            group["lr"] = settings.learning_rate * (1 - step / settings.steps)
-        loss = task.loss(np.random.default_rng([settings.seed, 1, step]))
-        if not torch.isfinite(loss):
-            raise TrainingError(f"{label}: the loss is {loss.item()} at step {step}; lower judges.learning_rate")
-        optimiser.zero_grad(set_to_none=True)
+    def __init__(self, task: Task, settings: params.Judges) -> None:
+        self.task, self.settings, self.network = task, settings, task.network
+        self.optimiser = torch.optim.AdamW(
+            self.network.parameters(), lr=settings.learning_rate, weight_decay=1e-4, fused=True
+        )
+
+    def states(self) -> dict[str, Stateful]:
+        return {"network": self.network, "optimiser": self.optimiser}
+
+    def step(self, step: int) -> dict[str, Tensor]:
+        settings = self.settings
+        loop.set_rate(self.optimiser, settings.learning_rate * (1 - step / settings.steps))
+        loss = self.task.loss(np.random.default_rng([settings.seed, 1, step]))
+        self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(task.network.parameters(), 1.0)
-        optimiser.step()
-        losses.append(loss.item())
-        if checkpoint.due(step, settings.checkpoint_every, settings.steps):
-            task.network.eval()
-            with torch.no_grad():
-                curve.append({"step": step + 1, "loss": float(np.mean(losses)), **task.scores()})
-            task.network.train()
-            losses = []
-            parts = {
-                "network": task.network.state_dict(),
-                "optimiser": optimiser.state_dict(),
-                "curve": {"rows": curve},
-            }
-            checkpoint.save(state, step + 1, parts, key=key)
-        progress.update(note=f"loss {loss.item():.3f}")
-    task.network.eval()
-    task.finish()
-    return curve
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        self.optimiser.step()
+        return {"loss": loss}
+
+    @torch.no_grad()
+    def scores(self) -> dict[str, float]:
+        self.network.eval()
+        found = self.task.scores()
+        self.network.train()
+        return found
+
+    def finish(self) -> None:
+        self.network.eval()
+        self.task.finish()
 
 
 def main() -> None:
@@ -278,15 +269,25 @@ def main() -> None:
     else:
         task = AttributeTask(args.judge, clips, validation, own)
     state = args.data / "resume" / "judges" / args.judge / "state.pt"
-    with checkpoint.lock(state.parent):
-        key = checkpoint.fingerprint(
+    with resume.lock(state.parent):
+        key = resume.fingerprint(
             {**own.model_dump(), "judge": args.judge, "mask": settings.mask.model_dump()},
-            [*corpus.files(args.data, ("train", "validation")), *checkpoint.code()],
+            [*corpus.files(args.data, ("train", "validation")), *resume.code()],
         )
-        curve = train(task, own, state, key, f"judge {args.judge}")
-        with tables.whole_file(args.out.with_suffix(".csv")) as part:
-            pd.DataFrame(curve).to_csv(part, index=False)
-        checkpoint.write_weights(args.out, task.network.state_dict(), {**task.config, "size": own.size})
+        fitted = loop.fit(
+            Trainer(task, own),
+            steps=own.steps,
+            seed=own.seed,
+            log_every=own.checkpoint_every,
+            checkpoint_every=own.checkpoint_every,
+            state=state,
+            key=key,
+            label=f"judge {args.judge}",
+            advice="lower judges.learning_rate",
+        )
+        with atomic.whole_file(args.out.with_suffix(".csv")) as part:
+            pd.DataFrame(fitted.curves).to_csv(part, index=False)
+        weights_file.write(args.out, task.network.state_dict(), {**task.config, "size": own.size})
 
 
 if __name__ == "__main__":

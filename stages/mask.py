@@ -25,7 +25,7 @@ from stages.base import params
 from stages.base.errors import ClipError, run
 from stages.base.progress import Progress
 from stages.faces.landmarks import FaceTracker
-from stages.store import tables
+from stages.store import schemas, tables, tars
 
 HELD = 64 * 2**20  # bytes of decoded pictures
 RISE = 0.06  # the crop's centre lies this share of its side above the landmarks', which end at the brows
@@ -45,7 +45,7 @@ class Film:
             return
         held: list[media.Picture] | None = []
         taken = each = 0
-        with media.tar_member(self.raw, self.file) as source:
+        with tars.member(self.raw, self.file) as source:
             for picture in media.pictures(source, fps=self.fps, clip=self.clip):
                 each = each or picture.nbytes  # all are of one size
                 taken += 0 if picture.repeated else each
@@ -210,9 +210,9 @@ def main() -> None:
     args = parser.parse_args()
     settings = params.load(args.params).mask
     cv2.setNumThreads(1)
-    clips = media.tar_json(args.raw)
+    clips = tars.listing(args.raw)
     progress = Progress(f"mask {args.out.stem}", len(clips), "clips")
-    with tables.writer(args.out, tables.FACES) as write:
+    with tables.writer(args.out, schemas.FACES) as write:
         for clip in clips:
             name = clip["clip"]
             try:

@@ -25,12 +25,12 @@ from stages.measures.sync import MAX_SHIFT
 from stages.scoring import breakdown, catalogue, measured
 from stages.scoring.measured import STRIDE, WINDOW, Measured
 from stages.scoring.scores import all_scores, clip_scores, drift_scores, leak_scores
-from stages.store import tables, tracking
+from stages.store import schemas, tables, tracking
 
 
 def row(m: Measured) -> dict[str, object]:
     """The clip's row of ``metrics/<method>.parquet``."""
-    scores = {name: value for name, value in clip_scores(m).items() if name in tables.METRICS.names}
+    scores = {name: value for name, value in clip_scores(m).items() if name in schemas.METRICS.names}
     names = ("clip", "split", "speaker", "sentence", "emotion", "level", "audio_clip", "frames")
     traces = {
         "psnr_frame": m.psnr_T,
@@ -62,8 +62,8 @@ def of_run(data: Path, method: str, settings: Params) -> None:
         "n_frames": sum(m.frames for m in found),
         "scores": {name: {split: s.json() for split, s in splits.items()} for name, splits in scores.items()},
     }
-    tables.write(place.with_suffix(".parquet"), tables.METRICS, [row(m) for m in found])
-    tables.write(place.with_suffix(".breakdown.parquet"), tables.BREAKDOWN, breakdown.rows(found, settings.metrics))
+    tables.write(place.with_suffix(".parquet"), schemas.METRICS, [row(m) for m in found])
+    tables.write(place.with_suffix(".breakdown.parquet"), schemas.BREAKDOWN, breakdown.rows(found, settings.metrics))
     with tempfile.TemporaryDirectory() as folder:
         samples = []
         for clip, png in measured.pictures(data, method).items():

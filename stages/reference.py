@@ -20,7 +20,6 @@ import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
 
-from stages import media
 from stages.base import params
 from stages.base.errors import InputError, run
 from stages.base.params import Params
@@ -31,7 +30,7 @@ from stages.faces import observed
 from stages.faces.geometry import mouth_opening
 from stages.measures import leak, pairs
 from stages.pretrained.judges import Judges, public_networks
-from stages.store import tables
+from stages.store import schemas, tables, tars
 
 if TYPE_CHECKING:
     from stages.pretrained.public_judges import Public
@@ -43,10 +42,8 @@ LEAK_STEP, LEAK_SIZE = 2, 32  # every second frame of the training clips; pixels
 
 def mouth_truth(raw: Path, clip: Clip, fps: float) -> NDArray[np.float32]:
     """The clip's mouth opening on the time base k/fps, (T,): as it was rendered (0 … 1), else as dlib measures it."""
-    if RAW_TRUTH in media.tar_names(raw):
-        table = pq.read_table(
-            io.BytesIO(media.read_tar_member(raw, RAW_TRUTH)), columns=["clip", "time_s", "mouth_open"]
-        )
+    if RAW_TRUTH in tars.names(raw):
+        table = pq.read_table(io.BytesIO(tars.read(raw, RAW_TRUTH)), columns=["clip", "time_s", "mouth_open"])
         for row in table.to_pylist():
             if row["clip"] == clip.name:
                 times = np.arange(len(clip.frames_THWC)) / fps
@@ -104,7 +101,7 @@ def measure(data: Path, settings: Params, out: Path) -> None:
     read = leaks(train, clips)
     judges, public = Judges(data / "judges", settings.metrics.batch), public_networks(settings)
     progress = Progress("reference", len(clips), "clips")
-    with tables.writer(out, tables.REFERENCE) as write:
+    with tables.writer(out, schemas.REFERENCE) as write:
         for number, (clip, entry) in enumerate(zip(clips, tests.to_dict("records"), strict=True)):
             facts = {name: str(entry[name]) for name in ("split", "speaker", "sentence", "emotion", "level")}
             mouth = mouth_truth(data / "raw" / f"{entry['shard']}.tar", clip, settings.mask.fps)

@@ -15,7 +15,7 @@ from stages.base import params
 from stages.base.errors import HifiDiffError, ParameterError, run
 from stages.reporting import claims, figures, pages, results, study, tables, videos
 from stages.reporting.results import Results
-from stages.store.tables import whole_file
+from stages.store.atomic import whole_file
 
 LARGEST = 1_000_000  # bytes of a file: reports are kept in git
 

@@ -28,6 +28,7 @@ from stages.clips import corpus
 from stages.clips.conditions import REFERENCE
 from stages.clips.corpus import Clip
 from stages.methods import systems
+from stages.store import tars
 
 
 def other_clip(tests: pd.DataFrame, clip: str) -> str:
@@ -138,7 +139,7 @@ def main() -> None:
                 )
                 videos.append((path.name, path))
             head = json.dumps(listing, indent=1, sort_keys=True).encode()
-            media.write_tar(args.out_dir / f"{shard}.tar", [(media.CLIPS, head), *videos])
+            tars.write(args.out_dir / f"{shard}.tar", [(tars.CLIPS, head), *videos])
 
 
 if __name__ == "__main__":

@@ -22,9 +22,8 @@ from stages.base import devices, memory, params
 from stages.base.errors import run
 from stages.clips import corpus
 from stages.pretrained import lipsync_expert
-from stages.store import checkpoint, tables, tracking
-from stages.training import processes
-from stages.training.engine import fit
+from stages.store import atomic, tracking
+from stages.training import hifidiff, loop, processes, resume
 from stages.training.prepared import prepared, training_set
 from stages.training.processes import World
 
@@ -57,26 +56,29 @@ def train(settings: params.Params, data: Path, method: str, out: Path, device: t
     expert = lipsync_expert.load(data / "expert" / "expert.safetensors", device)
     model, net, objective = prepared(settings, drop, expert, device)
     state = data / "resume" / "train" / method / "state.pt"
-    with checkpoint.lock(state.parent) if world.first else nullcontext():
+    with resume.lock(state.parent) if world.first else nullcontext():
         world.wait()  # until the first process has the folder to itself
         load = tracking.Load()
-        fitted = fit(
-            net,
-            objective,
-            training_set(settings, data, drop),
-            settings.train,
-            device=device,
+        clips = training_set(settings, data, drop)
+        trainer = hifidiff.Trainer(net, objective, clips, settings.train, device=device, world=world)
+        fitted = loop.fit(
+            trainer,
+            steps=settings.train.steps,
+            seed=settings.train.seed,
+            log_every=settings.train.log_every,
+            checkpoint_every=settings.train.checkpoint_every,
             state=state,
             key=state_key(settings, data, drop),
-            label=method,
+            label=f"train {method}",
+            advice=hifidiff.ADVICE,
             on_step=load.update,
             world=world,
         )
         if world.first:
             curves = pd.DataFrame(fitted.curves)
-            with tables.whole_file(out.parent / "curves.csv") as part:
+            with atomic.whole_file(out.parent / "curves.csv") as part:
                 curves.to_csv(part, index=False)
-            net.load_state_dict(fitted.weights)
+            net.load_state_dict(trainer.average.weights)
             model.save_pretrained(out.parent)
             summary = {"parameters": sum(p.numel() for p in net.parameters()), "seconds": fitted.seconds}
             tracking.record_training(data, method, params=recorded, curves=curves, summary=summary, system=load.table())
@@ -91,7 +93,7 @@ def state_key(settings: params.Params, data: Path, drop: Sequence[str]) -> str:
     used = {name: getattr(settings, name).model_dump() for name in ("network", "diffusion", "loss", "mask")}
     used["train"] = settings.train.model_dump(exclude=PACE)
     read = [*corpus.files(data, ("train",)), data / "expert" / "expert.safetensors"]
-    return checkpoint.fingerprint({**used, "drop": list(drop)}, [*read, *checkpoint.code()])
+    return resume.fingerprint({**used, "drop": list(drop)}, [*read, *resume.code()])
 
 
 if __name__ == "__main__":

@@ -23,7 +23,8 @@ from stages.methods import systems
 from stages.methods.systems import Data, Facts
 from stages.networks import seeded
 from stages.pretrained import lipsync_expert
-from stages.store import checkpoint, tables, tracking
+from stages.store import atomic, tracking
+from stages.training import loop, resume
 
 
 def main() -> None:
@@ -53,7 +54,7 @@ def train(settings: params.Params, data: Path, method: str, out: Path) -> None:
     system = seeded(settings.train.seed, lambda: systems.module(kind).System(own, Facts.of(settings))).to(device)
     clips = load(data, "train", settings)
     state = data / "resume" / "train" / method / "state.pt"
-    with checkpoint.lock(state.parent):
+    with resume.lock(state.parent):
         used = Data(
             train=clips,
             validation=load(data, "validation", settings),
@@ -63,17 +64,20 @@ def train(settings: params.Params, data: Path, method: str, out: Path) -> None:
         )
         trainer = seeded(settings.train.seed, lambda: system.trainer(used))
         load_over_time = tracking.Load()
-        fitted = systems.fit(
+        fitted = loop.fit(
             trainer,
-            own.steps,
-            settings.train,
+            steps=own.steps,
+            seed=settings.train.seed,
+            log_every=settings.train.log_every,
+            checkpoint_every=settings.train.checkpoint_every,
             state=state,
             key=state_key(settings, data, method),
-            label=method,
+            label=f"train {method}",
+            advice=f"lower the learning rate in methods.{method}.settings",
             on_step=load_over_time.update,
         )
         curves = pd.DataFrame(fitted.curves)
-        with tables.whole_file(out.parent / "curves.csv") as part:
+        with atomic.whole_file(out.parent / "curves.csv") as part:
             curves.to_csv(part, index=False)
         system.eval().requires_grad_(False)
         facts = {
@@ -101,7 +105,7 @@ def state_key(settings: params.Params, data: Path, method: str) -> str:
     used = {"settings": entry.settings, "facts": vars(Facts.of(settings)), "mask": settings.mask.model_dump()}
     used["train"] = settings.train.model_dump(include={"seed", "log_every"})
     read = [*corpus.files(data, ("train", "validation")), data / "expert" / "expert.safetensors"]
-    return checkpoint.fingerprint(used, [*read, *checkpoint.code()])
+    return resume.fingerprint(used, [*read, *resume.code()])
 
 
 if __name__ == "__main__":

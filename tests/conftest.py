@@ -10,7 +10,7 @@ import torch
 
 from stages.clips.corpus import Clip
 from stages.faces.geometry import clip_masks, ear
-from stages.store import tables
+from stages.store import schemas, tables
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -64,7 +64,7 @@ def write_clip(data: Path, name: str, frames: int, *, side: int, segment: int) -
     landmarks = landmarks_of(rng, frames, side)
     picture = cv2.resize(rng.integers(0, 256, (6, 6, 3), dtype=np.uint8), (side, side), interpolation=cv2.INTER_LINEAR)
     face = {"clip": name, "status": "ok", "fps": 25.0, "crop": [0.0, 0.0, side], "rotation": 0, "faces_seen": 1}
-    with tables.writer(data / "faces" / f"{shard}.parquet", tables.FACES) as write:
+    with tables.writer(data / "faces" / f"{shard}.parquet", schemas.FACES) as write:
         for number, start in enumerate(range(0, frames, segment)):
             part = range(start, min(start + segment, frames))
             rolled = [np.roll(picture, t, (0, 1)) for t in part]
@@ -73,11 +73,11 @@ def write_clip(data: Path, name: str, frames: int, *, side: int, segment: int) -
             ]
             own = {"frames": jpegs, "landmarks": landmarks[part].ravel(), "detected": [True] * len(part)}
             write({**face, **own, "segment": number, "start": start})
-    with tables.writer(data / "blink" / f"{shard}.parquet", tables.BLINK) as write:
+    with tables.writer(data / "blink" / f"{shard}.parquet", schemas.BLINK) as write:
         both = ear(landmarks).astype(np.float32)
         row = {"clip": name, "ear_left": both[:, 0], "ear_right": both[:, 1], "open_ear": 0.3}
         write({**row, "blink_start": [3], "blink_end": [7]})
-    with tables.writer(data / "spectrogram" / f"{shard}.parquet", tables.SPECTROGRAM) as write:
+    with tables.writer(data / "spectrogram" / f"{shard}.parquet", schemas.SPECTROGRAM) as write:
         mel = rng.uniform(-4, 4, (frames * 16 // 5 + 1) * 80).astype(np.float32)
         audio = rng.integers(-3000, 3000, frames * 640).astype("<i2").tobytes()
         write({"clip": name, "status": "ok", "mel": mel, "audio": audio})

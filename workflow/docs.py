@@ -17,7 +17,7 @@ import pyarrow as pa
 from stages.base.errors import InputError, run
 from stages.reporting.tables import markdown
 from stages.store import tables
-from stages.store.tables import whole_file
+from stages.store.atomic import whole_file
 
 OUTPUT, README, REPORT = Path("docs/output.md"), Path("README.md"), Path("reports/demo")
 # First and last line of the block in the README.

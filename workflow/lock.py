@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-from stages.store import tables
+from stages.store import atomic
 
 LOCKS = Path(".snakemake/locks")
 HOLDER = Path(".snakemake/holder.json")
@@ -21,7 +21,7 @@ HOLDER = Path(".snakemake/holder.json")
 def hold(root: Path) -> None:
     """Say that this process runs Snakemake in ``root``."""
     own = {"host": platform.node(), "process": psutil.Process().pid, "started": psutil.Process().create_time()}
-    tables.write_json(root / HOLDER, own)
+    atomic.write_json(root / HOLDER, own)
 
 
 def release(root: Path) -> bool:

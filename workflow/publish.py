@@ -21,7 +21,7 @@ import psutil
 from stages.base.errors import run
 from stages.base.params import Params, load
 from stages.scoring import catalogue
-from stages.store import tables, tracking
+from stages.store import atomic, tracking
 from workflow import quality
 from workflow.artifacts import artifacts
 from workflow.registry import STAGES
@@ -123,7 +123,7 @@ def run_ids(params: Params) -> dict[str, dict[str, str]]:
 def record(params: Params) -> None:
     """Write ``logs/provenance.json``, where the run is whole."""
     if all(Path(path).exists() for path in artifacts(params)["report"]):
-        tables.write_json(PROVENANCE, collect(params))
+        atomic.write_json(PROVENANCE, collect(params))
 
 
 def page(found: dict[str, Any], ids: dict[str, dict[str, str]], trainings: list[quality.Point]) -> str:
@@ -178,7 +178,7 @@ def main() -> None:
     else:
         trainings = []
     path = params.reports / "provenance.md"
-    with tables.whole_file(path) as part:
+    with atomic.whole_file(path) as part:
         part.write_text(page(found, run_ids(params), trainings))
     print(path)
 

@@ -10,7 +10,7 @@ import subprocess
 from pathlib import Path
 
 from stages.base.errors import run
-from stages.store.tables import whole_file
+from stages.store.atomic import whole_file
 from workflow.sources import ROOT
 
 PAGE = Path("docs/rulegraph.md")

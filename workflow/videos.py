@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from stages import media
 from stages.base.errors import InputError, run
 from stages.base.params import Params, load
-from stages.store.tables import whole_file
+from stages.store import tars
+from stages.store.atomic import whole_file
 from workflow.artifacts import artifacts
 
 
@@ -25,10 +25,10 @@ def unpack(params: Params, out: Path) -> int:
         for path in artifacts(params)[f"sample@{method}"]:
             if not Path(path).exists():
                 raise InputError(path, "no such file", "run 'make reproduce'")
-            for clip in media.tar_json(path, keys=("clip",)):
+            for clip in tars.listing(path, keys=("clip",)):
                 name = f"{clip['clip']}.mp4"
                 with whole_file(out / method / name) as part:
-                    part.write_bytes(media.read_tar_member(path, name))
+                    part.write_bytes(tars.read(path, name))
                 count += 1
     return count
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from stages.base.errors import InputError
 from stages.base.lazy import LazyArray
 from stages.faces.geometry import clip_mask
-from stages.store import tables
+from stages.store import schemas, tables
 
 MEL_STEPS_PER_FRAME = 3.2  # 80 steps a second over 25 frames a second
 
@@ -69,13 +69,13 @@ def _head(items: NDArray[Scalar] | LazyArray[Scalar], count: int) -> NDArray[Sca
 
 def index(data: Path, splits: Collection[str] | None = None) -> pd.DataFrame:
     """The index of a run (``data/<run>``), in order of clip; only the given splits where any are given."""
-    frame = tables.read(data / "index.parquet", tables.INDEX).to_pandas().sort_values("clip", ignore_index=True)
+    frame = tables.read(data / "index.parquet", schemas.INDEX).to_pandas().sort_values("clip", ignore_index=True)
     return frame if splits is None else frame[frame["split"].isin(splits)].reset_index(drop=True)
 
 
 @lru_cache(maxsize=64)
 def _places(path: Path, table: str) -> dict[str, list[tables.Place]]:
-    schema = {"faces": tables.FACES, "blink": tables.BLINK, "spectrogram": tables.SPECTROGRAM}[table]
+    schema = {"faces": schemas.FACES, "blink": schemas.BLINK, "spectrogram": schemas.SPECTROGRAM}[table]
     return tables.places(path, schema)
 
 

@@ -28,7 +28,6 @@ from urllib.parse import quote, urlsplit
 
 import av
 
-from stages import media
 from stages.base.errors import InputError
 from stages.base.params import Cremad
 from stages.base.progress import Progress
@@ -36,7 +35,8 @@ from stages.corpora import cremad_facts
 from stages.fetching import git_lfs, http
 from stages.fetching.git_lfs import Address
 from stages.fetching.http import Course, Later, NoUse, Patience
-from stages.store.tables import whole_file
+from stages.store import tars
+from stages.store.atomic import whole_file
 
 MANIFEST = Path(__file__).with_name(
     "cremad.csv.gz"
@@ -132,7 +132,7 @@ def take(
             contents.append((entry["sound"], folder / sound.file))
         if "left_out" in entry:
             print(f"clip {item.clip}: {entry['left_out']}; left out, the other clips go on", flush=True)
-    media.write_tar(out, [(media.CLIPS, media.json_bytes(clips)), *contents])
+    tars.write(out, [(tars.CLIPS, tars.json_bytes(clips)), *contents])
 
 
 def listing(item: Object, sound: Object | None, lost: dict[str, str]) -> dict[str, str]:

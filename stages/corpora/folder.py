@@ -22,10 +22,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stages import media
 from stages.base.errors import InputError
 from stages.base.params import Folder
 from stages.base.progress import Progress
+from stages.store import tars
 
 SUFFIXES = {
     ".3gp", ".asf", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".ogv", ".ts",
@@ -248,7 +248,7 @@ def take(settings: Folder, speaker: str, out: Path) -> None:
             }
         )  # fmt: skip
         progress.update(note=video.path.name)
-    media.write_tar(out, [(media.CLIPS, media.json_bytes(clips)), *contents])
+    tars.write(out, [(tars.CLIPS, tars.json_bytes(clips)), *contents])
 
 
 def _readable(path: Path) -> tuple[bytes | Path, str]:

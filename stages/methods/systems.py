@@ -15,13 +15,12 @@ from __future__ import annotations
 
 import importlib
 import json
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import Any, ClassVar, NamedTuple, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
@@ -31,16 +30,14 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from stages.base import devices, params
-from stages.base.errors import InputError, ParameterError, TrainingError
+from stages.base.errors import InputError, ParameterError
 from stages.base.params import Params
-from stages.base.progress import Progress
 from stages.clips.corpus import MEL_STEPS_PER_FRAME, Clip
 from stages.clips.windows import Windows
 from stages.pretrained.hifidiff import CONFIG, WEIGHTS
 from stages.pretrained.lipsync_expert import Expert
-from stages.store import checkpoint, tables
+from stages.store import atomic, weights_file
 from stages.training import loop
-from stages.training.loop import Curves, Stateful, Stop
 
 # (clip, clip whose audio is given) → its frames, some (N, H, W, 3) at a time
 Render = Callable[[Clip, Clip], Iterator[NDArray[np.uint8]]]
@@ -112,27 +109,10 @@ class Data:
         return np.random.default_rng([self.seed, step, index])
 
 
-class Trainer(ABC):
-    """A training of one system: its networks, its optimisers, and what a step does to them.
-
-    ``images`` counts the frames that a step learns from.
-    """
+class Trainer(loop.Trainer):
+    """A training of one system. ``images`` counts the frames that a step learns from."""
 
     images: int
-
-    @abstractmethod
-    def states(self) -> dict[str, Stateful]:
-        """All that changes in training, by name; a killed run goes on from it.
-
-        A step may use no other memory, and no global random numbers but torch's, which are seeded before each step.
-        """
-
-    @abstractmethod
-    def step(self, step: int) -> dict[str, float]:
-        """Do step ``step`` of 0, 1, …; gives the terms to plot, the same ones each time."""
-
-    def finish(self) -> None:  # noqa: B027 - a hook, which few need
-        """After the last step: bring what is to be saved, such as averaged weights, into the system."""
 
 
 class SystemSettings(params.Section):
@@ -175,7 +155,7 @@ class System(nn.Module, ABC):
         Raises:
             InputError: a file is missing or damaged, or weights, settings and this code don't belong together.
         """
-        weights, config = checkpoint.read_weights(folder / WEIGHTS)
+        weights, config = weights_file.read(folder / WEIGHTS)
         try:
             settings = cls.Settings.model_validate({**config["settings"], **overrides})
             system = cls(settings, Facts(**config["facts"]))
@@ -252,51 +232,6 @@ def check(settings: Params) -> None:
             raise ParameterError(f"baselines.{name}: rows of kind {settings.methods[name].kind} are not trained")
 
 
-class Fitted(NamedTuple):
-    """A finished training."""
-
-    curves: list[dict[str, float]]
-    seconds: float  # in the loop, over all the processes that took part in it one after another
-
-
-def fit(
-    trainer: Trainer,
-    steps: int,
-    train: params.Train,
-    *,
-    state: Path,
-    key: str,
-    label: str,
-    on_step: Callable[[int], None],
-) -> Fitted:
-    """Do a trainer's steps from the last saved state on, saving every ``train.checkpoint_every`` and on SIGTERM.
-
-    Raises:
-        TrainingError: a term is not finite, or SIGTERM came.
-    """
-    stop, curves = Stop(), Curves(train.log_every)
-    states = {**trainer.states(), "curves": curves}
-    first = loop.resumed(state, states, key=key)
-    progress = Progress(f"train {label}", steps, "steps", done=first)
-    for step in range(first, steps):
-        seed = np.random.SeedSequence([train.seed, step]).generate_state(1, np.uint64)[0]
-        torch.manual_seed(int(seed))
-        values = trainer.step(step)
-        if not all(math.isfinite(value) for value in values.values()):
-            raise TrainingError(
-                f"train {label}: not finite at step {step}: {values}; lower the learning rate in methods.{label}.settings"
-            )
-        curves.add(step, values, last=step + 1 == steps)
-        if stop.wanted or checkpoint.due(step, train.checkpoint_every, steps):
-            loop.save(state, step, states, key=key)
-        if stop.wanted:
-            raise loop.stopped(label, step)
-        on_step(step)
-        progress.update(note=" ".join(f"{name} {value:.3f}" for name, value in values.items()))
-    trainer.finish()
-    return Fitted(curves.rows, curves.seconds)
-
-
 @torch.no_grad()
 def frame_flops(system: System, sampling: params.Sample) -> int:
     """Floating-point operations of a generated frame, counted over a blank clip; recurrent layers are not counted.
@@ -335,5 +270,5 @@ def save(system: System, folder: Path, *, kind: str, facts: Mapping[str, Any]) -
         "parameters": sum(p.numel() for p in system.parameters()),
         **facts,
     }
-    tables.write_json(folder / CONFIG, config)
-    checkpoint.write_weights(folder / WEIGHTS, system.state_dict(), json.loads(json.dumps(config)))
+    atomic.write_json(folder / CONFIG, config)
+    weights_file.write(folder / WEIGHTS, system.state_dict(), json.loads(json.dumps(config)))

@@ -13,7 +13,7 @@ from stages.base.errors import InputError
 from stages.diffusion.schedule import Diffusion
 from stages.networks import cost
 from stages.networks.hifidiff import HifiDiffNet
-from stages.store import checkpoint, tables
+from stages.store import atomic, weights_file
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 
@@ -77,7 +77,7 @@ class HifiDiff:
             ) from None
         except ValueError as error:
             raise InputError(folder / CONFIG, f"not JSON ({error})", "restore the file") from None
-        weights, inside = checkpoint.read_weights(folder / WEIGHTS)
+        weights, inside = weights_file.read(folder / WEIGHTS)
         if inside != config:
             raise InputError(folder / WEIGHTS, f"was written with another configuration than {CONFIG}", "restore both")
         try:
@@ -97,5 +97,5 @@ class HifiDiff:
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write the model; the weights last, so that a folder with weights is whole."""
-        tables.write_json(Path(folder) / CONFIG, self.config)
-        checkpoint.write_weights(Path(folder) / WEIGHTS, self.net.state_dict(), self.config)
+        atomic.write_json(Path(folder) / CONFIG, self.config)
+        weights_file.write(Path(folder) / WEIGHTS, self.net.state_dict(), self.config)

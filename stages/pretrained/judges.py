@@ -24,7 +24,7 @@ from stages.faces import crops
 from stages.measures.image import hull_crops
 from stages.measures.networks import judges
 from stages.measures.networks.judges import MOUTH_SIZE, SYNC_FRAMES, VIDEO_FRAMES, FrameEncoder, SyncJudge, VideoEncoder
-from stages.store import checkpoint
+from stages.store import weights_file
 
 if TYPE_CHECKING:
     from stages.base.params import Params
@@ -110,7 +110,7 @@ def public_networks(settings: Params) -> Public | None:
 
 
 def _load(path: Path, kind: type[torch.nn.Module]) -> tuple[torch.nn.Module, int]:
-    weights, config = checkpoint.read_weights(path)
+    weights, config = weights_file.read(path)
     network = judges.build(config)
     if not isinstance(network, kind):
         raise InputError(path, f"holds the {config.get('judge')} judge", "delete it and run 'snakemake --cores all'")

@@ -14,7 +14,7 @@ from torch import Tensor
 from stages.base.errors import InputError
 from stages.networks.lipsync_expert import LipSyncExpert
 from stages.networks.wav2lip_expert import Wav2LipExpert
-from stages.store import checkpoint
+from stages.store import weights_file
 
 Expert = LipSyncExpert | Wav2LipExpert
 
@@ -41,12 +41,12 @@ def embed_video(expert: Expert, frames_BFCHW: Tensor, mouth_maps_BF23: Tensor) -
 
 
 def load(path: Path, device: str | torch.device = "cpu") -> Expert:
-    """A frozen expert in evaluation mode, from a file of :func:`stages.store.checkpoint.write_weights`.
+    """A frozen expert in evaluation mode, from a file of :func:`stages.store.weights_file.write`.
 
     Raises:
         InputError: the file is missing or damaged, or its weights don't fit the network that its configuration names.
     """
-    weights, config = checkpoint.read_weights(path)
+    weights, config = weights_file.read(path)
     try:
         expert = build(config)
         expert.load_state_dict(weights, strict=True)

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from stages.store.tables import whole_file
+from stages.store.atomic import whole_file
 
 Picture = NDArray[np.uint8]
 

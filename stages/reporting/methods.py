@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from stages import media
 from stages.methods import systems
 from stages.reporting import study
 from stages.reporting.results import Method, Results
 from stages.scoring.catalogue import DASH
+from stages.store import tars
 
 SEEN_HEADS = ("method", "is given", "key")
 MADE_HEADS = ("method", "trained on", "steps", "images a step", "parameters, million", "GFLOPs a frame")
@@ -61,8 +61,8 @@ def restored(results: Results) -> list[str]:
         if method.entry.kind != "videos":
             continue
         folder = results.data / "samples" / method.name
-        tars = [folder / f"{shard}.tar" for shard in results.params.corpus.shards]
-        listed = [clip for tar in tars for clip in media.tar_json(tar, keys=("clip",))]
+        files = [folder / f"{shard}.tar" for shard in results.params.corpus.shards]
+        listed = [clip for tar in files for clip in tars.listing(tar, keys=("clip",))]
         start, end, cut = (
             sum(clip[name] for clip in listed) for name in ("repeated_at_start", "repeated_at_end", "cut_at_end")
         )

@@ -17,7 +17,7 @@ from stages.base.errors import HifiDiffError, InputError
 from stages.base.params import Params
 from stages.clips import corpus
 from stages.pretrained.hifidiff import WEIGHTS
-from stages.store import tables, tracking
+from stages.store import schemas, tables, tars, tracking
 
 SPLITS = ("all", "test_seen", "test_unseen")
 SPLIT_TITLES = {
@@ -88,7 +88,7 @@ class Results:
 
     def sampled(self, method: str, clip: str) -> bytes:
         """The mp4 that a method made of a clip."""
-        return media.read_tar_member(self.data / "samples" / method / f"{self.shard(clip)}.tar", f"{clip}.mp4")
+        return tars.read(self.data / "samples" / method / f"{self.shard(clip)}.tar", f"{clip}.mp4")
 
     def frames(self, method: str, clip: str) -> NDArray[np.uint8]:
         """The frames that a method made of a clip, (T, H, W, 3)."""
@@ -181,8 +181,8 @@ def read(data: Path, settings: Params) -> Results:
             name=name,
             entry=entry,
             document=_json(data / "metrics" / f"{name}.json"),
-            clips=tables.read(data / "metrics" / f"{name}.parquet", tables.METRICS).to_pandas().set_index("clip"),
-            breakdown=tables.read(data / "metrics" / f"{name}.breakdown.parquet", tables.BREAKDOWN).to_pandas(),
+            clips=tables.read(data / "metrics" / f"{name}.parquet", schemas.METRICS).to_pandas().set_index("clip"),
+            breakdown=tables.read(data / "metrics" / f"{name}.breakdown.parquet", schemas.BREAKDOWN).to_pandas(),
             curves=_csv(data / "models" / name / "curves.csv") if own else None,
             config=_config(data / entry.made_from) if entry.weights_of else None,
             key=tracking.key(data, name, "metrics", params=settings),

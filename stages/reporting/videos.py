@@ -12,7 +12,7 @@ from stages import media
 from stages.reporting import drawing
 from stages.reporting.figures import enlarge
 from stages.reporting.results import Method, Results
-from stages.store.tables import whole_file
+from stages.store.atomic import whole_file
 
 PANEL, LABEL, GAP = 200, 24, 8  # pixels
 CRF = 30

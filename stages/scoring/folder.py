@@ -34,7 +34,7 @@ from stages.measures.intervals import Score
 from stages.scoring import catalogue
 from stages.scoring.measured import NO_NOISE_DB, Measured, eye_blinks
 from stages.scoring.scores import clip_scores, distance_scores, group_scores
-from stages.store import tables
+from stages.store import atomic
 
 if TYPE_CHECKING:
     from stages.pretrained.judges import Judges
@@ -276,4 +276,4 @@ def score(
     if out is None:
         print(json.dumps(result, indent=1, sort_keys=True, allow_nan=False))
     else:
-        tables.write_json(out, result)
+        atomic.write_json(out, result)

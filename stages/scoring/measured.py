@@ -19,7 +19,7 @@ from stages.faces.geometry import ear, mouth_opening
 from stages.measures import likeness
 from stages.measures.blinks import Blink, dinoman_blinks, find_blinks
 from stages.measures.sync import Sync, sync
-from stages.store import tables
+from stages.store import schemas, tables
 
 Array = NDArray[np.float64]
 Pair = tuple[Array, Array]  # the same of the video, and of the true frames
@@ -95,8 +95,8 @@ def read(data: Path, method: str, settings: params.Params) -> list[Measured]:
         InputError: a table is missing, of another version, or the two don't belong together.
     """
     path, where = data / "features" / f"{method}.parquet", data / "reference.parquet"
-    made = tables.read(path, tables.FEATURES).drop_columns(["picture"]).to_pandas().to_dict("records")
-    true = {row["clip"]: row for row in tables.read(where, tables.REFERENCE).to_pandas().to_dict("records")}
+    made = tables.read(path, schemas.FEATURES).drop_columns(["picture"]).to_pandas().to_dict("records")
+    true = {row["clip"]: row for row in tables.read(where, schemas.REFERENCE).to_pandas().to_dict("records")}
     for row in made:
         _check(path, row, true, settings.metrics.public)
     found = []
@@ -107,7 +107,7 @@ def read(data: Path, method: str, settings: params.Params) -> list[Measured]:
 
 def pictures(data: Path, method: str) -> dict[str, bytes]:
     """The PNGs that the features hold, by clip."""
-    table = tables.read(data / "features" / f"{method}.parquet", tables.FEATURES, ["clip", "picture"])
+    table = tables.read(data / "features" / f"{method}.parquet", schemas.FEATURES, ["clip", "picture"])
     return {row["clip"]: row["picture"] for row in table.to_pylist() if row["picture"]}
 
 

@@ -31,7 +31,7 @@ import pandas as pd
 
 from stages.base.errors import InputError
 from stages.base.params import Params
-from stages.store import tables
+from stages.store import atomic
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -111,7 +111,7 @@ def record_scores(
     """
     _record(data, method, "metrics", params, _metrics(flatten_scores(scores)), samples)
     path = data / "metrics" / f"{method}.json"
-    tables.write_json(path, scores)
+    atomic.write_json(path, scores)
     return path
 
 

@@ -1,21 +1,28 @@
-"""What training loops share: learning rates, averaged weights, curves, resuming after a kill, stopping cleanly on SIGTERM."""
+"""The one training loop: a trainer's steps, resumed after a kill, saved on the way, stopped cleanly on SIGTERM.
+
+What differs between trainings (HifiDiff's, the expert's, the judges', the other systems') is a :class:`Trainer`.
+"""
 
 from __future__ import annotations
 
 import math
 import signal
 import time
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from stages.base.errors import TrainingError
-from stages.store import checkpoint
+from stages.base.progress import Progress
+from stages.training import resume
+from stages.training.processes import ALONE, World
 
 
 class Stateful(Protocol):
@@ -23,6 +30,117 @@ class Stateful(Protocol):
 
     def state_dict(self) -> dict[str, Any]: ...
     def load_state_dict(self, state: dict[str, Any], /) -> Any: ...
+
+
+class Trainer(ABC):
+    """A training: its networks, its optimisers, and what a step does to them."""
+
+    @abstractmethod
+    def states(self) -> dict[str, Stateful]:
+        """All that changes in training, by name; a killed run goes on from it.
+
+        A step may use no other memory, and no global random numbers but torch's, which are seeded before each step.
+        """
+
+    @abstractmethod
+    def step(self, step: int) -> Mapping[str, Tensor | float]:
+        """Do step ``step`` of 0, 1, …; gives the terms to plot, the same ones each time, single numbers.
+
+        Tensors may lie on a GPU that has not computed them yet: they are read while the next step runs.
+        """
+
+    def suspects(self, step: int) -> str:
+        """What a term of this step, or of the one before, that is not finite may come from, for the message."""
+        return ""
+
+    def scores(self) -> dict[str, float]:
+        """What stands beside the terms in each row of the curve, such as scores on validation data."""
+        return {}
+
+    def finish(self) -> None:  # noqa: B027 - a hook, which few need
+        """After the last step: bring what is to be saved, such as averaged weights, into the networks."""
+
+
+class Fitted(NamedTuple):
+    """A finished training."""
+
+    curves: list[dict[str, float]]
+    seconds: float  # in the loop, over all the processes that took part in it one after another
+
+
+def fit(
+    trainer: Trainer,
+    *,
+    steps: int,
+    seed: int,
+    log_every: int,
+    checkpoint_every: int,
+    state: Path,
+    key: str,
+    label: str,
+    advice: str,
+    on_step: Callable[[int], None] = lambda step: None,
+    world: World = ALONE,
+) -> Fitted:
+    """Do a trainer's steps from the last saved state on.
+
+    Args:
+        trainer: with several processes each has its own, of the same weights.
+        steps: how many in all.
+        seed: of torch's random numbers, with the step's number.
+        log_every: steps of which each row of the curve has the means.
+        checkpoint_every: steps after each of which all is saved; so it is on SIGTERM. The first process saves.
+        state: the file that is saved to, and gone on from where it has the same ``key``.
+        key: what the state belongs to; see :func:`stages.training.resume.fingerprint`.
+        label: what is trained, in messages.
+        advice: what to do where a term is not finite.
+        on_step: called with each step's number once it is made (and, where it is due, saved).
+        world: the processes of this training.
+
+    Raises:
+        TrainingError: a term is not finite (with the step and the trainer's suspects), or SIGTERM came.
+    """
+    stop, curves = Stop(), Curves(log_every)
+    states = {**trainer.states(), "curves": curves}
+    first = _resumed(state, states, key=key)
+    progress = Progress(label, steps, "steps", done=first)
+
+    def look(sent: Sent) -> bool:
+        """Read a step's terms; whether some process wishes to stop."""
+        terms, wished = sent.read()
+        if not all(math.isfinite(value) for value in terms.values()):
+            about = ", ".join(filter(None, [str(terms), trainer.suspects(sent.step)]))
+            raise TrainingError(f"{label}: the loss is not finite at step {sent.step}: {about}; {advice}")
+        last = sent.step + 1 == steps
+        curves.add(sent.step, terms, trainer.scores() if curves.closes(sent.step, last) else {}, last=last)
+        shown = {"loss": terms["total"]} if "total" in terms else terms
+        progress.update(note=" ".join(f"{name} {value:.4f}" for name, value in shown.items()))
+        return wished
+
+    def save(step: int) -> None:
+        if world.first:
+            resume.save(state, step + 1, {name: part.state_dict() for name, part in states.items()}, key=key)
+        world.wait()
+
+    sent: Sent | None = None
+    for step in range(first, steps):
+        _seed(seed, step)
+        terms = trainer.step(step)
+        now = Sent.of(step, terms, stop.wanted, world)
+        stopping = look(sent) if sent else False
+        sent = now
+        due = resume.due(step, checkpoint_every, steps)
+        alone = world.size == 1 and stop.wanted  # need not ask the others, who learn of a wish a step later
+        if due or alone or stopping or curves.closes(step, step + 1 == steps):
+            stopping |= look(sent)
+            sent = None
+        if due or alone or stopping:
+            save(step)
+        if stopping:
+            raise TrainingError(f"{label}: stopped by SIGTERM after step {step + 1}; run the same command to go on")
+        on_step(step)
+    trainer.finish()
+    return Fitted(curves.rows, curves.seconds)
 
 
 def share_of_rate(step: int, *, steps: int, warmup: int, decay: Literal["constant", "cosine"]) -> float:
@@ -33,6 +151,12 @@ def share_of_rate(step: int, *, steps: int, warmup: int, decay: Literal["constan
         return 1.0
     done = (step - warmup) / max(steps - warmup, 1)
     return 0.02 + 0.98 * (1 + math.cos(math.pi * done)) / 2
+
+
+def set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
+    """Give all of an optimiser's parameters this learning rate."""
+    for group in optimiser.param_groups:
+        group["lr"] = rate
 
 
 class Average:
@@ -57,7 +181,7 @@ class Average:
 
 @dataclass
 class Curves:
-    """Means of each loss term over ``every`` steps, and the time that the steps took."""
+    """Means of each term over ``every`` steps, and the time that the steps took."""
 
     every: int
     rows: list[dict[str, float]] = field(default_factory=list)
@@ -76,35 +200,61 @@ class Curves:
         self.rows, self.sums = found["rows"], found["sums"]
         self.begun -= found["seconds"]
 
-    def add(self, step: int, values: dict[str, float], *, last: bool = False) -> None:
-        """Take a step's values in; a row is finished every ``every`` steps and at the last one."""
-        for name, value in values.items():
+    def closes(self, step: int, last: bool) -> bool:
+        """Whether a row ends with this step: every ``every`` steps, and with the last one."""
+        return last or (step + 1) % self.every == 0
+
+    def add(
+        self, step: int, terms: Mapping[str, float], scores: Mapping[str, float] | None = None, *, last: bool = False
+    ) -> None:
+        """Take a step's terms in; the row that ends with it has ``scores`` beside the means."""
+        for name, value in terms.items():
             self.sums[name] = self.sums.get(name, 0.0) + value
-        if last or (step + 1) % self.every == 0:
+        if self.closes(step, last):
             count = step % self.every + 1
-            self.rows.append({"step": step + 1, **{name: total / count for name, total in self.sums.items()}})
+            means = {name: total / count for name, total in self.sums.items()}
+            self.rows.append({"step": step + 1, **means, **(scores or {})})
             self.sums = {}
 
 
-def resumed(path: Path, states: Mapping[str, Stateful], *, key: str) -> int:
-    """Bring all to what a killed training of the same key saved; the step to go on with, 0 where nothing was saved."""
-    found = checkpoint.load(path, key=key)
-    if not found:
-        return 0
-    step, saved = found
-    for name, state in states.items():
-        state.load_state_dict(saved[name])
-    return step
+class Readback:
+    """Numbers on their way from the device; reading them does not wait for what the device was given later."""
+
+    def __init__(self, values: Tensor) -> None:
+        self._event = None
+        self._values = values
+        if values.device.type == "cuda":
+            self._values = torch.empty_like(values, device="cpu", pin_memory=True)
+            self._values.copy_(values, non_blocking=True)
+            self._event = torch.cuda.Event()
+            self._event.record()
+
+    def read(self) -> list[float]:
+        if self._event is not None:
+            self._event.synchronize()
+        return self._values.tolist()
 
 
-def save(path: Path, step: int, states: Mapping[str, Stateful], *, key: str) -> None:
-    """Save all after a step, for :func:`resumed`."""
-    checkpoint.save(path, step + 1, {name: state.state_dict() for name, state in states.items()}, key=key)
+@dataclass(frozen=True)
+class Sent:
+    """A step in flight: queued on the device, its numbers not read yet."""
 
+    step: int
+    names: tuple[str, ...]  # of the terms
+    numbers: Readback  # the terms, and over all processes how many wish to stop
 
-def stopped(label: str, step: int) -> TrainingError:
-    """What to raise after the step in which SIGTERM came."""
-    return TrainingError(f"train {label}: stopped by SIGTERM after step {step + 1}; run the same command to go on")
+    @classmethod
+    def of(cls, step: int, terms: Mapping[str, Tensor | float], stop: bool, world: World) -> Sent:
+        """A step's terms, and whether this process wishes to stop; every process must call it."""
+        device = next((value.device for value in terms.values() if isinstance(value, Tensor)), None)
+        numbers = [torch.as_tensor(value, dtype=torch.float64, device=device).detach() for value in terms.values()]
+        wishes = world.sum(torch.full((), float(stop), dtype=torch.float64, device=device))
+        return cls(step, tuple(terms), Readback(torch.stack([*numbers, wishes])))
+
+    def read(self) -> tuple[dict[str, float], bool]:
+        """The terms, and whether some process wishes to stop."""
+        *values, wishes = self.numbers.read()
+        return dict(zip(self.names, values, strict=True)), wishes > 0
 
 
 class Stop:
@@ -116,3 +266,18 @@ class Stop:
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         self.wanted = True
+
+
+def _resumed(path: Path, states: Mapping[str, Stateful], *, key: str) -> int:
+    """Bring all to what a killed training of the same key saved; the step to go on with, 0 where nothing was saved."""
+    found = resume.load(path, key=key)
+    if not found:
+        return 0
+    step, saved = found
+    for name, part in states.items():
+        part.load_state_dict(saved[name])
+    return step
+
+
+def _seed(seed: int, step: int) -> None:
+    torch.manual_seed(int(np.random.SeedSequence([seed, step]).generate_state(1, np.uint64)[0]))

@@ -20,6 +20,7 @@ from stages.methods import systems
 from stages.methods.systems import Data, Facts, System, Trainer
 from stages.networks import seeded
 from stages.pretrained import lipsync_expert
+from stages.training import loop
 
 SYSTEMS = [kind for kind in KINDS if hasattr(systems.module(kind), "System")]
 TINY: dict[str, dict[str, Any]] = yaml.safe_load(Path(__file__).with_name("tiny_systems.yaml").read_text())
@@ -62,9 +63,19 @@ def trainer(system: System) -> Trainer:
     return seeded(4, lambda: system.trainer(data))
 
 
-def fit(made: Trainer, state: Path, on_step: Callable[[int], None] = lambda step: None) -> systems.Fitted:
-    own = SETTINGS.train.model_copy(update={"log_every": 2, "checkpoint_every": 2})
-    return systems.fit(made, STEPS, own, state=state, key="key", label="tiny", on_step=on_step)
+def fit(made: Trainer, state: Path, on_step: Callable[[int], None] = lambda step: None) -> loop.Fitted:
+    return loop.fit(
+        made,
+        steps=STEPS,
+        seed=1,
+        log_every=2,
+        checkpoint_every=2,
+        state=state,
+        key="key",
+        label="train tiny",
+        advice="lower the learning rate",
+        on_step=on_step,
+    )
 
 
 def frames(system: System, given: Clip, sound: Clip) -> np.ndarray[Any, Any]:
@@ -113,7 +124,7 @@ def test_a_loss_that_is_not_finite_stops(kind: str, tmp_path: Path) -> None:
     with torch.no_grad():
         for parameter in system.parameters():
             parameter.fill_(torch.nan)
-    with pytest.raises(TrainingError, match="train tiny: not finite at step 0"):
+    with pytest.raises(TrainingError, match=r"train tiny: the loss is not finite at step 0.*; lower the learning rate"):
         fit(made, tmp_path / "state.pt")
 
 

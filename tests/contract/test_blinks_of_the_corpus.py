@@ -10,10 +10,11 @@ import pyarrow.parquet as pq
 import pytest
 from commands import call
 
-from stages import blink, mask, media
+from stages import blink, mask
 from stages.base import params
 from stages.corpora.rendered import speaker as rendered
 from stages.measures.blinks import Blink, dinoman_blinks, find_blinks
+from stages.store import tars
 
 PARAMS = Path("presets/demo.yaml")
 SETTINGS = params.load(PARAMS)
@@ -31,7 +32,7 @@ def traces(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[np.ndarray, n
         rendered.take(SETTINGS.corpus.rendered.model_copy(update={"sentences": 4}), speaker, raw)
         call(mask.main, "--raw", raw, "--out", faces, "--params", PARAMS)
         call(blink.main, "--faces", faces, "--out", out, "--params", PARAMS)
-        table = pq.read_table(io.BytesIO(media.read_tar_member(raw, "truth.parquet"))).to_pylist()
+        table = pq.read_table(io.BytesIO(tars.read(raw, "truth.parquet"))).to_pylist()
         truth = {row["clip"]: row for row in table}
         for row in pq.read_table(out).to_pylist():
             ear, known = np.mean([row["ear_left"], row["ear_right"]], 0), truth[row["clip"]]

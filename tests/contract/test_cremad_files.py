@@ -21,7 +21,7 @@ from stages.clips import corpus
 from stages.corpora import cremad
 from stages.corpora.cremad import Object
 from stages.corpora.rendered import speaker
-from stages.store import tables
+from stages.store import schemas, tables, tars
 
 
 def write_flv(path: Path, frames_THWC: NDArray[np.uint8], audio: NDArray[np.float32] | None) -> None:
@@ -68,7 +68,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "params.yaml").write_text(yaml.safe_dump(settings))
     made = params.load("presets/demo.yaml").corpus.rendered.model_copy(update={"sentences": 1})
     speaker.take(made, "ada", root / "ada.tar")
-    clip = media.read_tar_member(root / "ada.tar", "ada_s01.mp4")
+    clip = tars.read(root / "ada.tar", "ada_s01.mp4")
     frames, sound = media.decode(clip, fps=30000 / 1001), media.decode_audio(clip, 16000)
     videos, folder = root / "cremad" / "VideoFlash", root / "cremad"
     write_flv(videos / "1076_DFA_NEU_XX.flv", frames, sound)
@@ -93,7 +93,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_index_says_what_each_clip_is_and_why_one_is_left_out(run: Path) -> None:
-    rows = {row["clip"]: row for row in tables.read(run / "index.parquet", tables.INDEX).to_pylist()}
+    rows = {row["clip"]: row for row in tables.read(run / "index.parquet", schemas.INDEX).to_pylist()}
     assert {clip: (row["split"], row["status"]) for clip, row in rows.items()} == {
         "1076_DFA_NEU_XX": ("train", "ok"),
         "1076_MTI_NEU_XX": ("test_seen", "ok"),

@@ -23,7 +23,8 @@ from stages.corpora.rendered import speaker
 from stages.measures.networks.judges import build
 from stages.pretrained import judges as encoders
 from stages.scoring import catalogue
-from stages.store import checkpoint, tables
+from stages.store import schemas, tables, tars, weights_file
+from stages.training import resume
 
 JUDGES = ("sync", "frame", "video")
 TESTS = ["ada_s02", "kira_s01", "kira_s02"]
@@ -42,9 +43,7 @@ def write_samples(root, method, change, sound_of=lambda name: name):
             media.write_video(path, change(clip.frames_THWC), fps=25, audio=sound.audio, sample_rate=16000, crf=8)
             listing.append({"clip": name, "audio_clip": sound.name, "frames": len(clip.frames_THWC)})
             members.append((f"{name}.mp4", path.read_bytes()))
-        media.write_tar(
-            root / "samples" / method / f"{shard}.tar", [(media.CLIPS, json.dumps(listing).encode()), *members]
-        )
+        tars.write(root / "samples" / method / f"{shard}.tar", [(tars.CLIPS, json.dumps(listing).encode()), *members])
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +97,7 @@ def truth(run):
 
 @pytest.mark.parametrize("judge", JUDGES)
 def test_judges_write_weights_and_a_curve(run, judge):
-    weights, config = checkpoint.read_weights(run / "judges" / f"{judge}.safetensors")
+    weights, config = weights_file.read(run / "judges" / f"{judge}.safetensors")
     build(config).load_state_dict(weights)
     curve = pd.read_csv(run / "judges" / f"{judge}.csv")
     assert list(curve["step"]) == [2, 4, 6]
@@ -108,7 +107,7 @@ def test_judges_write_weights_and_a_curve(run, judge):
 
 @pytest.mark.parametrize("judge", JUDGES)
 def test_an_interrupted_judge_ends_with_the_same_bytes(run, judge, tmp_path, monkeypatch):
-    save, saved = checkpoint.save, []
+    save, saved = resume.save, []
 
     def save_and_die(*arguments, **named):
         save(*arguments, **named)
@@ -118,7 +117,7 @@ def test_an_interrupted_judge_ends_with_the_same_bytes(run, judge, tmp_path, mon
 
     out = tmp_path / f"{judge}.safetensors"
     (run / "resume" / "judges" / judge / "state.pt").unlink()  # or there would be nothing to train
-    monkeypatch.setattr(checkpoint, "save", save_and_die)
+    monkeypatch.setattr(resume, "save", save_and_die)
     with pytest.raises(KeyboardInterrupt):
         train_judge(run, judge, out)
     assert not out.exists()
@@ -178,7 +177,7 @@ def test_truth_scores_itself_well(truth):
 
 
 def test_a_row_a_clip(run, truth):
-    table = tables.read(run / "metrics" / "truth.parquet", tables.METRICS).to_pandas()
+    table = tables.read(run / "metrics" / "truth.parquet", schemas.METRICS).to_pandas()
     assert list(table["clip"]) == TESTS
     for row in table.itertuples():
         assert len(row.ear_requested) == len(row.ear_measured) == len(row.mouth_measured) == row.frames
@@ -197,7 +196,7 @@ def test_landmarks_and_identity_are_the_truths_own(truth, run):
     assert value("lmd_px") == pytest.approx(value("lmd") * 25, rel=0.5)  # some 25 pixels from eye to eye
     assert value("csim") > 0.97
     assert value("same_person") > 0.9
-    parts = tables.read(run / "metrics" / "truth.breakdown.parquet", tables.BREAKDOWN).to_pandas()
+    parts = tables.read(run / "metrics" / "truth.breakdown.parquet", schemas.BREAKDOWN).to_pandas()
     assert set(parts["by"]) >= {"sentence", "speaker"}
     kira = parts[(parts["group"] == "kira") & (parts["score"] == "psnr_mask")]
     assert float(kira["value"].iloc[0]) == pytest.approx(truth["scores"]["psnr_mask"]["test_unseen"]["value"])
@@ -230,7 +229,7 @@ def test_another_clips_audio_is_judged_by_that_clip(run):
     found = score(run, "other_audio")["scores"]
     assert found["mouth_r_own"]["all"]["value"] > 0.6 > 0.4 > found["mouth_r"]["all"]["value"]
     assert found["sync_confidence_own"]["all"]["value"] is not None
-    table = tables.read(run / "metrics" / "other_audio.parquet", tables.METRICS).to_pandas()
+    table = tables.read(run / "metrics" / "other_audio.parquet", schemas.METRICS).to_pandas()
     assert list(table["audio_clip"]) == ["kira_s01", "ada_s02", "kira_s01"]
 
 
@@ -265,12 +264,12 @@ def test_clips_held_out_are_measured_where_the_settings_say_so(run, tmp_path):
         (data / name).symlink_to(run / name)
     rows = pd.read_parquet(run / "index.parquet")
     rows.loc[rows["clip"] == "kira_s02", "split"] = "held_out"
-    tables.write(data / "index.parquet", tables.INDEX, rows.to_dict("records"))
+    tables.write(data / "index.parquet", schemas.INDEX, rows.to_dict("records"))
     settings = yaml.safe_load((run / "params.yaml").read_text())
     for held_out, expected in ((False, TESTS[:2]), (True, TESTS)):
         settings["metrics"]["held_out"] = held_out
         reference.measure(data, params.validate(settings), data / "reference.parquet")
-        found = tables.read(data / "reference.parquet", tables.REFERENCE, ["clip", "split"]).to_pandas()
+        found = tables.read(data / "reference.parquet", schemas.REFERENCE, ["clip", "split"]).to_pandas()
         assert sorted(found["clip"]) == expected
     assert found.set_index("clip").loc["kira_s02", "split"] == "held_out"
 

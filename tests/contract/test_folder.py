@@ -20,7 +20,7 @@ from stages.base.errors import InputError
 from stages.corpora.rendered import speaker as rendered
 from stages.measures.networks.judges import FrameEncoder, SyncJudge, VideoEncoder
 from stages.scoring import folder
-from stages.store import checkpoint
+from stages.store import tars, weights_file
 
 SETTINGS = params.load("presets/demo.yaml")
 
@@ -41,8 +41,8 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> dict[str, NDArray[np.uint
     for speaker in ("ada", "emil"):
         tar = tmp_path_factory.mktemp("raw") / f"{speaker}.tar"
         rendered.take(made, speaker, tar)
-        entry = media.tar_json(tar)[0]
-        frames = media.decode(media.read_tar_member(tar, entry["file"]), fps=25)[:24]
+        entry = tars.listing(tar)[0]
+        frames = media.decode(tars.read(tar, entry["file"]), fps=25)[:24]
         found[speaker] = np.stack(
             [cv2.resize(f[:, 60:420], (128, 128), interpolation=cv2.INTER_AREA) for f in frames]
         ).astype(np.uint8)
@@ -91,7 +91,7 @@ def test_with_judges_there_are_distances(
     networks["video"] = VideoEncoder(**how, heads=heads)
     for judge, network in networks.items():
         config = {"judge": judge, **how, "size": 64} | ({} if judge == "sync" else {"heads": heads})
-        checkpoint.write_weights(tmp_path / "judges" / f"{judge}.safetensors", network.state_dict(), config)
+        weights_file.write(tmp_path / "judges" / f"{judge}.safetensors", network.state_dict(), config)
     score("--videos", folders[0], "--truth", folders[1], "--judges", tmp_path / "judges")
     scores = json.loads(capsys.readouterr().out)["scores"]
     assert scores["fd_frame"]["all"]["value"] > 0

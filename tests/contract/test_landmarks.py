@@ -10,6 +10,7 @@ from stages.base.errors import ClipError, InputError
 from stages.corpora.rendered import speaker
 from stages.faces import landmarks
 from stages.faces.landmarks import FaceTracker
+from stages.store import tars
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +19,7 @@ def lumas(tmp_path_factory):
     path = tmp_path_factory.mktemp("rendered") / "ada.tar"
     settings = params.load("presets/demo.yaml").corpus.rendered.model_copy(update={"sentences": 1})
     speaker.take(settings, "ada", path)
-    frames = media.decode(media.read_tar_member(path, "ada_s01.mp4"), fps=25)[:32]
+    frames = media.decode(tars.read(path, "ada_s01.mp4"), fps=25)[:32]
     return [landmarks.luma(frame) for frame in frames]
 
 

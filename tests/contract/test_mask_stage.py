@@ -16,7 +16,7 @@ from stages import mask, media
 from stages.base import params
 from stages.corpora import folder
 from stages.corpora.rendered import speaker
-from stages.store import tables
+from stages.store import schemas, tables, tars
 
 DEMO = "presets/demo.yaml"
 QUICK = {"fps": 25, "audio": None, "sample_rate": 16000, "crf": 10, "preset": "ultrafast"}
@@ -28,14 +28,14 @@ def film(tmp_path_factory):
     path = tmp_path_factory.mktemp("rendered") / "ada.tar"
     settings = params.load(DEMO).corpus.rendered.model_copy(update={"sentences": 1})
     speaker.take(settings, "ada", path)
-    return media.decode(media.read_tar_member(path, "ada_s01.mp4"), fps=25)[:32]
+    return media.decode(tars.read(path, "ada_s01.mp4"), fps=25)[:32]
 
 
 def write(root, clips):
     """A shard of these clips, each a path of a video: the tar."""
     names = [{"clip": name, "file": f"{name}.mp4"} for name in clips]
-    members = [(media.CLIPS, media.json_bytes(names)), *((f"{name}.mp4", path) for name, path in clips.items())]
-    media.write_tar(root / "raw.tar", members)
+    members = [(tars.CLIPS, tars.json_bytes(names)), *((f"{name}.mp4", path) for name, path in clips.items())]
+    tars.write(root / "raw.tar", members)
     return root / "raw.tar"
 
 
@@ -51,7 +51,7 @@ def stage(root, clips, **changed):
             media.write_video(paths[name], pictures, **QUICK)
     raw = write(root, paths)
     call(mask.main, "--raw", raw, "--out", root / "faces.parquet", "--params", root / "params.yaml")
-    rows = tables.read(root / "faces.parquet", tables.FACES).to_pylist()
+    rows = tables.read(root / "faces.parquet", schemas.FACES).to_pylist()
     return {name: [row for row in rows if row["clip"] == name] for name in clips}
 
 
@@ -129,7 +129,7 @@ def test_names_with_spaces_accents_and_emoji_and_no_sound(film, tmp_path):
     (shard,) = folder.speakers(settings)
     folder.take(settings, shard, tmp_path / "raw.tar")
     call(mask.main, "--raw", tmp_path / "raw.tar", "--out", tmp_path / "faces.parquet", "--params", DEMO)
-    (row,) = tables.read(tmp_path / "faces.parquet", tables.FACES).to_pylist()
+    (row,) = tables.read(tmp_path / "faces.parquet", schemas.FACES).to_pylist()
     assert (row["clip"], row["status"], len(row["frames"])) == ("zoe-s-clips_ete-a-la-mer", "ok", 5)
 
 

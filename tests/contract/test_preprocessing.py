@@ -17,7 +17,7 @@ from stages.clips import corpus
 from stages.corpora import folder
 from stages.corpora.rendered import speaker
 from stages.faces.geometry import ear, mouth_opening
-from stages.store import tables
+from stages.store import schemas, tables, tars
 
 DEMO = "presets/demo.yaml"
 GOOD = ["ada_s01", "ada_s02"]
@@ -62,7 +62,7 @@ def run(tmp_path_factory):
     videos = root / "videos" / "Ada"
     videos.mkdir(parents=True)
     for name in ("s01", "s02"):
-        (videos / f"{name}.mp4").write_bytes(media.read_tar_member(root / "rendered.tar", f"ada_{name}.mp4"))
+        (videos / f"{name}.mp4").write_bytes(tars.read(root / "rendered.tar", f"ada_{name}.mp4"))
     write_bad_clips(videos, videos / "s01.mp4")
     folder.take(given.corpus.folder, "ada", root / "raw" / "ada.tar")
     preprocess(root)
@@ -80,14 +80,14 @@ def preprocess(root, out=None):
 
 
 def test_every_clip_has_a_row_in_every_stage_in_the_tars_order(run):
-    names = [clip["clip"] for clip in media.tar_json(run / "raw" / "ada.tar")]
+    names = [clip["clip"] for clip in tars.listing(run / "raw" / "ada.tar")]
     assert sorted(names) == sorted(GOOD + list(BAD))
-    for table, schema in (("faces", tables.FACES), ("blink", tables.BLINK), ("spectrogram", tables.SPECTROGRAM)):
+    for table, schema in (("faces", schemas.FACES), ("blink", schemas.BLINK), ("spectrogram", schemas.SPECTROGRAM)):
         assert tables.read(run / table / "ada.parquet", schema)["clip"].to_pylist() == names
 
 
 def test_bad_clips_are_named_with_their_reason_and_the_others_go_on(run):
-    rows = {row["clip"]: row for row in tables.read(run / "index.parquet", tables.INDEX).to_pylist()}
+    rows = {row["clip"]: row for row in tables.read(run / "index.parquet", schemas.INDEX).to_pylist()}
     for clip, reason in BAD.items():
         assert re.search(reason, rows[clip]["status"]), clip
         assert rows[clip]["split"] == "out"
@@ -113,8 +113,8 @@ def test_a_usable_clip_reads_back_whole(run):
 def test_landmarks_follow_the_rendered_truth(run):
     """The mouth that dlib measures is the mouth that was rendered, on the same time base; open eyes are open."""
     truth_file = run / "truth.parquet"
-    truth_file.write_bytes(media.read_tar_member(run / "rendered.tar", "truth.parquet"))
-    truth = {row["clip"]: row for row in tables.read(truth_file, tables.TRUTH).to_pylist()}
+    truth_file.write_bytes(tars.read(run / "rendered.tar", "truth.parquet"))
+    truth = {row["clip"]: row for row in tables.read(truth_file, schemas.TRUTH).to_pylist()}
     for name in GOOD:
         clip = corpus.load(run, "ada", name, size=128, dilation=0.12)
         times = np.arange(len(clip.frames_THWC)) / 25
@@ -127,8 +127,8 @@ def test_landmarks_follow_the_rendered_truth(run):
 
 
 def test_the_stored_crop_is_the_sources_own_picture(run):
-    row = tables.read(run / "faces" / "ada.parquet", tables.FACES).filter(
-        [name == "ada_s01" for name in tables.read(run / "faces" / "ada.parquet", tables.FACES)["clip"].to_pylist()]
+    row = tables.read(run / "faces" / "ada.parquet", schemas.FACES).filter(
+        [name == "ada_s01" for name in tables.read(run / "faces" / "ada.parquet", schemas.FACES)["clip"].to_pylist()]
     )
     x, y, side = (int(value) for value in row["crop"][0].as_py())
     source = media.decode(run / "videos" / "Ada" / "s01.mp4", fps=25)
@@ -183,7 +183,7 @@ def test_folder_names_clips(tmp_path):
     for name in ("Take 1.MP4", "take-1.mov", ".hidden", "deep/über.avi"):
         (videos / name).write_bytes(b"x")
     folder.take(params.Folder(path=str(tmp_path), table=""), "zoe-s-clips", tmp_path / "out.tar")
-    clips = json.loads(media.read_tar_member(tmp_path / "out.tar", media.CLIPS))
+    clips = json.loads(tars.read(tmp_path / "out.tar", tars.CLIPS))
     assert [clip["clip"] for clip in clips] == ["zoe-s-clips_take-1", "zoe-s-clips_uber", "zoe-s-clips_take-1-2"]
     assert clips[0]["file"] == "zoe-s-clips_take-1.mp4"
     assert [clip["split"] for clip in clips] == [""] * 3
@@ -207,7 +207,7 @@ def test_portrait_video_and_4k_have_their_faces_found(run, tmp_path):
     media.write_video(tmp_path / "4k.mp4", large, **how)
     members = {name: (tmp_path / name).read_bytes() for name in ("plain.mp4", "lying.mp4", "4k.mp4")}
     members["lying.mp4"] = turned(members["lying.mp4"])
-    media.write_tar(tmp_path / "raw.tar", members.items())
+    tars.write(tmp_path / "raw.tar", members.items())
     settings = params.load(DEMO).mask
     plain, lying, large = (next(mask.rows(tmp_path / "raw.tar", name, "a", settings)) for name in members)
     assert [row["rotation"] for row in (plain, lying, large)] == [0, 270, 0]

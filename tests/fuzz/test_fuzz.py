@@ -18,8 +18,9 @@ from typing import Any
 
 import pytest
 
-from stages import mask, media, spectrogram
-from stages.store import tables
+from stages import mask, spectrogram
+from stages.base.errors import InputError
+from stages.store import schemas, tables, tars
 from tests.fuzz import cases
 
 ROOT = Path(__file__).parents[2]
@@ -116,14 +117,14 @@ def test_the_stages_write_a_row_with_a_reason_for_each(tmp_path, monkeypatch):
     made = [case for case in map(cases.case, range(90)) if case[0] in cases.KINDS][:40]
     clips = [{"clip": f"c{n}", "file": f"c{n}.{kind}"} for n, (kind, _, _) in enumerate(made)]
     members = [(clip["file"], content) for clip, (_, _, content) in zip(clips, made, strict=True)]
-    media.write_tar(tmp_path / "raw.tar", [(media.CLIPS, media.json_bytes(clips)), *members])
+    tars.write(tmp_path / "raw.tar", [(tars.CLIPS, tars.json_bytes(clips)), *members])
     common = ["--params", str(ROOT / "presets/demo.yaml"), "--raw", str(tmp_path / "raw.tar")]
     faces, sounds = tmp_path / "faces.parquet", tmp_path / "sounds.parquet"
     monkeypatch.setattr(sys, "argv", ["mask", *common, "--out", str(faces)])
     mask.main()
     monkeypatch.setattr(sys, "argv", ["spectrogram", *common, "--faces", str(faces), "--out", str(sounds)])
     spectrogram.main()
-    for path, schema in ((faces, tables.FACES), (sounds, tables.SPECTROGRAM)):
+    for path, schema in ((faces, schemas.FACES), (sounds, schemas.SPECTROGRAM)):
         rows = tables.read(path, schema, ["clip", "status"]).to_pylist()
         assert [row["clip"] for row in rows] == [clip["clip"] for clip in clips]
         assert all(row["status"] not in ("", "ok") for row in rows)
@@ -133,6 +134,6 @@ def test_the_stages_write_a_row_with_a_reason_for_each(tmp_path, monkeypatch):
 @pytest.mark.parametrize("key", ["clip", "file"])
 def test_no_name_in_an_archive_leads_out_of_it(tmp_path, name, key):
     clip = {"clip": "a", "file": "a.mp4"} | {key: name}
-    media.write_tar(tmp_path / "raw.tar", [(media.CLIPS, media.json_bytes([clip]))])
-    with pytest.raises(media.InputError, match=rf"raw\.tar: clips\.json has {key} .*; delete it"):
-        media.tar_json(tmp_path / "raw.tar")
+    tars.write(tmp_path / "raw.tar", [(tars.CLIPS, tars.json_bytes([clip]))])
+    with pytest.raises(InputError, match=rf"raw\.tar: clips\.json has {key} .*; delete it"):
+        tars.listing(tmp_path / "raw.tar")

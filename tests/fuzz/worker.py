@@ -18,12 +18,13 @@ import numpy as np
 from stages import media
 from stages.base.errors import ClipError, InputError
 from stages.corpora import folder
+from stages.media.container import MAX_GAP_S
+from stages.media.video import MAX_PIXELS
+from stages.store import tars
 from tests.fuzz import cases
 
 MEMORY = 512  # MiB that a case may fill beyond what the process has; it may reserve four times as much
-MOST_FRAMES = round(
-    3 * cases.FRAMES * media.MAX_GAP_S * 25
-)  # a frame may stand for MAX_GAP_S; files are joined and repeated
+MOST_FRAMES = round(3 * cases.FRAMES * MAX_GAP_S * 25)  # a frame may stand for MAX_GAP_S; files are joined and repeated
 MOST_SAMPLES = 16000 * 600
 FPS = 25.0
 
@@ -50,7 +51,7 @@ def picture_verdict(content: bytes) -> str:
             rgb, luma = converter.rgb(picture), converter.luma(picture)
             assert rgb.dtype == luma.dtype == np.uint8
             assert rgb.shape == (*luma.shape, 3)
-            assert 0 < luma.size <= media.MAX_PIXELS
+            assert 0 < luma.size <= MAX_PIXELS
     assert shown > 0, "neither a frame nor a reason"
     return f"{shown} frames"
 
@@ -66,10 +67,10 @@ def sound_verdict(content: bytes) -> str:
 
 
 def tar_verdict(path: Path) -> str:
-    clips = media.tar_json(path)
+    clips = tars.listing(path)
     for clip in clips:
-        media.read_tar_member(path, clip["file"])
-    return f"{len(clips)} clips, {len(media.tar_names(path))} members"
+        tars.read(path, clip["file"])
+    return f"{len(clips)} clips, {len(tars.names(path))} members"
 
 
 def verdicts(kind: str, content: bytes) -> list[str]:

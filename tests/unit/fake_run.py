@@ -22,7 +22,7 @@ from stages.base.params import Params, load
 from stages.reporting import results
 from stages.reporting.results import Results
 from stages.scoring import catalogue
-from stages.store import tables, tracking
+from stages.store import atomic, schemas, tables, tars, tracking
 
 SPEAKERS = {"ada": "train", "bela": "train", "kira": "test_unseen"}
 FRAMES, SIZE = 40, 128
@@ -175,7 +175,7 @@ def make(data: Path, params: Params, *, record: bool = True) -> None:
         index.append(_index_row("ada_long", "ada", "long", "test_long", "ok", LONG))
         _preprocessed(data, "ada", {name: clips[name] for name in ("ada_s01", "ada_s09", "ada_long")})
     index.append(_index_row("bela_s05", "bela", "s05", "out", "no audio stream; give another file"))
-    tables.write(data / "index.parquet", tables.INDEX, index)
+    tables.write(data / "index.parquet", schemas.INDEX, index)
     for method, entry in params.methods.items():
         tests = [row for row in index if row["split"] in entry.splits]
         _samples(data, method, tests, clips, params)
@@ -259,9 +259,9 @@ def _preprocessed(data: Path, shard: str, clips: dict[str, dict[str, Any]]) -> N
         sounds.append(
             {"clip": name, "status": "ok", "mel": mel.ravel().tolist(), "audio": clip["audio"].astype("<i2").tobytes()}
         )
-    tables.write(data / "faces" / f"{shard}.parquet", tables.FACES, faces)
-    tables.write(data / "blink" / f"{shard}.parquet", tables.BLINK, blinks)
-    tables.write(data / "spectrogram" / f"{shard}.parquet", tables.SPECTROGRAM, sounds)
+    tables.write(data / "faces" / f"{shard}.parquet", schemas.FACES, faces)
+    tables.write(data / "blink" / f"{shard}.parquet", schemas.BLINK, blinks)
+    tables.write(data / "spectrogram" / f"{shard}.parquet", schemas.SPECTROGRAM, sounds)
 
 
 def _jpeg(frame: NDArray[np.uint8]) -> bytes:
@@ -293,9 +293,7 @@ def _samples(data: Path, method: str, tests: list[dict[str, Any]], clips: dict[s
                 audio = clip["audio"].astype(np.int16)
                 media.write_video(path, frames, fps=25, audio=audio, sample_rate=16000, crf=12, preset="ultrafast")
                 members.append((f"{row['clip']}.mp4", path.read_bytes()))
-        media.write_tar(
-            data / "samples" / method / f"{shard}.tar", [(media.CLIPS, media.json_bytes(listing)), *members]
-        )
+        tars.write(data / "samples" / method / f"{shard}.tar", [(tars.CLIPS, tars.json_bytes(listing)), *members])
 
 
 def document(method: str, params: Params) -> dict[str, Any]:
@@ -370,18 +368,18 @@ def _scored(
             }
         )
     path = data / "metrics" / f"{method}.parquet"
-    tables.write(path, tables.METRICS, rows)
+    tables.write(path, schemas.METRICS, rows)
     parts = [
         {"by": "speaker", "group": speaker, "score": name, "value": 0.8, "low": 0.7, "high": 0.9, "n": 2}
         for speaker in ("ada", "kira")
         for name in ("mouth_r", "csim")
     ]
     parts.append({"by": "length", "group": "longest third", "score": "psnr_mask", "value": 27.0, "n": 1})
-    tables.write(path.with_suffix(".breakdown.parquet"), tables.BREAKDOWN, parts)
+    tables.write(path.with_suffix(".breakdown.parquet"), schemas.BREAKDOWN, parts)
     if record:
         tracking.record_scores(data, method, params=params, scores=document(method, params))
     else:
-        tables.write_json(path.with_suffix(".json"), document(method, params))
+        atomic.write_json(path.with_suffix(".json"), document(method, params))
 
 
 def _trained(data: Path, method: str, params: Params) -> None:
@@ -394,9 +392,9 @@ def _trained(data: Path, method: str, params: Params) -> None:
     pd.DataFrame({"step": steps, **terms}).to_csv(folder / "curves.csv", index=False)
     if method in params.baselines:
         config = {"steps": 300, "images_per_step": 40, "parameters": 36_300_000, "frame_flops": 6_200_000_000}
-        tables.write_json(folder / "config.json", config)
+        atomic.write_json(folder / "config.json", config)
         return
     images = params.train.batch * params.loss.frames
     config = {"steps": params.train.steps, "images_per_step": images, "mel_bins": params.spectrogram.n_mels}
     config |= {"network": params.network.model_dump(), "diffusion": params.diffusion.model_dump()}
-    tables.write_json(folder / "config.json", config | {"drop": params.methods[method].drop})
+    atomic.write_json(folder / "config.json", config | {"drop": params.methods[method].drop})

@@ -25,7 +25,7 @@ from stages.export import export
 from stages.networks.hifidiff import Conditions
 from stages.networks.unet import SelfAttention
 from stages.pretrained.hifidiff import WEIGHTS, HifiDiff
-from stages.store import tables
+from stages.store import schemas, tables
 
 
 def settings(**changes: Any) -> Params:
@@ -75,7 +75,7 @@ def test_its_numbers_are_those_of_the_files(data: Path, full: str) -> None:
     parameters = sum(p.numel() for p in HifiDiff.from_pretrained(data / "models" / "full").net.parameters())
     assert f"a UNet of {parameters:,} parameters" in full
     assert hashlib.sha256((data / "models" / "full" / WEIGHTS).read_bytes()).hexdigest() in full
-    train = [r for r in tables.read(data / "index.parquet", tables.INDEX).to_pylist() if r["split"] == "train"]
+    train = [r for r in tables.read(data / "index.parquet", schemas.INDEX).to_pylist() if r["split"] == "train"]
     assert len(train) == 2
     assert f"2 clips of 2 speakers, {2 * fake_run.FRAMES / 25:.0f} seconds" in full
     assert "1,000 steps of 13 images" in full

@@ -12,7 +12,7 @@ from conftest import write_clip
 from stages.base.lazy import LazyArray
 from stages.clips import corpus
 from stages.faces.geometry import clip_masks
-from stages.store import tables
+from stages.store import schemas, tables
 
 FRAMES, SEGMENT, SIDE = 47, 10, 48
 
@@ -31,7 +31,7 @@ def loaded(data, *, size=SIDE, stream=False):
 @pytest.mark.parametrize("stream", [False, True], ids=["held", "streamed"])
 @pytest.mark.parametrize("size", [SIDE, 32])
 def test_frames_and_masks_are_the_files(data, size, stream):
-    rows = tables.read(data / "faces" / "ada.parquet", tables.FACES).to_pylist()
+    rows = tables.read(data / "faces" / "ada.parquet", schemas.FACES).to_pylist()
     frames = [simplejpeg.decode_jpeg(jpeg) for row in rows for jpeg in row["frames"]]
     if size != SIDE:
         frames = [cv2.resize(frame, (size, size), interpolation=cv2.INTER_AREA) for frame in frames]
@@ -47,12 +47,12 @@ def test_frames_and_masks_are_the_files(data, size, stream):
 
 def test_segments_are_put_in_order(data, tmp_path):
     path = data / "faces" / "ada.parquet"
-    rows = tables.read(path, tables.FACES).to_pylist()
+    rows = tables.read(path, schemas.FACES).to_pylist()
     for table in ("blink", "spectrogram"):
         (tmp_path / table).mkdir()
         (tmp_path / table / "ada.parquet").write_bytes((data / table / "ada.parquet").read_bytes())
     other = [rows[0] | {"clip": "ada_s02"}]
-    tables.write(tmp_path / "faces" / "ada.parquet", tables.FACES, [*rows[2:], *other, *rows[:2]])  # one row group
+    tables.write(tmp_path / "faces" / "ada.parquet", schemas.FACES, [*rows[2:], *other, *rows[:2]])  # one row group
     for stream in (False, True):
         found, clip = loaded(tmp_path, stream=stream), loaded(data)
         assert np.array_equal(np.asarray(found.frames_THWC), np.asarray(clip.frames_THWC))

@@ -27,7 +27,7 @@ import yaml
 from bad_server import Handler, Server, in_turn, served
 from conftest import write_clip
 
-from stages import index, media
+from stages import index
 from stages.base import params
 from stages.base.errors import InputError
 from stages.base.params import Cremad
@@ -36,6 +36,7 @@ from stages.corpora import cremad_facts as facts
 from stages.corpora.cremad import Object
 from stages.fetching import http
 from stages.spectrogram import Mel, usable_row
+from stages.store import tars
 from workflow import checks
 from workflow.sources import ROOT
 
@@ -646,7 +647,7 @@ def test_the_sound_is_the_videos_own_and_the_wav_only_where_there_is_none(
 ) -> None:
     out, given = tmp_path / "raw" / "1076.tar", settings(tmp_path / "cremad", repository(server, "a", corpus))
     cremad.take(given, ["1076"], "1076", out, listed=listed(corpus))
-    speaking, mute = media.tar_json(out)
+    speaking, mute = tars.listing(out)
     assert speaking == {
         "clip": "1076_DFA_ANG_XX", "file": "1076_DFA_ANG_XX.flv", "speaker": "1076", "sentence": "DFA", "emotion": "ANG",
         "level": "XX", "source": "VideoFlash/1076_DFA_ANG_XX.flv", "text": "Don't forget a jacket",
@@ -658,7 +659,7 @@ def test_the_sound_is_the_videos_own_and_the_wav_only_where_there_is_none(
         "known defect: very short, no audio in the video"
     )
     assert "left_out" not in mute
-    assert media.read_tar_member(out, mute["file"]) == corpus["VideoFlash/1076_MTI_NEU_XX.flv"]
+    assert tars.read(out, mute["file"]) == corpus["VideoFlash/1076_MTI_NEU_XX.flv"]
     assert address("a", listed(corpus)["AudioWAV/1076_DFA_ANG_XX.wav"]) not in dict(server.asked)
     mel = Mel(PAPER.spectrogram)
     for clip in (speaking, mute):
@@ -679,7 +680,7 @@ def test_known_defects_and_clips_that_no_source_has_are_left_out_with_their_reas
     given = settings(tmp_path / "c", repository(server, "a", contents, {"VideoFlash/1076_IEO_ANG_LO.flv": gone}))
     out = tmp_path / "1076.tar"
     cremad.take(given, ["1076"], "1076", out, listed=listed(contents))
-    reasons = {entry["clip"]: entry.get("left_out") for entry in media.tar_json(out)}
+    reasons = {entry["clip"]: entry.get("left_out") for entry in tars.listing(out)}
     host = server.url.removeprefix("http://")
     assert reasons == {
         "1076_DFA_ANG_XX": None,
@@ -687,7 +688,7 @@ def test_known_defects_and_clips_that_no_source_has_are_left_out_with_their_reas
         "1076_MTI_NEU_XX": None,
         "1076_MTI_SAD_XX": "known defect: an error picture, no audio, very short",
     }
-    assert media.read_tar_member(out, "1076_IEO_ANG_LO.flv") == b""
+    assert tars.read(out, "1076_IEO_ANG_LO.flv") == b""
     assert "clip 1076_MTI_SAD_XX: known defect: an error picture" in capsys.readouterr().out
 
 
@@ -704,8 +705,8 @@ def test_the_index_has_the_downloads_reason_before_any_other(tmp_path: Path) -> 
     write_clip(tmp_path, "1076_x", 40, side=64, segment=40)
     entry = dict.fromkeys(index.COPIED, "") | {"clip": "1076_x", "speaker": "1076", "file": "x.flv"}
     for more, status in (({}, "100 frames; index.min"), ({"left_out": "known defect: noise"}, "known defect: noise")):
-        content = media.json_bytes([entry | more])
-        media.write_tar(tmp_path / "raw" / "1076.tar", [(media.CLIPS, content), ("x.flv", b"")])
+        content = tars.json_bytes([entry | more])
+        tars.write(tmp_path / "raw" / "1076.tar", [(tars.CLIPS, content), ("x.flv", b"")])
         (row,) = index.joined(tmp_path, "1076", 100)
         assert row["status"].startswith(status.replace("100 frames", "40 frames"))
 

@@ -22,7 +22,7 @@ from stages.networks import seeded
 from stages.networks.lipsync_expert import LipSyncExpert
 from stages.networks.wav2lip_expert import Wav2LipExpert
 from stages.pretrained import lipsync_expert
-from stages.store import checkpoint, tables
+from stages.store import schemas, tables, weights_file
 from workflow.sources import ROOT
 
 # The layers as published, (channels in, out, kernel, residual): written here apart from the code that builds them.
@@ -196,7 +196,7 @@ def test_another_layout_is_refused(tmp_path: Path, damage: str) -> None:
 )
 def test_weights_of_another_network_are_refused(tmp_path: Path, config: dict[str, Any]) -> None:
     path = tmp_path / "expert.safetensors"
-    checkpoint.write_weights(path, {"x": torch.zeros(1)}, config)
+    weights_file.write(path, {"x": torch.zeros(1)}, config)
     with pytest.raises(InputError, match="not an expert of this version"):
         lipsync_expert.load(path)
 
@@ -207,15 +207,15 @@ def test_the_stage_takes_the_public_expert_over(public: Path, tmp_path: Path) ->
     own = settings.expert.model_copy(update={"source": "wav2lip", "path": str(source)})
     settings = settings.model_copy(update={"expert": own})
     fake_run.make(data, settings, record=False)
-    rows = tables.read(data / "index.parquet", tables.INDEX).to_pylist()
+    rows = tables.read(data / "index.parquet", schemas.INDEX).to_pylist()
     rows = [{**row, "split": "validation"} if row["split"] == "train" else row for row in rows]
-    tables.write(data / "index.parquet", tables.INDEX, rows)
+    tables.write(data / "index.parquet", schemas.INDEX, rows)
     out = data / "expert" / "expert.safetensors"
     with pytest.raises(InputError, match=r"no such file; run 'python -m stages\.convert"):
         take_over(data, out, settings)
     small = seeded(1, lambda: LipSyncExpert(width=4, embedding=8, size=32, sees="mouth"))
     layout = {"architecture": "lipsync", "width": 4, "embedding": 8, "size": 32, "sees": "mouth"}
-    checkpoint.write_weights(source, small.state_dict(), layout)
+    weights_file.write(source, small.state_dict(), layout)
     assert isinstance(lipsync_expert.load(source), LipSyncExpert)
     with pytest.raises(InputError, match="not the public expert"):
         take_over(data, out, settings)

@@ -16,7 +16,7 @@ from stages.base.errors import InputError
 from stages.clips import corpus
 from stages.methods.kinds import videos
 from stages.methods.systems import Row
-from stages.store import tables
+from stages.store import schemas, tables
 
 CLIP, SIZE = "ada_s09", 64
 
@@ -135,5 +135,5 @@ def test_a_picture_that_is_not_square_is_no_face_crop(row: Callable[..., Row], d
 
 
 def test_the_crop_is_the_recorded_one(data: Path) -> None:
-    crop = tables.read(data / "faces" / "ada.parquet", tables.FACES, ["crop"]).to_pylist()[0]["crop"]
+    crop = tables.read(data / "faces" / "ada.parquet", schemas.FACES, ["crop"]).to_pylist()[0]["crop"]
     assert list(corpus.crop(data, "ada", CLIP)) == crop

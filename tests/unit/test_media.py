@@ -1,4 +1,4 @@
-"""stages/media/__init__.py: determinism, the common time base of sound and picture, damaged files, tars."""
+"""stages/media and stages/store/tars.py: determinism, the common time base of sound and picture, damaged files, tars."""
 
 import contextlib
 import io
@@ -11,6 +11,8 @@ import pytest
 
 from stages import mask, media
 from stages.base.errors import ClipError, InputError
+from stages.media.writing import CHROMA
+from stages.store import tars
 
 RATE = 16000
 CLICK = np.sin(np.arange(160) * 2 * np.pi * 1000 / RATE) * 0.8
@@ -61,7 +63,7 @@ def test_colours_at_all_pixels_cost_no_detail(tmp_path):
     y, x = np.mgrid[:64, :64]
     picture = np.where(((x // 3 + y // 3) % 2 == 0)[..., None], (200, 90, 90), (90, 138, 90)).astype(np.uint8)
     errors = {}
-    for chroma, pixels in media.CHROMA.items():
+    for chroma, pixels in CHROMA.items():
         path = tmp_path / f"{pixels}.mp4"
         media.write_video(path, [picture] * 5, fps=25, audio=None, sample_rate=RATE, crf=10, chroma=chroma)
         with av.open(str(path)) as container:
@@ -245,12 +247,12 @@ def test_tar_round_trip_and_determinism(tmp_path):
     (tmp_path / "file.bin").write_bytes(b"from a file")
     clips = [{"clip": "a", "file": "a.mp4"}]
     for name in ("1.tar", "2.tar"):
-        members = [(media.CLIPS, media.json_bytes(clips)), ("a.mp4", tmp_path / "file.bin")]
-        media.write_tar(tmp_path / name, members)
+        members = [(tars.CLIPS, tars.json_bytes(clips)), ("a.mp4", tmp_path / "file.bin")]
+        tars.write(tmp_path / name, members)
     assert (tmp_path / "1.tar").read_bytes() == (tmp_path / "2.tar").read_bytes()
-    assert media.tar_json(tmp_path / "1.tar") == clips
-    assert media.tar_names(tmp_path / "1.tar") == [media.CLIPS, "a.mp4"]
-    assert media.read_tar_member(tmp_path / "1.tar", "a.mp4") == b"from a file"
+    assert tars.listing(tmp_path / "1.tar") == clips
+    assert tars.names(tmp_path / "1.tar") == [tars.CLIPS, "a.mp4"]
+    assert tars.read(tmp_path / "1.tar", "a.mp4") == b"from a file"
     with tarfile.open(tmp_path / "1.tar") as tar:
         assert tar.getmembers()[1].mtime == 0
 
@@ -258,28 +260,28 @@ def test_tar_round_trip_and_determinism(tmp_path):
 def test_a_tar_holds_files_larger_than_a_plain_header_can_say(tmp_path, monkeypatch):
     info = tarfile.TarInfo("x")
     for size, wanted in (
-        (media.LARGE - 1, contextlib.nullcontext()),
-        (media.LARGE, pytest.raises(ValueError, match="overflow")),
+        (tars.LARGE - 1, contextlib.nullcontext()),
+        (tars.LARGE, pytest.raises(ValueError, match="overflow")),
     ):
         info.size = size
         with wanted:
             info.tobuf(tarfile.USTAR_FORMAT)
-    monkeypatch.setattr(media, "LARGE", 6)
+    monkeypatch.setattr(tars, "LARGE", 6)
     video = tmp_path / "video"
     video.write_bytes(b"larger")
-    media.write_tar(tmp_path / "a.tar", [("small", b"small"), ("large", video), ("again", b"small")])
+    tars.write(tmp_path / "a.tar", [("small", b"small"), ("large", video), ("again", b"small")])
     content = (tmp_path / "a.tar").read_bytes()
     assert [content[at + 257 :][:8] for at in (0, 1024, 2048)] == [b"ustar\x0000", b"ustar  \0", b"ustar\x0000"]
-    assert media.tar_names(tmp_path / "a.tar") == ["small", "large", "again"]
-    assert media.read_tar_member(tmp_path / "a.tar", "large") == b"larger"
+    assert tars.names(tmp_path / "a.tar") == ["small", "large", "again"]
+    assert tars.read(tmp_path / "a.tar", "large") == b"larger"
 
 
 def test_tar_errors_name_the_file_and_the_fix(tmp_path):
-    media.write_tar(tmp_path / "a.tar", [("x", b"")])
+    tars.write(tmp_path / "a.tar", [("x", b"")])
     (tmp_path / "b.tar").write_bytes(b"no tar")
     for path in ("a.tar", "b.tar", "missing.tar"):
         with pytest.raises(InputError, match=rf"{path}: .*; .*snakemake"):
-            media.tar_json(tmp_path / path)
+            tars.listing(tmp_path / path)
 
 
 def test_a_clip_decodes_from_an_open_file(tmp_path):

@@ -15,7 +15,7 @@ from stages.measures.networks.judges import VIDEO_FRAMES
 from stages.pretrained import judges
 from stages.scoring import breakdown, measured, scores
 from stages.scoring.measured import DISTANCES
-from stages.store import tables
+from stages.store import schemas, tables
 
 SETTINGS = params.load("presets/demo.yaml")
 SETTINGS = SETTINGS.model_copy(update={"metrics": SETTINGS.metrics.model_copy(update={"bootstrap": 20})})
@@ -59,8 +59,8 @@ def write(data: Path, *, most: int | None = None, **changes: Any) -> None:
         }
         given = {"ada_s01": "bela_s01"}.get(name, name)
         made.append({**row(name, 2, count), "audio_clip": given, **tables.flat(video), **changes})
-    tables.write(data / "reference.parquet", tables.REFERENCE, true)
-    tables.write(data / "features" / "full.parquet", tables.FEATURES, made)
+    tables.write(data / "reference.parquet", schemas.REFERENCE, true)
+    tables.write(data / "features" / "full.parquet", schemas.FEATURES, made)
 
 
 def test_a_video_meets_its_clip_and_the_sound_that_was_given(tmp_path: Path) -> None:
@@ -139,4 +139,4 @@ def test_groups_that_would_hold_all_clips_are_left_out(tmp_path: Path) -> None:
     psnr = next(r for r in rows if (r["group"], r["score"]) == ("ada", "psnr_mask"))
     assert psnr["value"] == pytest.approx(30)
     assert psnr["n"] == 2
-    tables.write(tmp_path / "x.parquet", tables.BREAKDOWN, rows)
+    tables.write(tmp_path / "x.parquet", schemas.BREAKDOWN, rows)

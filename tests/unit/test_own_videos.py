@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from stages import download, media
+from stages import download
 from stages.base import params
 from stages.base.errors import InputError
 from stages.corpora import folder
+from stages.store import tars
 from workflow import checks
 
 DEMO = "presets/demo.yaml"
@@ -34,7 +35,7 @@ def found(root, table=""):
 
 def taken(root, shard, table=""):
     folder.take(settings(root, table), shard, root.parent / "out.tar")
-    return media.tar_json(root.parent / "out.tar")
+    return tars.listing(root.parent / "out.tar")
 
 
 def test_any_layout(tmp_path):
@@ -57,7 +58,7 @@ def test_names_of_all_kinds_become_safe_slugs_that_differ(tmp_path):
     for shard in shards:
         clip = taken(tmp_path, shard)[0]
         assert re.fullmatch(r"[a-z0-9_-]+", clip["clip"])
-        assert media.read_tar_member(tmp_path.parent / "out.tar", clip["file"]).decode() == clip["source"]
+        assert tars.read(tmp_path.parent / "out.tar", clip["file"]).decode() == clip["source"]
 
 
 def test_a_slug_does_not_depend_on_the_other_names_order():
@@ -72,7 +73,7 @@ def test_clips_of_one_speaker_never_share_a_name(tmp_path):
     lay(root, "a/x/take.mp4", "a/y/take.mp4", "a/take-2.mp4", "a/z/take.mov", "a/" + "long " * 40 + ".mp4")
     names = [clip["clip"] for clip in taken(root, "a")]
     assert len(set(names)) == 5
-    assert len(set(media.tar_names(tmp_path / "out.tar"))) == 6
+    assert len(set(tars.names(tmp_path / "out.tar"))) == 6
 
 
 def test_a_file_name_that_is_no_utf8_is_taken(tmp_path):

@@ -14,7 +14,7 @@ from stages.base.errors import InputError
 from stages.networks import seeded
 from stages.networks.hifidiff import Conditions
 from stages.pretrained.hifidiff import CONFIG, WEIGHTS, HifiDiff
-from stages.store import checkpoint
+from stages.store import weights_file
 
 NETWORK = {
     "size": 32, "patch": 2, "channels": 8, "multipliers": [1, 2], "res_blocks": 1, "attention": [8], "head_channels": 8,
@@ -75,8 +75,8 @@ def rewrite(**changes: Any) -> Callable[[Path], None]:
     """Write other configurations into both files, beside the old weights."""
 
     def edit(folder: Path) -> None:
-        weights, _ = checkpoint.read_weights(folder / WEIGHTS)
-        checkpoint.write_weights(folder / WEIGHTS, weights, config(**changes))
+        weights, _ = weights_file.read(folder / WEIGHTS)
+        weights_file.write(folder / WEIGHTS, weights, config(**changes))
         (folder / CONFIG).write_text(json.dumps(config(**changes)))
 
     return edit

@@ -25,7 +25,6 @@ from stages.networks import seeded
 from stages.networks.lipsync_expert import LipSyncExpert
 from stages.pretrained.hifidiff import HifiDiff
 from stages.training import processes
-from stages.training.engine import fit
 from stages.training.objective import Objective
 
 torch.set_num_threads(1)
@@ -36,10 +35,8 @@ model = seeded(1, lambda: HifiDiff.from_config(t.CONFIG))
 expert = seeded(2, lambda: LipSyncExpert(width=4, embedding=8, size=32, sees="mouth")).eval().requires_grad_(False)
 objective = Objective(model.diffusion, expert, pyramid_distance, t.SETTINGS.loss, composite=True)
 with processes.joined(torch.device("cpu")) as world:
-    fitted = fit(
-        model.net, objective, data, settings, device=torch.device("cpu"), state=folder / "state.pt", key="k",
-        label="test", on_step=lambda step: print("step", step, flush=True), world=world,
-    )
+    say = lambda step: print("step", step, flush=True)
+    fitted = t.fit(model.net, objective, data, settings, state=folder / "state.pt", on_step=say, world=world)
     if world.first:
         sums = {{name: float(value.double().abs().sum()) for name, value in fitted.weights.items()}}
         (folder / "fitted.json").write_text(json.dumps([fitted.curves, sums]))

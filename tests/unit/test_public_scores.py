@@ -35,7 +35,7 @@ from stages.pretrained import public_judges
 from stages.reporting import breakdown, pages, results
 from stages.reporting import tables as report_tables
 from stages.scoring import catalogue
-from stages.store import checkpoint, tables
+from stages.store import schemas, tables, tars, weights_file
 
 ALL = ["inception", "i3d", "syncnet", "vgg16"]
 CLIPS = ("ada_s09", "bela_s09", "kira_s01", "kira_s09")  # the made-up run's tests
@@ -101,7 +101,7 @@ def judges(folder: Path) -> Path:
     networks["video"] = VideoEncoder(**how, heads=heads)
     for judge, network in networks.items():
         config = {"judge": judge, **how, "size": 64} | ({} if judge == "sync" else {"heads": heads})
-        checkpoint.write_weights(folder / f"{judge}.safetensors", network.state_dict(), config)
+        weights_file.write(folder / f"{judge}.safetensors", network.state_dict(), config)
     return folder
 
 
@@ -116,7 +116,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         fake_run.make(data, given)
         judges(data / "judges")
         for shard in given.corpus.shards:
-            media.write_tar(data / "raw" / f"{shard}.tar", [(media.CLIPS, b"[]")])
+            tars.write(data / "raw" / f"{shard}.tar", [(tars.CLIPS, b"[]")])
         for name, network in NETWORKS.items():
             patch.setitem(public_judges.LOADERS, name, lambda folder, device, network=network: network)
         reference.measure(data, given, data / "reference.parquet")
@@ -131,7 +131,7 @@ def measure(data: Path, method: str, given: Params) -> None:
 
     _, videos = features.read(data, method, given)
     encoders, networks = Judges(data / "judges", 8), public_networks(given)
-    with tables.writer(data / "features" / f"{method}.parquet", tables.FEATURES) as write:
+    with tables.writer(data / "features" / f"{method}.parquet", schemas.FEATURES) as write:
         for video in videos:
             write(features.row(video, encoders, 1, networks))
 
@@ -143,7 +143,7 @@ def document(data: Path, method: str = "full") -> dict[str, Any]:
 def pictures(data: Path, clip: str) -> tuple[NDArray[np.uint8], corpus.Clip]:
     """What was sampled, and the clip."""
     shard = clip.split("_")[0]
-    made = media.decode(media.read_tar_member(data / "samples" / "full" / f"{shard}.tar", f"{clip}.mp4"), fps=25)
+    made = media.decode(tars.read(data / "samples" / "full" / f"{shard}.tar", f"{clip}.mp4"), fps=25)
     return made, corpus.load(data, shard, clip, size=64, dilation=settings(ALL).mask.dilation)
 
 
@@ -197,7 +197,7 @@ def test_lse_and_lpips_are_the_clips_means(data: Path) -> None:
     assert scores["lse_d"]["value"] == pytest.approx(np.mean([s.distance for s in heard]), rel=1e-4)
     assert scores["lse_c"]["low"] < scores["lse_c"]["value"] < scores["lse_c"]["high"]
     np.testing.assert_allclose([scores[n]["value"] for n in ("lpips", "lpips_mask")], np.mean(seen, 0), rtol=1e-4)
-    rows = tables.read(data / "metrics" / "full.parquet", tables.METRICS).to_pandas()
+    rows = tables.read(data / "metrics" / "full.parquet", schemas.METRICS).to_pandas()
     np.testing.assert_allclose(rows["lse_c"], [s.confidence for s in heard], rtol=1e-4)
 
 
@@ -232,9 +232,9 @@ def test_without_public_weights_none_of_their_names_is_used(data: Path, tmp_path
 
 def test_features_that_were_not_measured_are_asked_for(data: Path, tmp_path: Path) -> None:
     (tmp_path / "features").mkdir()
-    table = tables.read(data / "features" / "full.parquet", tables.FEATURES).to_pylist()
+    table = tables.read(data / "features" / "full.parquet", schemas.FEATURES).to_pylist()
     rows = [row | {"syncnet_pictures": None} for row in table]
-    tables.write(tmp_path / "features" / "full.parquet", tables.FEATURES, rows)
+    tables.write(tmp_path / "features" / "full.parquet", schemas.FEATURES, rows)
     (tmp_path / "reference.parquet").symlink_to(data / "reference.parquet")
     with pytest.raises(
         InputError, match=r"ada_s09 was measured without syncnet, which metrics\.public names; delete it"

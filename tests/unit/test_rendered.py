@@ -14,7 +14,7 @@ from stages.base import params
 from stages.corpora.rendered import identity, motion, sentences, speech
 from stages.corpora.rendered import speaker as rendered
 from stages.corpora.rendered.phones import PARTS, PHONES
-from stages.store import tables
+from stages.store import schemas, tars
 
 SETTINGS = params.load("presets/demo.yaml").corpus.rendered
 SPEAKERS = params.load("presets/demo.yaml").corpus.shards
@@ -161,11 +161,11 @@ def test_tar_is_whole_and_the_same_each_time(tmp_path):
     rendered.take(small, "gaia", first)
     rendered.take(small, "gaia", second)
     assert first.read_bytes() == second.read_bytes()
-    (clip,) = media.tar_json(first)
+    (clip,) = tars.listing(first)
     assert (clip["clip"], clip["file"], clip["sentence"]) == ("gaia_s01", "gaia_s01.mp4", "s01")
-    video = media.read_tar_member(first, clip["file"])
-    table = pq.read_table(io.BytesIO(media.read_tar_member(first, "truth.parquet")))
-    assert table.schema.equals(tables.TRUTH)
+    video = tars.read(first, clip["file"])
+    table = pq.read_table(io.BytesIO(tars.read(first, "truth.parquet")))
+    assert table.schema.equals(schemas.TRUTH)
     (row,) = table.to_pylist()
     frames = sum(1 for _ in media.decode(video, fps=30000 / 1001))
     assert {len(row[name]) for name in table.column_names if name != "clip"} == {frames}
@@ -226,9 +226,9 @@ def test_a_long_speaker_gives_one_clip_more(tmp_path):
     small = LONG.model_copy(update={"sentences": 1, "width": 160, "height": 120, "long_s": 4.0})
     for speaker, names in (("kira", ["s01", "long"]), ("levi", ["s01"])):
         rendered.take(small, speaker, tmp_path / f"{speaker}.tar")
-        clips = media.tar_json(tmp_path / f"{speaker}.tar")
+        clips = tars.listing(tmp_path / f"{speaker}.tar")
         assert [clip["sentence"] for clip in clips] == names
-        truth = pq.read_table(io.BytesIO(media.read_tar_member(tmp_path / f"{speaker}.tar", "truth.parquet")))
+        truth = pq.read_table(io.BytesIO(tars.read(tmp_path / f"{speaker}.tar", "truth.parquet")))
         assert truth["clip"].to_pylist() == [f"{speaker}_{name}" for name in names]
-    frames = sum(1 for _ in media.pictures(media.read_tar_member(tmp_path / "kira.tar", "kira_long.mp4"), fps=25))
+    frames = sum(1 for _ in media.pictures(tars.read(tmp_path / "kira.tar", "kira_long.mp4"), fps=25))
     assert 4 <= frames / 25 < 8

@@ -14,7 +14,7 @@ import pytest
 
 from stages.base.errors import InputError
 from stages.base.params import Params, load
-from stages.store import tables, tracking
+from stages.store import schemas, tables, tracking
 
 SCORES: dict[str, Any] = {
     "method": "full",
@@ -37,7 +37,7 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("DVC_ROOT", raising=False)
     folder = tmp_path / "data" / "demo"
     folder.mkdir(parents=True)
-    tables.write(folder / "index.parquet", tables.INDEX, [])
+    tables.write(folder / "index.parquet", schemas.INDEX, [])
     return folder
 
 
@@ -91,7 +91,7 @@ def test_the_key_follows_what_a_part_depends_on(data: Path, params: Params) -> N
     both = keys(train=params.train.model_copy(update={"steps": 9}))
     assert both[0] != training
     assert both[1] != metrics
-    tables.write(data / "index.parquet", tables.INDEX, [{"clip": "ada_s01"}])
+    tables.write(data / "index.parquet", schemas.INDEX, [{"clip": "ada_s01"}])
     assert keys()[0] != training
 
 

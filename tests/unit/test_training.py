@@ -1,6 +1,7 @@
 """The training loop: it learns, goes on where it was killed with the same bits, and stops on a loss that is not finite."""
 
 import dataclasses
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -13,11 +14,11 @@ from stages.diffusion.losses import pyramid_distance
 from stages.networks import seeded
 from stages.networks.lipsync_expert import LipSyncExpert
 from stages.pretrained.hifidiff import HifiDiff
-from stages.store import checkpoint
-from stages.training import loader
-from stages.training.engine import fit, learning_rate
+from stages.training import loader, loop, resume
+from stages.training.hifidiff import ADVICE, Trainer, learning_rate
 from stages.training.loop import Average, Curves
 from stages.training.objective import Objective
+from stages.training.processes import ALONE
 
 NETWORK = {
     "size": 32,
@@ -104,10 +105,35 @@ def ignore(step: int) -> None:
     """What a test does after a step that it does not look at."""
 
 
+class Fitted(NamedTuple):
+    """A finished training."""
+
+    weights: dict[str, torch.Tensor]  # averaged
+    curves: list[dict[str, float]]
+    seconds: float
+
+
+def fit(net, objective, data, settings, *, state, key="k", on_step=ignore, world=ALONE) -> Fitted:
+    """HifiDiff's training on the CPU, as the stage calls it."""
+    trainer = Trainer(net, objective, data, settings, device=torch.device("cpu"), world=world)
+    fitted = loop.fit(
+        trainer,
+        steps=settings.steps,
+        seed=settings.seed,
+        log_every=settings.log_every,
+        checkpoint_every=settings.checkpoint_every,
+        state=state,
+        key=key,
+        label="test",
+        advice=ADVICE,
+        on_step=on_step,
+        world=world,
+    )
+    return Fitted(trainer.average.weights, *fitted)
+
+
 def train(setting, state, settings=TRAIN, key="k", on_step=ignore):
-    net, objective, data = setting()
-    device = torch.device("cpu")
-    return fit(net, objective, data, settings, device=device, state=state, key=key, label="test", on_step=on_step)
+    return fit(*setting(), settings, state=state, key=key, on_step=on_step)
 
 
 class Killed(BaseException):
@@ -137,7 +163,7 @@ def test_a_finished_training_is_not_done_again(setting, tmp_path):
     again = train(setting, tmp_path / "state.pt", on_step=done.append)
     assert done == []
     assert again.curves == first.curves
-    _, saved = checkpoint.load(tmp_path / "state.pt", key="k")
+    _, saved = resume.load(tmp_path / "state.pt", key="k")
     assert again.seconds >= saved["curves"]["seconds"] > 0  # of the training, not of reading its state
     assert all(torch.equal(first.weights[name], again.weights[name]) for name in first.weights)
 
@@ -163,10 +189,7 @@ def test_it_learns_what_a_condition_says(setting, tmp_path):
         objective, weights=LOSS.model_copy(update={"sync": 0.0, "lpips": 0.0, "change": 0.0})
     )
     settings = TRAIN.model_copy(update={"steps": 150, "log_every": 15, "checkpoint_every": 150, "learning_rate": 3e-3})
-    device, state = torch.device("cpu"), tmp_path / "state.pt"
-    curve = fit(
-        net, objective, data, settings, device=device, state=state, key="k", label="test", on_step=ignore
-    ).curves
+    curve = fit(net, objective, data, settings, state=tmp_path / "state.pt").curves
     assert curve[-1]["simple"] < 0.3 * curve[0]["simple"]
 
 
@@ -176,17 +199,7 @@ def test_a_loss_that_is_not_finite_stops_with_step_and_clip(setting, tmp_path):
     broken = dataclasses.replace(clip, name="bad_s02", mel_SM=clip.mel_SM * float("nan"))
     data = dataclasses.replace(data, windows=Windows([broken], 5))
     with pytest.raises(TrainingError, match=r"not finite at step 0.*clips bad_s02;"):  # and not the frame of ada_s01
-        fit(
-            net,
-            objective,
-            data,
-            TRAIN,
-            device=torch.device("cpu"),
-            state=tmp_path / "s.pt",
-            key="k",
-            label="test",
-            on_step=ignore,
-        )
+        fit(net, objective, data, TRAIN, state=tmp_path / "s.pt")
 
 
 @pytest.mark.parametrize("prediction", ["epsilon", "v", "x0"])
@@ -377,10 +390,7 @@ def test_dropout_resumes_with_the_same_bits(make_clip, tmp_path):
         weights = LOSS.model_copy(update={"sync": 0.0})
         expert = LipSyncExpert(width=4, embedding=8, size=32, sees="mouth")
         objective = Objective(model.diffusion, expert, pyramid_distance, weights, composite=True)
-        device = torch.device("cpu")
-        return fit(
-            model.net, objective, data, TRAIN, device=device, state=state, key="k", label="test", on_step=on_step
-        )[0]
+        return fit(model.net, objective, data, TRAIN, state=state, on_step=on_step).weights
 
     def kill(step: int) -> None:
         if step == 2:

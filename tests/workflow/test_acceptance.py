@@ -98,7 +98,7 @@ def test_an_edit_reaches_what_depends_on_it_in_both(smoke: Project, old: str, ne
 
 
 def test_an_edit_of_a_source_counts_where_its_code_changes(smoke: Project) -> None:
-    path = smoke.root / "stages" / "training" / "engine.py"
+    path = smoke.root / "stages" / "training" / "hifidiff.py"
     source = path.read_text()
     path.write_text("# Why this is so.\n" + source)
     assert smoke.changed() == ["code"]  # at once; nothing has run since the edit

@@ -12,7 +12,7 @@ from PIL import Image
 from benchmarks import gpu_check
 from stages.base.errors import InputError
 from stages.clips import corpus
-from stages.store import tables
+from stages.store import schemas, tables
 
 
 def test_the_check_writes_its_files_and_names_what_failed(smoke_run, tmp_path: Path) -> None:
@@ -48,8 +48,8 @@ def test_what_is_packed_is_all_that_the_check_reads(smoke_run, tmp_path: Path, m
     for number, packed in enumerate((whole, less)):
         with tarfile.open(packed) as tar:
             tar.extractall(tmp_path / str(number), filter="data")
-    rows = [tables.read(tmp_path / str(n) / data / "index.parquet", tables.INDEX).to_pylist() for n in (0, 1)]
-    assert rows[0] == tables.read(data / "index.parquet", tables.INDEX).to_pylist()
+    rows = [tables.read(tmp_path / str(n) / data / "index.parquet", schemas.INDEX).to_pylist() for n in (0, 1)]
+    assert rows[0] == tables.read(data / "index.parquet", schemas.INDEX).to_pylist()
     assert {row["shard"] for row in rows[1]} < {row["shard"] for row in rows[0]}
     assert [clip.name for clip in gpu_check.shown(tmp_path / "1" / data, 32, 0.12)]
     assert corpus.load_split(tmp_path / "1" / data, ("train",), size=32, dilation=0.12)

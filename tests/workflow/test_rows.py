@@ -11,7 +11,7 @@ from conftest import ROOT, Project
 
 from stages import media
 from stages.base.params import load
-from stages.store import tables
+from stages.store import schemas, tables, tars
 
 pytestmark = pytest.mark.workflow
 
@@ -59,9 +59,9 @@ def test_videos_from_elsewhere_are_a_row(smoke: Project, tmp_path: Path) -> None
     lost = {}
     for shard in params.corpus.shards:
         tar = smoke.root / f"data/smoke/samples/truth/{shard}.tar"
-        for number, clip in enumerate(media.tar_json(tar, keys=("clip",))):
+        for number, clip in enumerate(tars.listing(tar, keys=("clip",))):
             path = tmp_path / "whole.mp4"
-            path.write_bytes(media.read_tar_member(tar, f"{clip['clip']}.mp4"))
+            path.write_bytes(tars.read(tar, f"{clip['clip']}.mp4"))
             frames, lost[clip["clip"]] = media.decode(path, fps=25), number % 3
             kept = frames[: len(frames) - number % 3]
             media.write_video(folder / f"{clip['clip']}.mp4", kept, fps=25, audio=None, sample_rate=16000, crf=10)
@@ -74,9 +74,9 @@ def test_videos_from_elsewhere_are_a_row(smoke: Project, tmp_path: Path) -> None
     listed = [
         clip
         for shard in params.corpus.shards
-        for clip in media.tar_json(smoke.root / f"data/smoke/samples/theirs/{shard}.tar", keys=("clip",))
+        for clip in tars.listing(smoke.root / f"data/smoke/samples/theirs/{shard}.tar", keys=("clip",))
     ]
     assert {clip["clip"]: clip["repeated_at_end"] for clip in listed} == lost
-    scores = tables.read(smoke.root / "data/smoke/metrics/theirs.parquet", tables.METRICS)
+    scores = tables.read(smoke.root / "data/smoke/metrics/theirs.parquet", schemas.METRICS)
     assert len(scores) == len(lost)
     assert f"{sum(lost.values())} repeated at the end" in smoke.read("reports/smoke/index.md").decode()

@@ -24,7 +24,7 @@ from stages import media
 from stages.base.params import Rendered
 from stages.base.progress import Progress
 from stages.corpora.rendered import face, identity, motion, portrait, sentences, speech
-from stages.store import tables
+from stages.store import schemas, tars
 
 LONG = "long"  # stands for the sentence of a long clip
 PAUSE_S = (0.0, 0.5)  # between its sentences, beside the silence at their ends
@@ -120,7 +120,7 @@ def truth_row(clip: str, moves: motion.Motion, times: np.ndarray) -> dict[str, A
 def truth_table(rows: list[dict[str, Any]]) -> bytes:
     """The rows as a Parquet file."""
     buffer = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(rows, schema=tables.TRUTH), buffer, compression="zstd")
+    pq.write_table(pa.Table.from_pylist(rows, schema=schemas.TRUTH), buffer, compression="zstd")
     return buffer.getvalue()
 
 
@@ -139,7 +139,7 @@ def take(settings: Rendered, speaker: str, out: Path) -> None:
             path = Path(folder) / f"{clip}.mp4"
             media.write_video(
                 path, renderer.frames(moves), fps=settings.fps, audio=sound, sample_rate=speech.SAMPLE_RATE,
-                crf=settings.crf, preset=PRESET,
+                crf=settings.crf, preset=PRESET, lossless_sound=True,
             )  # fmt: skip
             with path.open("rb") as file:
                 sha256 = hashlib.file_digest(file, "sha256").hexdigest()
@@ -152,5 +152,5 @@ def take(settings: Rendered, speaker: str, out: Path) -> None:
                 }
             )  # fmt: skip
             progress.update(note=clip)
-        listing = (media.CLIPS, (json.dumps(clips, indent=1) + "\n").encode())
-        media.write_tar(out, [listing, *files, ("truth.parquet", truth_table(truth))])
+        listing = (tars.CLIPS, (json.dumps(clips, indent=1) + "\n").encode())
+        tars.write(out, [listing, *files, ("truth.parquet", truth_table(truth))])

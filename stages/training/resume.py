@@ -3,14 +3,14 @@
 A loop that resumes derives its randomness from (seed, step), so that a state holds no generator: network, optimiser and
 running averages are all. Killed at any moment and run again, it ends with the same bytes as if it had never stopped::
 
-    with checkpoint.lock(folder):
-        key = checkpoint.fingerprint(settings, [*files, *checkpoint.code()])
-        first, states = checkpoint.load(folder / "state.pt", key=key) or (0, {})
+    with resume.lock(folder):
+        key = resume.fingerprint(settings, [*files, *resume.code()])
+        first, states = resume.load(folder / "state.pt", key=key) or (0, {})
         for step in range(first, steps):
             ...
-            if checkpoint.due(step, every, steps):
-                checkpoint.save(folder / "state.pt", step + 1, {"network": ..., "optimiser": ...}, key=key)
-        checkpoint.write_weights(out, network.state_dict(), config)
+            if resume.due(step, every, steps):
+                resume.save(folder / "state.pt", step + 1, {"network": ..., "optimiser": ...}, key=key)
+        weights_file.write(out, network.state_dict(), config)
 
 The last state stays: a run that was killed after a training's end, or whose child ended the training on its own, does not train
 again. The key tells whether it still fits; deleting ``data/<run>/resume`` frees its space.
@@ -29,14 +29,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as parse
-from safetensors.torch import save as serialise
-from torch import Tensor
 
 from stages.base import meaning
-from stages.base.errors import InputError
-from stages.store.tables import whole_file
+from stages.store.atomic import whole_file
 
 
 def fingerprint(settings: Mapping[str, Any], files: Iterable[Path] = ()) -> str:
@@ -108,32 +103,3 @@ def lock(folder: Path) -> Iterator[None]:
         handle.write(str(os.getpid()))
         handle.flush()
         yield
-
-
-def write_weights(path: Path, tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> None:
-    """Write weights as safetensors with their configuration (JSON) inside; the same bytes for the same content.
-
-    The configuration is one metadata entry: the format keeps several in no fixed order.
-    """
-    plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    with whole_file(path) as part:
-        part.write_bytes(serialise(plain, metadata={"config": json.dumps(config, sort_keys=True)}))
-
-
-def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read what :func:`write_weights` wrote: tensors and configuration.
-
-    Raises:
-        InputError: the file is missing, damaged, or not of this project.
-    """
-    try:
-        raw = path.read_bytes()
-        size = int.from_bytes(raw[:8], "little")
-        config = json.loads(json.loads(raw[8 : 8 + size])["__metadata__"]["config"])
-        return parse(raw), config
-    except FileNotFoundError:
-        raise InputError(path, "no such file", "run 'snakemake --cores all' to make it") from None
-    except (SafetensorError, ValueError, KeyError, TypeError, OverflowError, MemoryError) as error:
-        raise InputError(
-            path, f"not weights of this project ({error})", "delete it and run 'snakemake --cores all'"
-        ) from None
