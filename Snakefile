@@ -36,6 +36,7 @@ if workflow.is_main_process:
 
 DATA = PARAMS.data.as_posix()
 REPORTS = PARAMS.reports.as_posix()
+LOGS = f"logs/{PARAMS.run}"
 OWNED = artifacts(PARAMS)
 
 

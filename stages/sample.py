@@ -134,6 +134,7 @@ def main() -> None:
                         "audio_clip": sound.name,
                         "reference_frame": REFERENCE,
                         "frames": frames,
+                        **row.facts,
                         **row.notes.get(str(test.clip), {}),
                     }
                 )

@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument(
         "--params",
         default=params.PARAMS_FILE,
-        help="sections train (seed, threads, device, checkpoint_every, log_every), sample, mask, spectrogram, network.size and "
+        help="sections train (seed, threads, device, checkpoint_every, log_every), mask, spectrogram, network.size and "
         "methods.<method>",
     )
     parser.add_argument("--data", type=Path, required=True, help="folder of the run, such as data/demo-baselines")
@@ -85,7 +85,6 @@ def train(settings: params.Params, data: Path, method: str, out: Path) -> None:
             "images_per_step": trainer.images,
             "clips": len(clips),
             "speakers": len({clip.speaker for clip in clips}),
-            "frame_flops": systems.frame_flops(system, settings.sampling(method)),
         }
         systems.save(system, out.parent, kind=kind, facts=facts)
         summary = {"parameters": sum(p.numel() for p in system.parameters()), "seconds": fitted.seconds}

@@ -161,6 +161,17 @@ def made_from(params: Params, method: str) -> list[str]:
     return found
 
 
+def sampling(params: Params, method: str) -> list[str]:
+    """The settings that a row's videos depend on: where its frames are there already, only how they are written."""
+    sample = ["sample"]
+    if not params.methods[method].is_sampled:
+        sample = [f"sample.{name}" for name in ("frames", "crf", "chroma", "threads")]
+    own = [
+        f"methods.{method}.{name}" for name in ("kind", "drop", "made_from", "audio", "splits", "sample", "settings")
+    ]
+    return [*sample, "network", "mask", "spectrogram.sample_rate", "corpus.shards", *own]
+
+
 def gpus(train: Train) -> int:
     """GPUs that a training asks a scheduler for."""
     return 0 if train.device == "cpu" else train.processes

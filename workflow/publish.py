@@ -1,4 +1,4 @@
-"""Where and when a run was made: ``logs/provenance.json`` at its end, and ``reports/<run>/provenance.md`` from it.
+"""Where and when a run was made: ``logs/<run>/provenance.json`` at its end, and ``reports/<run>/provenance.md`` from it.
 
 None of this is the same twice, so that it stands beside the report, owned by no stage::
 
@@ -26,21 +26,25 @@ from workflow import quality
 from workflow.artifacts import artifacts
 from workflow.registry import STAGES
 
-PROVENANCE = Path("logs/provenance.json")
-BENCHMARKS = Path("logs/benchmarks")
 QUALITY = "quality"
+
+
+def logs(params: Params) -> Path:
+    """Where a run's logs lie, with Snakemake's times of each job in ``benchmarks``."""
+    return Path("logs", params.run)
 
 
 def collect(params: Params) -> dict[str, Any]:
     """Commit, machine, versions, and the time that each rule took in all its jobs (seconds, the sum and the longest)."""
+    benchmarks = logs(params) / "benchmarks"
     return {
         "run": params.run,
         "finished": time.strftime("%Y-%m-%d %H:%M:%S %z"),
         "environment": tracking.environment(),
         "hardware": hardware(),
-        "rules": rule_times(BENCHMARKS, params),
-        "training": training_times(BENCHMARKS, params),
-        "sampling": sampling_times(BENCHMARKS, params),
+        "rules": rule_times(benchmarks, params),
+        "training": training_times(benchmarks, params),
+        "sampling": sampling_times(benchmarks, params),
     }
 
 
@@ -70,7 +74,7 @@ def _processor() -> str:
 def rule_times(folder: Path, params: Params) -> dict[str, dict[str, float]]:
     """Jobs and seconds of each rule, from Snakemake's benchmark files ``<rule>.tsv`` and ``<rule>/<wildcard>.tsv``.
 
-    Those of speakers and methods that another run had here are left out.
+    Those of speakers and methods that ``params.yaml`` no longer names are left out.
     """
     own = {stage.name: set(stage.jobs(params)) for stage in STAGES if stage.each}
     times: dict[str, list[float]] = {}
@@ -121,9 +125,9 @@ def run_ids(params: Params) -> dict[str, dict[str, str]]:
 
 
 def record(params: Params) -> None:
-    """Write ``logs/provenance.json``, where the run is whole."""
+    """Write ``logs/<run>/provenance.json``, where the run is whole."""
     if all(Path(path).exists() for path in artifacts(params)["report"]):
-        atomic.write_json(PROVENANCE, collect(params))
+        atomic.write_json(logs(params) / "provenance.json", collect(params))
 
 
 def page(found: dict[str, Any], ids: dict[str, dict[str, str]], trainings: list[quality.Point]) -> str:
@@ -169,9 +173,8 @@ def _table(head: tuple[str, ...], rows: list[Any]) -> list[str]:
 
 def main() -> None:
     params = load()
-    found = json.loads(PROVENANCE.read_text()) if PROVENANCE.exists() else {}
-    if found.get("run") != params.run or "training" not in found:
-        found = collect(params)
+    made = logs(params) / "provenance.json"
+    found = json.loads(made.read_text()) if made.exists() else collect(params)
     trainings = quality.points(params, found["training"])
     if quality.several(trainings):
         quality.drawn(trainings, quality.floors(params), params.reports / f"{QUALITY}.png")

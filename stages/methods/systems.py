@@ -55,6 +55,7 @@ class Row:
     method: str
     progress: Callable[[int], None]  # told of frames as they are made
     notes: dict[str, dict[str, Any]] = field(default_factory=dict)  # by clip: what the listing should say of it
+    facts: dict[str, Any] = field(default_factory=dict)  # what it should say of each clip
 
     @property
     def entry(self) -> params.Method:
@@ -171,6 +172,7 @@ def trained(system: type[System], row: Row) -> Render:
     made = system.from_pretrained(row.made_from, row.entry.settings, row.device)
     torch.backends.cudnn.benchmark = True  # the shapes are the same at each step
     sampling = row.sampling
+    row.facts["frame_flops"] = frame_flops(made, sampling)
 
     def render(clip: Clip, sound: Clip) -> Iterator[NDArray[np.uint8]]:
         with torch.no_grad():

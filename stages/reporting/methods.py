@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from stages.methods import systems
 from stages.reporting import study
 from stages.reporting.results import Method, Results
@@ -33,7 +35,7 @@ def _made(results: Results, method: Method) -> list[str]:
         calls = study.calls(results.params.sampling(method.name), list(method.entry.drop))
         parameters, flops = study.parameters(config), calls * study.call_gflops(config) * 1e9
     else:
-        parameters, flops = config["parameters"], config["frame_flops"]
+        parameters, flops = config["parameters"], _listed(results, method)[0]["frame_flops"]
     known = owner in (*results.params.trained, *results.params.baselines)
     return [
         method.entry.title,
@@ -60,9 +62,7 @@ def restored(results: Results) -> list[str]:
     for method in results.methods.values():
         if method.entry.kind != "videos":
             continue
-        folder = results.data / "samples" / method.name
-        files = [folder / f"{shard}.tar" for shard in results.params.corpus.shards]
-        listed = [clip for tar in files for clip in tars.listing(tar, keys=("clip",))]
+        listed = _listed(results, method)
         start, end, cut = (
             sum(clip[name] for clip in listed) for name in ("repeated_at_start", "repeated_at_end", "cut_at_end")
         )
@@ -71,3 +71,10 @@ def restored(results: Results) -> list[str]:
             f"{end} repeated at the end, {cut} cut at the end, of {sum(clip['frames'] for clip in listed)} frames."
         )
     return sentences
+
+
+def _listed(results: Results, method: Method) -> list[dict[str, Any]]:
+    """What the sampling noted of each of a method's videos."""
+    folder = results.data / "samples" / method.name
+    files = [folder / f"{shard}.tar" for shard in results.params.corpus.shards]
+    return [clip for tar in files for clip in tars.listing(tar, keys=("clip",))]

@@ -281,6 +281,8 @@ def _samples(data: Path, method: str, tests: list[dict[str, Any]], clips: dict[s
         ]
         if params.methods[method].kind == "videos":
             listing = [r | {"repeated_at_start": 0, "repeated_at_end": 2, "cut_at_end": 0} for r in listing]
+        if params.methods[method].weights_of in params.baselines:
+            listing = [r | {"frame_flops": 6_200_000_000} for r in listing]
         for row in mine:
             clip = clips[row["clip"]]
             eye = np.ones(len(clip["eye"])) if method == "no_blink" else clip["eye"]
@@ -391,7 +393,7 @@ def _trained(data: Path, method: str, params: Params) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     pd.DataFrame({"step": steps, **terms}).to_csv(folder / "curves.csv", index=False)
     if method in params.baselines:
-        config = {"steps": 300, "images_per_step": 40, "parameters": 36_300_000, "frame_flops": 6_200_000_000}
+        config = {"steps": 300, "images_per_step": 40, "parameters": 36_300_000}
         atomic.write_json(folder / "config.json", config)
         return
     images = params.train.batch * params.loss.frames

@@ -17,7 +17,7 @@ def test_a_data_stage(smoke: Project) -> None:
     faces = smoke.root / made
     uninterrupted = faces.read_bytes()
     faces.unlink()
-    log = smoke.root / "logs/mask/ada.log"
+    log = smoke.root / "logs/smoke/mask/ada.log"
     log.unlink()  # it comes back as the job starts
     running = smoke.start("snakemake", "--cores", "1", made)
     kill_when(running, log.exists)

@@ -26,7 +26,8 @@ def add(project: Project, entry: str) -> None:
 
 def test_the_pages_system_is_one_module_and_one_entry(smoke: Project) -> None:
     assert MODULE is not None
-    size = load(smoke.root / "params.yaml").network.size  # before this process finds a kind that it does not have
+    params = load(smoke.root / "params.yaml")  # before this process finds a kind that it does not have
+    size = params.network.size
     (smoke.root / "stages/methods/kinds/linear.py").write_text(MODULE[1])
     add(smoke, ENTRIES[1])
     smoke.edit("baselines: {}", "baselines: {linear: linear}")
@@ -40,7 +41,8 @@ def test_the_pages_system_is_one_module_and_one_entry(smoke: Project) -> None:
     assert smoke.read("data/smoke/models/full/model.safetensors") == before
     config = json.loads(smoke.read("data/smoke/models/linear/config.json"))
     assert config["parameters"] == (16 * 80 + 1) * 3 * size**2
-    assert config["frame_flops"] == 2 * 16 * 80 * 3 * size**2
+    listings = [tars.listing(smoke.root / f"data/smoke/samples/linear/{shard}.tar") for shard in params.corpus.shards]
+    assert {clip["frame_flops"] for listing in listings for clip in listing} == {2 * 16 * 80 * 3 * size**2}
     assert (config["steps"], config["images_per_step"]) == (20, 8)
     page = smoke.read("reports/smoke/index.md").decode()
     assert "| Linear |" in page

@@ -13,9 +13,9 @@ rule download:
     output:
         f"{DATA}/raw/{{shard}}.tar",
     log:
-        "logs/download/{shard}.log",
+        f"{LOGS}/download/{{shard}}.log",
     benchmark:
-        "logs/benchmarks/download/{shard}.tsv"
+        f"{LOGS}/benchmarks/download/{{shard}}.tsv"
     priority: 100
     threads: 1
     resources:
@@ -38,9 +38,9 @@ rule mask:
     output:
         f"{DATA}/faces/{{shard}}.parquet",
     log:
-        "logs/mask/{shard}.log",
+        f"{LOGS}/mask/{{shard}}.log",
     benchmark:
-        "logs/benchmarks/mask/{shard}.tsv"
+        f"{LOGS}/benchmarks/mask/{{shard}}.tsv"
     priority: 100
     threads: 1
     resources:
@@ -62,9 +62,9 @@ rule blink:
     output:
         f"{DATA}/blink/{{shard}}.parquet",
     log:
-        "logs/blink/{shard}.log",
+        f"{LOGS}/blink/{{shard}}.log",
     benchmark:
-        "logs/benchmarks/blink/{shard}.tsv"
+        f"{LOGS}/benchmarks/blink/{{shard}}.tsv"
     priority: 100
     threads: 1
     resources:
@@ -87,9 +87,9 @@ rule spectrogram:
     output:
         f"{DATA}/spectrogram/{{shard}}.parquet",
     log:
-        "logs/spectrogram/{shard}.log",
+        f"{LOGS}/spectrogram/{{shard}}.log",
     benchmark:
-        "logs/benchmarks/spectrogram/{shard}.tsv"
+        f"{LOGS}/benchmarks/spectrogram/{{shard}}.tsv"
     priority: 100
     threads: 1
     resources:
@@ -114,9 +114,9 @@ rule index:
     output:
         f"{DATA}/index.parquet",
     log:
-        "logs/index.log",
+        f"{LOGS}/index.log",
     benchmark:
-        "logs/benchmarks/index.tsv"
+        f"{LOGS}/benchmarks/index.tsv"
     priority: 100
     threads: 1
     resources:

@@ -51,9 +51,9 @@ rule dvc_record:
     output:
         touch("logs/dvc_recorded"),
     log:
-        "logs/dvc_record.log",
+        f"{LOGS}/dvc_record.log",
     benchmark:
-        "logs/benchmarks/dvc_record.tsv"
+        f"{LOGS}/benchmarks/dvc_record.tsv"
     localrule: True
     threads: 1
     resources:

@@ -10,9 +10,9 @@ rule sample:
     output:
         [f"{DATA}/samples/{{method}}/{shard}.tar" for shard in PARAMS.corpus.shards],
     log:
-        "logs/sample/{method}.log",
+        f"{LOGS}/sample/{{method}}.log",
     benchmark:
-        "logs/benchmarks/sample/{method}.tsv"
+        f"{LOGS}/benchmarks/sample/{{method}}.tsv"
     priority: 30
     threads: lambda wildcards: PARAMS.sampling(wildcards.method).threads
     resources:
@@ -20,20 +20,7 @@ rule sample:
         runtime=1440,
         gpu=lambda wildcards: checks.sampling_gpus(PARAMS, wildcards.method),
     params:
-        cfg=settings(
-            "sample",
-            "network",
-            "mask",
-            "spectrogram.sample_rate",
-            "corpus.shards",
-            "methods.{method}.kind",
-            "methods.{method}.drop",
-            "methods.{method}.made_from",
-            "methods.{method}.audio",
-            "methods.{method}.splits",
-            "methods.{method}.sample",
-            "methods.{method}.settings",
-        ),
+        cfg=lambda wildcards: settings(*checks.sampling(PARAMS, wildcards.method))(wildcards),
     message:
         "sample {wildcards.method}"
     shell:
@@ -51,9 +38,9 @@ rule reference:
     output:
         f"{DATA}/reference.parquet",
     log:
-        "logs/reference.log",
+        f"{LOGS}/reference.log",
     benchmark:
-        "logs/benchmarks/reference.tsv"
+        f"{LOGS}/benchmarks/reference.tsv"
     priority: 20
     threads: PARAMS.metrics.threads
     resources:
@@ -87,9 +74,9 @@ rule features:
     output:
         f"{DATA}/features/{{method}}.parquet",
     log:
-        "logs/features/{method}.log",
+        f"{LOGS}/features/{{method}}.log",
     benchmark:
-        "logs/benchmarks/features/{method}.tsv"
+        f"{LOGS}/benchmarks/features/{{method}}.tsv"
     priority: 20
     threads: PARAMS.metrics.threads
     resources:
@@ -126,9 +113,9 @@ rule metrics:
         clips=f"{DATA}/metrics/{{method}}.parquet",
         breakdown=f"{DATA}/metrics/{{method}}.breakdown.parquet",
     log:
-        "logs/metrics/{method}.log",
+        f"{LOGS}/metrics/{{method}}.log",
     benchmark:
-        "logs/benchmarks/metrics/{method}.tsv"
+        f"{LOGS}/benchmarks/metrics/{{method}}.tsv"
     priority: 20
     threads: 1
     resources:
@@ -161,9 +148,9 @@ rule card:
     output:
         f"{DATA}/cards/{{method}}.md",
     log:
-        "logs/card/{method}.log",
+        f"{LOGS}/card/{{method}}.log",
     benchmark:
-        "logs/benchmarks/card/{method}.tsv"
+        f"{LOGS}/benchmarks/card/{{method}}.tsv"
     priority: 20
     threads: 1
     resources:

@@ -27,9 +27,9 @@ rule report:
         ),
         [path for path in OWNED["report"] if not path.endswith(("index.html", "claims.csv"))],
     log:
-        "logs/report.log",
+        f"{LOGS}/report.log",
     benchmark:
-        "logs/benchmarks/report.tsv"
+        f"{LOGS}/benchmarks/report.tsv"
     priority: 20
     threads: 1
     resources:

@@ -22,9 +22,9 @@ rule expert:
         weights=f"{DATA}/expert/expert.safetensors",
         curves=f"{DATA}/expert/curves.csv",
     log:
-        "logs/expert.log",
+        f"{LOGS}/expert.log",
     benchmark:
-        "logs/benchmarks/expert.tsv"
+        f"{LOGS}/benchmarks/expert.tsv"
     priority: 90
     threads: 1
     resources:
@@ -47,9 +47,9 @@ rule judges:
         weights=f"{DATA}/judges/{{judge}}.safetensors",
         curves=f"{DATA}/judges/{{judge}}.csv",
     log:
-        "logs/judges/{judge}.log",
+        f"{LOGS}/judges/{{judge}}.log",
     benchmark:
-        "logs/benchmarks/judges/{judge}.tsv"
+        f"{LOGS}/benchmarks/judges/{{judge}}.tsv"
     priority: 10
     threads: 1
     resources:
@@ -79,9 +79,9 @@ rule train:
             labels={"method": "{method}"},
         ),
     log:
-        "logs/train/{method}.log",
+        f"{LOGS}/train/{{method}}.log",
     benchmark:
-        "logs/benchmarks/train/{method}.tsv"
+        f"{LOGS}/benchmarks/train/{{method}}.tsv"
     wildcard_constraints:
         method="|".join(PARAMS.trained) or NONE,
     priority: 50
@@ -118,9 +118,9 @@ rule train_baseline:
         config=f"{DATA}/models/{{method}}/config.json",
         curves=f"{DATA}/models/{{method}}/curves.csv",
     log:
-        "logs/train_baseline/{method}.log",
+        f"{LOGS}/train_baseline/{{method}}.log",
     benchmark:
-        "logs/benchmarks/train_baseline/{method}.tsv"
+        f"{LOGS}/benchmarks/train_baseline/{{method}}.tsv"
     wildcard_constraints:
         method="|".join(PARAMS.baselines) or NONE,
     priority: 50
@@ -136,10 +136,8 @@ rule train_baseline:
             "spectrogram",
             "train.seed",
             "train.log_every",
-            "sample",
             "methods.{method}.kind",
             "methods.{method}.settings",
-            "methods.{method}.sample",
         ),
     message:
         "train_baseline {wildcards.method}"
