@@ -27,9 +27,11 @@ from stages.base.progress import Progress
 from stages.clips import corpus
 from stages.clips.corpus import Clip
 from stages.faces import observed
-from stages.measures import pairs
+from stages.measures import traces
+from stages.measures.traces import Face, Seen
 from stages.pretrained.judges import Judges, public_networks
-from stages.store import schemas, tables, tars
+from stages.scoring import columns
+from stages.store import tables, tars
 
 if TYPE_CHECKING:
     from stages.pretrained.public_judges import Public
@@ -89,6 +91,7 @@ def row(video: Video, judges: Judges, upscale: int, public: Public | None = None
     """What is measured on one video."""
     true, masks = np.asarray(video.clip.frames_THWC), np.asarray(video.clip.masks_THW)
     face, seen = observed.measure(video.frames_THWC, upscale), judges.distances(video.frames_THWC, masks)
+    pair = Seen(video.frames_THWC, true, masks, Face(video.clip.landmarks_TL2, video.clip.ear_T2.mean(1)))
     arrays = {
         "frame_features": seen.frame_TE,
         "mask_features": seen.mask_TE,
@@ -97,9 +100,8 @@ def row(video: Video, judges: Judges, upscale: int, public: Public | None = None
         "landmarks": face.landmarks_TL2,
         "detected": face.detected_T,
         "identity": face.identity_KD,
-        **pairs.beside(video.frames_THWC, true, masks),
-        **pairs.alone(video.frames_THWC, true, masks),
-        **pairs.in_places(video.frames_THWC, video.clip.landmarks_TL2, masks, video.clip.ear_T2.mean(1)),
+        **traces.beside(pair),
+        **traces.measure(pair),
     }
     if public:
         arrays |= public.alone(video.frames_THWC) | public.beside(video.frames_THWC, true, masks)
@@ -132,7 +134,7 @@ def main() -> None:
     judges, public = Judges(args.data / "judges", settings.metrics.batch), public_networks(settings)
     count, videos = read(args.data, args.method, settings)
     progress = Progress(f"features {args.method}", count, "clips")
-    with tables.writer(args.out, schemas.FEATURES) as write:
+    with tables.writer(args.out, columns.FEATURES) as write:
         for number, video in enumerate(videos):
             kept = number % max(count // PICTURES, 1) == 0 and number // max(count // PICTURES, 1) < PICTURES
             write({**row(video, judges, settings.metrics.upscale, public), "picture": picture(video) if kept else None})

@@ -22,15 +22,15 @@ from stages.base import params
 from stages.base.errors import ParameterError, run
 from stages.base.params import Params
 from stages.measures.sync import MAX_SHIFT
-from stages.scoring import breakdown, catalogue, measured
+from stages.scoring import breakdown, catalogue, columns, measured
 from stages.scoring.measured import STRIDE, WINDOW, Measured
 from stages.scoring.scores import all_scores, clip_scores, drift_scores, leak_scores
-from stages.store import schemas, tables, tracking
+from stages.store import tables, tracking
 
 
 def row(m: Measured) -> dict[str, object]:
     """The clip's row of ``metrics/<method>.parquet``."""
-    scores = {name: value for name, value in clip_scores(m).items() if name in schemas.METRICS.names}
+    scores = clip_scores(m)
     names = ("clip", "split", "speaker", "sentence", "emotion", "level", "audio_clip", "frames")
     traces = {
         "psnr_frame": m.psnr_T,
@@ -62,8 +62,8 @@ def of_run(data: Path, method: str, settings: Params) -> None:
         "n_frames": sum(m.frames for m in found),
         "scores": {name: {split: s.json() for split, s in splits.items()} for name, splits in scores.items()},
     }
-    tables.write(place.with_suffix(".parquet"), schemas.METRICS, [row(m) for m in found])
-    tables.write(place.with_suffix(".breakdown.parquet"), schemas.BREAKDOWN, breakdown.rows(found, settings.metrics))
+    tables.write(place.with_suffix(".parquet"), columns.CLIPS, [row(m) for m in found])
+    tables.write(place.with_suffix(".breakdown.parquet"), columns.BREAKDOWN, breakdown.rows(found, settings.metrics))
     with tempfile.TemporaryDirectory() as folder:
         samples = []
         for clip, png in measured.pictures(data, method).items():

@@ -28,9 +28,11 @@ from stages.clips import corpus
 from stages.clips.corpus import Clip
 from stages.faces import observed
 from stages.faces.geometry import mouth_opening
-from stages.measures import leak, pairs
+from stages.measures import leak, traces
+from stages.measures.traces import Face, Seen
 from stages.pretrained.judges import Judges, public_networks
-from stages.store import schemas, tables, tars
+from stages.scoring import columns
+from stages.store import tables, tars
 
 if TYPE_CHECKING:
     from stages.pretrained.public_judges import Public
@@ -77,8 +79,7 @@ def row(clip: Clip, judges: Judges, upscale: int, public: Public | None = None) 
         "mouth_dlib": mouth_opening(clip.landmarks_TL2),
         "landmarks": face.landmarks_TL2,
         "identity": face.identity_KD,
-        **pairs.alone(frames, frames, masks),
-        **pairs.in_places(frames, clip.landmarks_TL2, masks, clip.ear_T2.mean(1)),
+        **traces.measure(Seen(frames, frames, masks, Face(clip.landmarks_TL2, clip.ear_T2.mean(1)))),
     }
     if public:
         arrays |= public.alone(frames) | public.sound(clip.audio)
@@ -101,7 +102,7 @@ def measure(data: Path, settings: Params, out: Path) -> None:
     read = leaks(train, clips)
     judges, public = Judges(data / "judges", settings.metrics.batch), public_networks(settings)
     progress = Progress("reference", len(clips), "clips")
-    with tables.writer(out, schemas.REFERENCE) as write:
+    with tables.writer(out, columns.REFERENCE) as write:
         for number, (clip, entry) in enumerate(zip(clips, tests.to_dict("records"), strict=True)):
             facts = {name: str(entry[name]) for name in ("split", "speaker", "sentence", "emotion", "level")}
             mouth = mouth_truth(data / "raw" / f"{entry['shard']}.tar", clip, settings.mask.fps)

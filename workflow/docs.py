@@ -16,7 +16,8 @@ import pyarrow as pa
 
 from stages.base.errors import InputError, run
 from stages.reporting.tables import markdown
-from stages.store import tables
+from stages.scoring import columns
+from stages.store import schemas as data
 from stages.store.atomic import whole_file
 
 OUTPUT, README, REPORT = Path("docs/output.md"), Path("README.md"), Path("reports/demo")
@@ -43,9 +44,9 @@ WHERE = {
 }
 HEAD = """# What the stages write
 
-Below `data/<run>/` unless said. This page is generated from the schemas in `stages/store/tables.py` by
-`python -m workflow.docs`; each meaning stands in the Parquet file itself too, as metadata of its column. T frames on
-the time base of `mask.fps` (25 a second), S spectrogram steps (80 a second).
+Below `data/<run>/` unless said. This page is generated from the schemas in `stages/store/schemas.py` and
+`stages/scoring/columns.py` by `python -m workflow.docs`; each meaning stands in the Parquet file itself too, as metadata of its
+column. T frames on the time base of `mask.fps` (25 a second), S spectrogram steps (80 a second).
 
 ## Files
 
@@ -108,8 +109,8 @@ FILES = [
 
 
 def schemas() -> list[pa.Schema]:
-    """The schemas of ``stages.store.tables``, in the order they stand there."""
-    return [value for value in vars(tables).values() if isinstance(value, pa.Schema)]
+    """The schemas of the data stages and of the measurements, in the order they stand there."""
+    return [value for home in (data, columns) for value in vars(home).values() if isinstance(value, pa.Schema)]
 
 
 def output_page() -> str:

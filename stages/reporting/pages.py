@@ -38,7 +38,7 @@ class Page:
     claims: list[Claim]
     verdict: list[str]
     tables: list[Table]
-    scores: list[tuple[str, catalogue.Kind, list[list[str]]]]
+    scores: list[tuple[str, catalogue.Metric, list[list[str]]]]
     figures: dict[str, Figure]
     videos: list[str]
     values: dict[str, Any]

@@ -17,7 +17,8 @@ from stages.base.errors import HifiDiffError, InputError
 from stages.base.params import Params
 from stages.clips import corpus
 from stages.pretrained.hifidiff import WEIGHTS
-from stages.store import schemas, tables, tars, tracking
+from stages.scoring import columns
+from stages.store import tables, tars, tracking
 
 SPLITS = ("all", "test_seen", "test_unseen")
 SPLIT_TITLES = {
@@ -181,8 +182,8 @@ def read(data: Path, settings: Params) -> Results:
             name=name,
             entry=entry,
             document=_json(data / "metrics" / f"{name}.json"),
-            clips=tables.read(data / "metrics" / f"{name}.parquet", schemas.METRICS).to_pandas().set_index("clip"),
-            breakdown=tables.read(data / "metrics" / f"{name}.breakdown.parquet", schemas.BREAKDOWN).to_pandas(),
+            clips=tables.read(data / "metrics" / f"{name}.parquet", columns.CLIPS).to_pandas().set_index("clip"),
+            breakdown=tables.read(data / "metrics" / f"{name}.breakdown.parquet", columns.BREAKDOWN).to_pandas(),
             curves=_csv(data / "models" / name / "curves.csv") if own else None,
             config=_config(data / entry.made_from) if entry.weights_of else None,
             key=tracking.key(data, name, "metrics", params=settings),

@@ -115,13 +115,13 @@ def to_latex(table: Table) -> str:
     )
 
 
-def every_score(results: Results) -> list[tuple[str, catalogue.Kind, list[list[str]]]]:
+def every_score(results: Results) -> list[tuple[str, catalogue.Metric, list[list[str]]]]:
     """For each score measured: its name, how it is shown, and a row a method with a cell a split.
 
     The cells of a study are left out: ``figures/samplers.csv`` has them.
     """
     splits, methods = results.splits(), results.apart()
-    known = [name + suffix for name in catalogue.KINDS for suffix in ("", *catalogue.SUFFIXES)]
+    known = [metric.name + suffix for metric in catalogue.METRICS for suffix in ("", *catalogue.SUFFIXES)]
     others = sorted({s for m in methods for s in m.document["scores"]} - set(known))
     measured = []
     for name in [*known, *others]:

@@ -1,12 +1,32 @@
-"""How scores are named and printed: title, unit, which way is better, digits, and what they mean in one sentence."""
+"""The metrics, a record each: how a score is made of what was measured, named and printed, and where it stands.
+
+A metric more is a line in :data:`METRICS`; what it needs of a video, where nothing that is there serves, a line in
+:data:`stages.measures.traces.TRACES`. Tables, headings, columns of files and scores of folders follow from these. T frames.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stages.measures import correlation, drift
+from stages.measures.intervals import mean_of
+from stages.measures.sync import Sync
+
+if TYPE_CHECKING:
+    from stages.measures.blinks import Blink
+    from stages.scoring.measured import Measured, Pair
+
+Array = NDArray[np.float64]
+Sums = Callable[["Measured"], Array]  # of one clip
+Statistic = Callable[[Array], Array]  # of the clips' sums
 
 DASH = "–"
+CORPUS, PUBLIC = "corpus encoder", "public weights"  # families of networks behind scores; never under one name
 
 
 class Score(Protocol):
@@ -21,90 +41,265 @@ class Score(Protocol):
 
 
 @dataclass(frozen=True)
-class Kind:
-    """A score's name for readers."""
+class Frechet:
+    """A Fréchet distance: the features that it is of, and N − ddof that their covariances are divided by."""
 
+    features: str
+    ddof: int = 1
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """An unbiased kernel distance, and the features that it is of."""
+
+    features: str
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A score. It is made of one thing: sums of each clip, a distance, durations, or what drifts in long clips.
+
+    A metric without any of these is made otherwise, and is here for its name.
+    """
+
+    name: str
     title: str
     better: str  # "↑", "↓", or "" where neither
     digits: int
-    meaning: str
+    meaning: str  # in one sentence
+    sums: Sums | None = None  # of a clip, of which ``statistic`` makes the score
+    statistic: Statistic = mean_of
+    distance: Frechet | Kernel | None = None
+    durations: Callable[[Measured], list[Blink]] | None = None  # whose median it is
+    drift: tuple[Sums, Statistic] | None = None  # sums of each frame, (T, K), compared between a long clip's ends
+    family: str = ""  # of networks behind it
+    stands_for: str = ""  # the public score that a corpus encoder's is shown in place of
+    in_folder: str = ""  # its name in the scores of a folder of videos; empty where that lacks what it needs
+    of_truth: bool = False  # in such scores it is given of the true videos as well
 
     @property
     def heading(self) -> str:
         return f"{self.title}\u00a0{self.better}".strip()
 
 
-KINDS: dict[str, Kind] = {
-    "fvd": Kind("FVD", "↓", 1, "Fréchet distance of I3D’s logits, Laughing-Matters’ convention: clips of 16 frames, one every "
-                "16; whole frames, resized to 224×224 and taken to [−1, 1] by the detector; covariance ÷ (N − 1)"),
-    "fvd_stylegan_v": Kind("FVD, StyleGAN-V", "↓", 1, "the same by StyleGAN-V’s convention: one clip a video, its first 16 "
-                           "frames; covariance ÷ N"),
-    "fid": Kind("FID", "↓", 2, "Fréchet distance of Inception’s pool3 features, pytorch-fid’s convention: frames in [0, 1], "
-                "bilinear to 299×299 at pixels’ centres, no antialiasing, 2x − 1"),
-    "fid_torch_fidelity": Kind("FID, torch-fidelity", "↓", 2, "the same by torch-fidelity’s convention: frames in [0, 255], "
-                               "TensorFlow 1’s bilinear to 299×299, (x − 128) / 128"),
-    "kid": Kind("KID", "↓", 4, "unbiased kernel distance of the FID’s features, kernel (x·y / 2048 + 1)³, of all frames at once"),
-    "kid_torch_fidelity": Kind("KID, torch-fidelity", "↓", 4, "the same of torch-fidelity’s features"),
-    "lse_c": Kind("LSE-C", "↑", 2, "SyncNet v2’s confidence, whole frames, Wav2Lip’s route: median minus least distance over 31 "
-                  "shifts"),
-    "lse_d": Kind("LSE-D", "↓", 2, "least of those distances"),
-    "lpips": Kind("LPIPS", "↓", 4, "learned perceptual distance (VGG-16, v0.1) to the true frames, whole frames"),
-    "lpips_mask": Kind("LPIPS in mask", "↓", 4, "the same inside the face mask"),
-    "fd_video": Kind("FD, corpus encoder (video)", "↓", 2, "Fréchet distance of windows of 8 frames in the corpus’s video "
-                     "encoder (FVD’s form)"),
-    "fd_frame": Kind("FD, corpus encoder (frame)", "↓", 2, "Fréchet distance of frames in the corpus’s frame encoder (FID’s "
-                     "form)"),
-    "fd_mask": Kind("FD, corpus encoder (in mask)", "↓", 2, "the same, of the hull of the face alone"),
-    "sync_confidence": Kind("sync confidence, corpus judge", "↑", 2, "median minus least distance over shifts, by the corpus’s "
-                            "sync judge (LSE-C’s form)"),
-    "sync_distance": Kind("sync distance, corpus judge", "↓", 2, "least distance over shifts, by the same judge (LSE-D’s form)"),
-    "sync_in_time": Kind("in time, corpus judge", "↑", 2, "share of clips whose best shift is at most one frame"),
-    "sync_confidence_other": Kind("sync confidence, corpus judge, another’s audio", "", 2, "of the same videos with audio that "
-                                  "was not given"),
-    "sync_confidence_own": Kind("sync confidence, corpus judge, own audio", "", 2, "with the clip’s own audio, where another’s "
-                                "was given"),
-    "ear_r": Kind("eyelid r", "↑", 3, "correlation of the requested and the measured eye aspect ratio"),
-    "ear_mae": Kind("eyelid error", "↓", 3, "mean absolute error of the eye aspect ratio"),
-    "mouth_r": Kind("mouth r", "↑", 3, "correlation of the mouth opening with that of the clip whose audio was given"),
-    "mouth_amplitude": Kind("mouth amplitude", "", 2, "deviation of the mouth opening within clips, over that by dlib of the "
-                            "clip whose audio was given"),
-    "mouth_r_dlib": Kind("mouth r, by dlib", "↑", 3, "the same against dlib’s landmarks of that clip’s true video"),
-    "mouth_r_own": Kind("mouth r, own clip", "", 3, "correlation with the clip’s own true opening, whatever audio was given"),
-    "blinks_per_s": Kind("blinks/s", "", 2, "by the detector that the paper’s numbers come from"),
-    "blink_duration_s": Kind("blink duration (s)", "", 2, "median, by the same detector"),
-    "blinks_per_s_robust": Kind("blinks/s, robust", "", 2, "by a threshold with hysteresis relative to the clip’s open eyes"),
-    "blink_duration_s_robust": Kind("blink duration (s), robust", "", 2, "median, by the same detector"),
-    "detection_rate": Kind("faces found", "↑", 3, "share of frames in which dlib finds a face"),
-    "psnr_mask": Kind("PSNR in mask (dB)", "↑", 2, "peak signal-to-noise ratio to the true frames inside the mask"),
-    "ssim_mask": Kind("SSIM in mask", "↑", 3, "structural similarity to the true frames inside the mask"),
-    "lmd": Kind("landmark distance", "↓", 3, "mean distance of dlib’s 68 points to the true frame’s, over the eyes’ (LMD)"),
-    "lmd_mouth": Kind("mouth landmark distance", "↓", 3, "the same of the mouth’s 20 points"),
-    "lmd_px": Kind("landmark distance (px)", "↓", 2, "that of all 68 points, in pixels of the video"),
-    "lmd_mouth_px": Kind("mouth landmark distance (px)", "↓", 2, "that of the mouth, in pixels"),
-    "csim": Kind("identity", "↑", 3, "cosine of dlib’s face descriptors to the true frame’s, every tenth frame (CSIM’s form)"),
-    "csim_reference": Kind("identity, reference", "↑", 3, "the same to the clip’s first frame, which the generator is shown"),
-    "same_person": Kind("same person", "↑", 3, "share of those frames whose descriptor is at most 0.6 away, dlib’s threshold"),
-    "psnr": Kind("PSNR (dB)", "↑", 2, "peak signal-to-noise ratio to the true frames, whole frames"),
-    "ssim": Kind("SSIM", "↑", 3, "structural similarity to the true frames, whole frames"),
-    "checkerboard": Kind("checkerboard", "", 3, "energy of the 2-pixel grid inside the mask, over that of the true frames"),
-    "ghost_edge": Kind("ghost edge", "", 3, "gradient on the mask’s border, over that of the true frames"),
-    "mouth_streaks": Kind("streaks beside the mouth", "", 2, "energy of luma’s gradient in a ring about the mouth, over that of "
-                          "the true frames: more is streaks or a smeared mouth, less is blur"),
-    "brow_ghosts": Kind("ghosts of brows", "", 2, "the same about the brows"),
-    "lid_slits": Kind("slits in closed lids", "", 2, "luma of the brightest twentieth of shut lids, over the true frames’"),
-    "f_mse": Kind("F-MSE", "", 1, "mean squared difference of neighbouring frames inside the mask, squared grey levels"),
-    "f_mse_ratio": Kind("F-MSE ratio", "", 2, "that, over the true frames’: less is frozen or blurred, more flickers"),
-    "ofm": Kind("optical flow", "", 3, "mean flow between neighbouring frames inside the mask (Farnebäck), pixels a frame"),
-    "ofm_ratio": Kind("optical flow ratio", "", 2, "that, over the true frames’: less is frozen, more jitters"),
-    "warp_error": Kind("warp error", "↓", 1, "mean squared change between frames that the true video’s motion leaves"),
-    "warp_error_ratio": Kind("warp error ratio", "↓", 2, "that, over the true frames’; more is flicker"),
-    "psnr_drift": Kind("PSNR drift (dB)", "", 2, "PSNR in mask of a long clip’s last seconds, less that of its first"),
-    "ssim_drift": Kind("SSIM drift", "", 3, "SSIM in mask of a long clip’s last seconds, less that of its first"),
-    "mouth_r_drift": Kind("mouth r drift", "", 3, "mouth r of a long clip’s last seconds, less that of its first"),
-    "f_mse_ratio_drift": Kind("F-MSE ratio drift", "", 2, "F-MSE ratio of a long clip’s last seconds, less that of its first"),
-    "leak_r2": Kind("mask leak R²", "↓", 3, "of the mouth opening, read from all that is shown, on held-out clips"),
-    "leak_r2_within": Kind("mask leak R², within a clip", "↓", 3, "the same with each clip’s mean removed"),
-}  # fmt: skip
+def _r(requested_T: Array, measured_T: Array) -> Array:
+    return correlation.sums(requested_T, measured_T)
+
+
+def _one(value: float | None) -> Array:
+    return np.array([np.nan if value is None else value, 1.0])
+
+
+def _confidence(found: Sync | None) -> Array:
+    return _one(found.confidence if found else None)
+
+
+def _total(values_T: NDArray[Any]) -> Array:
+    """(Σ, count); NaN where a frame has no value."""
+    return np.array([values_T.sum(), len(values_T)], np.float64)
+
+
+def _mean(values: Array) -> Array:
+    """(Σ, count) of what is finite; NaN where nothing is."""
+    finite = np.isfinite(values)
+    return np.array([values[finite].sum(), finite.sum()]) if finite.any() else np.full(2, np.nan)
+
+
+def _ratio(pair: Pair) -> Array:
+    """(Σ of the video, Σ of the truth)."""
+    return np.array([np.nansum(pair[0]), np.nansum(pair[1])])
+
+
+def _spread(requested_T: Array, measured_T: Array) -> Array:
+    """(Σ of the squares, of the video, of what was asked for), each trace less its mean in the clip."""
+    _, given, made = correlation.sums(requested_T, measured_T)
+    return np.array([made, given])
+
+
+def _amplitude(sums_RK: Array) -> Array:
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.sqrt(sums_RK[..., 0] / sums_RK[..., 1])
+
+
+def _each(values_T: Array) -> Array:
+    """(value, 1) of each frame."""
+    return np.stack([values_T, np.ones_like(values_T)], -1)
+
+
+METRICS = (
+    Metric("fvd", "FVD", "↓", 1,
+           "Fréchet distance of I3D’s logits, Laughing-Matters’ convention: clips of 16 frames, one every 16; whole "
+           "frames, resized to 224×224 and taken to [−1, 1] by the detector; covariance ÷ (N − 1)",
+           distance=Frechet("i3d_features"), family=PUBLIC),
+    Metric("fvd_stylegan_v", "FVD, StyleGAN-V", "↓", 1,
+           "the same by StyleGAN-V’s convention: one clip a video, its first 16 frames; covariance ÷ N",
+           distance=Frechet("i3d_first", ddof=0), family=PUBLIC),
+    Metric("fid", "FID", "↓", 2,
+           "Fréchet distance of Inception’s pool3 features, pytorch-fid’s convention: frames in [0, 1], bilinear to "
+           "299×299 at pixels’ centres, no antialiasing, 2x − 1",
+           distance=Frechet("inception_features"), family=PUBLIC),
+    Metric("fid_torch_fidelity", "FID, torch-fidelity", "↓", 2,
+           "the same by torch-fidelity’s convention: frames in [0, 255], TensorFlow 1’s bilinear to 299×299, (x − "
+           "128) / 128",
+           distance=Frechet("fidelity_features"), family=PUBLIC),
+    Metric("kid", "KID", "↓", 4,
+           "unbiased kernel distance of the FID’s features, kernel (x·y / 2048 + 1)³, of all frames at once",
+           distance=Kernel("inception_features"), family=PUBLIC),
+    Metric("kid_torch_fidelity", "KID, torch-fidelity", "↓", 4,
+           "the same of torch-fidelity’s features",
+           distance=Kernel("fidelity_features"), family=PUBLIC),
+    Metric("lse_c", "LSE-C", "↑", 2,
+           "SyncNet v2’s confidence, whole frames, Wav2Lip’s route: median minus least distance over 31 shifts",
+           sums=lambda m: m.public["lse_c"], family=PUBLIC, in_folder="lse_c", of_truth=True),
+    Metric("lse_d", "LSE-D", "↓", 2,
+           "least of those distances",
+           sums=lambda m: m.public["lse_d"], family=PUBLIC, in_folder="lse_d", of_truth=True),
+    Metric("lpips", "LPIPS", "↓", 4,
+           "learned perceptual distance (VGG-16, v0.1) to the true frames, whole frames",
+           sums=lambda m: m.public["lpips"], family=PUBLIC, in_folder="lpips"),
+    Metric("lpips_mask", "LPIPS in mask", "↓", 4,
+           "the same inside the face mask",
+           sums=lambda m: m.public["lpips_mask"], family=PUBLIC),
+    Metric("fd_video", "FD, corpus encoder (video)", "↓", 2,
+           "Fréchet distance of windows of 8 frames in the corpus’s video encoder (FVD’s form)",
+           distance=Frechet("video_features"), family=CORPUS, stands_for="fvd"),
+    Metric("fd_frame", "FD, corpus encoder (frame)", "↓", 2,
+           "Fréchet distance of frames in the corpus’s frame encoder (FID’s form)",
+           distance=Frechet("frame_features"), family=CORPUS, stands_for="fid"),
+    Metric("fd_mask", "FD, corpus encoder (in mask)", "↓", 2,
+           "the same, of the hull of the face alone",
+           distance=Frechet("mask_features"), family=CORPUS),
+    Metric("sync_confidence", "sync confidence, corpus judge", "↑", 2,
+           "median minus least distance over shifts, by the corpus’s sync judge (LSE-C’s form)",
+           sums=lambda m: _confidence(m.sync), family=CORPUS, stands_for="lse_c"),
+    Metric("sync_distance", "sync distance, corpus judge", "↓", 2,
+           "least distance over shifts, by the same judge (LSE-D’s form)",
+           sums=lambda m: _one(m.sync.distance if m.sync else None), family=CORPUS, stands_for="lse_d"),
+    Metric("sync_in_time", "in time, corpus judge", "↑", 2,
+           "share of clips whose best shift is at most one frame",
+           sums=lambda m: _one(float(abs(m.sync.offset) <= 1) if m.sync else None), family=CORPUS),
+    Metric("sync_confidence_other", "sync confidence, corpus judge, another’s audio", "", 2,
+           "of the same videos with audio that was not given",
+           sums=lambda m: _confidence(m.sync_other), family=CORPUS),
+    Metric("sync_confidence_own", "sync confidence, corpus judge, own audio", "", 2,
+           "with the clip’s own audio, where another’s was given",
+           sums=lambda m: _confidence(m.sync_own), family=CORPUS),
+    Metric("ear_r", "eyelid r", "↑", 3,
+           "correlation of the requested and the measured eye aspect ratio",
+           sums=lambda m: _r(m.ear_requested_T, m.ear_T), statistic=correlation.pearson, in_folder="ear_r"),
+    Metric("ear_mae", "eyelid error", "↓", 3,
+           "mean absolute error of the eye aspect ratio",
+           sums=lambda m: correlation.absolute_error(m.ear_requested_T, m.ear_T), in_folder="ear_mae"),
+    Metric("mouth_r", "mouth r", "↑", 3,
+           "correlation of the mouth opening with that of the clip whose audio was given",
+           sums=lambda m: _r(m.mouth_given, m.mouth_T), statistic=correlation.pearson),
+    Metric("mouth_amplitude", "mouth amplitude", "", 2,
+           "deviation of the mouth opening within clips, over that by dlib of the clip whose audio was given",
+           sums=lambda m: _spread(m.mouth_given_dlib, m.mouth_T), statistic=_amplitude),
+    Metric("mouth_r_dlib", "mouth r, by dlib", "↑", 3,
+           "the same against dlib’s landmarks of that clip’s true video",
+           sums=lambda m: _r(m.mouth_given_dlib, m.mouth_T), statistic=correlation.pearson, in_folder="mouth_r_dlib"),
+    Metric("mouth_r_own", "mouth r, own clip", "", 3,
+           "correlation with the clip’s own true opening, whatever audio was given",
+           sums=lambda m: _r(m.mouth_own, m.mouth_T), statistic=correlation.pearson),
+    Metric("blinks_per_s", "blinks/s", "", 2,
+           "by the detector that the paper’s numbers come from",
+           sums=lambda m: np.array([len(m.blinks), m.seconds]), in_folder="blinks_per_s", of_truth=True),
+    Metric("blink_duration_s", "blink duration (s)", "", 2,
+           "median, by the same detector",
+           durations=lambda m: m.blinks, in_folder="blink_duration_s", of_truth=True),
+    Metric("blinks_per_s_robust", "blinks/s, robust", "", 2,
+           "by a threshold with hysteresis relative to the clip’s open eyes",
+           sums=lambda m: np.array([len(m.blinks_robust), m.seconds]), in_folder="blinks_per_s_robust", of_truth=True),
+    Metric("blink_duration_s_robust", "blink duration (s), robust", "", 2,
+           "median, by the same detector",
+           durations=lambda m: m.blinks_robust, in_folder="blink_duration_s_robust", of_truth=True),
+    Metric("detection_rate", "faces found", "↑", 3,
+           "share of frames in which dlib finds a face",
+           sums=lambda m: _total(m.detected_T), in_folder="detection_rate", of_truth=True),
+    Metric("psnr_mask", "PSNR in mask (dB)", "↑", 2,
+           "peak signal-to-noise ratio to the true frames inside the mask",
+           sums=lambda m: _total(m.psnr_T), in_folder="psnr"),
+    Metric("ssim_mask", "SSIM in mask", "↑", 3,
+           "structural similarity to the true frames inside the mask",
+           sums=lambda m: _total(m.ssim_T), in_folder="ssim"),
+    Metric("lmd", "landmark distance", "↓", 3,
+           "mean distance of dlib’s 68 points to the true frame’s, over the eyes’ (LMD)",
+           sums=lambda m: _mean(m.likeness["lmd"]), in_folder="lmd"),
+    Metric("lmd_mouth", "mouth landmark distance", "↓", 3,
+           "the same of the mouth’s 20 points",
+           sums=lambda m: _mean(m.likeness["lmd_mouth"]), in_folder="lmd_mouth"),
+    Metric("lmd_px", "landmark distance (px)", "↓", 2,
+           "that of all 68 points, in pixels of the video",
+           sums=lambda m: _mean(m.likeness["lmd_px"]), in_folder="lmd_px"),
+    Metric("lmd_mouth_px", "mouth landmark distance (px)", "↓", 2,
+           "that of the mouth, in pixels",
+           sums=lambda m: _mean(m.likeness["lmd_mouth_px"]), in_folder="lmd_mouth_px"),
+    Metric("csim", "identity", "↑", 3,
+           "cosine of dlib’s face descriptors to the true frame’s, every tenth frame (CSIM’s form)",
+           sums=lambda m: _mean(m.likeness["csim"]), in_folder="csim"),
+    Metric("csim_reference", "identity, reference", "↑", 3,
+           "the same to the clip’s first frame, which the generator is shown",
+           sums=lambda m: _mean(m.likeness["csim_reference"]), in_folder="csim_reference"),
+    Metric("same_person", "same person", "↑", 3,
+           "share of those frames whose descriptor is at most 0.6 away, dlib’s threshold",
+           sums=lambda m: _mean(m.likeness["same_person"]), in_folder="same_person"),
+    Metric("psnr", "PSNR (dB)", "↑", 2,
+           "peak signal-to-noise ratio to the true frames, whole frames"),
+    Metric("ssim", "SSIM", "↑", 3,
+           "structural similarity to the true frames, whole frames"),
+    Metric("checkerboard", "checkerboard", "", 3,
+           "energy of the 2-pixel grid inside the mask, over that of the true frames",
+           sums=lambda m: _ratio(m.traces["grid"])),
+    Metric("ghost_edge", "ghost edge", "", 3,
+           "gradient on the mask’s border, over that of the true frames",
+           sums=lambda m: _ratio(m.traces["border"])),
+    Metric("mouth_streaks", "streaks beside the mouth", "", 2,
+           "energy of luma’s gradient in a ring about the mouth, over that of the true frames: more is streaks or a "
+           "smeared mouth, less is blur",
+           sums=lambda m: _ratio(m.traces["mouth_ring"])),
+    Metric("brow_ghosts", "ghosts of brows", "", 2,
+           "the same about the brows",
+           sums=lambda m: _ratio(m.traces["brow_ring"])),
+    Metric("lid_slits", "slits in closed lids", "", 2,
+           "luma of the brightest twentieth of shut lids, over the true frames’",
+           sums=lambda m: _ratio(m.traces["lid_light"])),
+    Metric("f_mse", "F-MSE", "", 1,
+           "mean squared difference of neighbouring frames inside the mask, squared grey levels",
+           sums=lambda m: _mean(m.traces["f_mse"][0]), in_folder="f_mse"),
+    Metric("f_mse_ratio", "F-MSE ratio", "", 2,
+           "that, over the true frames’: less is frozen or blurred, more flickers",
+           sums=lambda m: _ratio(m.traces["f_mse"]), in_folder="f_mse_ratio"),
+    Metric("ofm", "optical flow", "", 3,
+           "mean flow between neighbouring frames inside the mask (Farnebäck), pixels a frame",
+           sums=lambda m: _mean(m.traces["ofm"][0]), in_folder="ofm"),
+    Metric("ofm_ratio", "optical flow ratio", "", 2,
+           "that, over the true frames’: less is frozen, more jitters",
+           sums=lambda m: _ratio(m.traces["ofm"]), in_folder="ofm_ratio"),
+    Metric("warp_error", "warp error", "↓", 1,
+           "mean squared change between frames that the true video’s motion leaves",
+           sums=lambda m: _mean(m.traces["warp_error"][0]), in_folder="warp_error"),
+    Metric("warp_error_ratio", "warp error ratio", "↓", 2,
+           "that, over the true frames’; more is flicker",
+           sums=lambda m: _ratio(m.traces["warp_error"]), in_folder="warp_error_ratio"),
+    Metric("psnr_drift", "PSNR drift (dB)", "", 2,
+           "PSNR in mask of a long clip’s last seconds, less that of its first",
+           drift=(lambda m: _each(m.psnr_T), mean_of)),
+    Metric("ssim_drift", "SSIM drift", "", 3,
+           "SSIM in mask of a long clip’s last seconds, less that of its first",
+           drift=(lambda m: _each(m.ssim_T), mean_of)),
+    Metric("mouth_r_drift", "mouth r drift", "", 3,
+           "mouth r of a long clip’s last seconds, less that of its first",
+           drift=(lambda m: drift.moments(m.mouth_given, m.mouth_T), drift.correlation)),
+    Metric("f_mse_ratio_drift", "F-MSE ratio drift", "", 2,
+           "F-MSE ratio of a long clip’s last seconds, less that of its first",
+           drift=(lambda m: np.stack(m.traces["f_mse"], -1), mean_of)),
+    Metric("leak_r2", "mask leak R²", "↓", 3,
+           "of the mouth opening, read from all that is shown, on held-out clips"),
+    Metric("leak_r2_within", "mask leak R², within a clip", "↓", 3,
+           "the same with each clip’s mean removed"),
+)  # fmt: skip
+BY_NAME = {metric.name: metric for metric in METRICS}
 SUFFIXES = {
     "_extrapolated": ("at n → ∞", "extrapolated in 1/n, which takes the small-sample bias out"),
     "_floor": (
@@ -115,46 +310,29 @@ SUFFIXES = {
 }
 
 
-CORPUS, PUBLIC = "corpus encoder", "public weights"  # families of networks behind scores; never under one name
-BY_CORPUS = ("fd_frame", "fd_mask", "fd_video", "sync_confidence", "sync_distance", "sync_in_time",
-             "sync_confidence_other", "sync_confidence_own")  # fmt: skip
-BY_PUBLIC = (
-    "fvd",
-    "fvd_stylegan_v",
-    "fid",
-    "fid_torch_fidelity",
-    "kid",
-    "kid_torch_fidelity",
-    "lse_c",
-    "lse_d",
-    "lpips",
-    "lpips_mask",
-)
-
-
 def families(names: Iterable[str]) -> dict[str, dict[str, str]]:
     """Which of these scores come from each family of networks, with their titles."""
     given = set(names)
-    by = {CORPUS: BY_CORPUS, PUBLIC: BY_PUBLIC}
-    found = {family: {name: KINDS[name].title for name in own if name in given} for family, own in by.items()}
+    found = {
+        family: {m.name: m.title for m in METRICS if m.family == family and m.name in given}
+        for family in (CORPUS, PUBLIC)
+    }
     return {family: scores for family, scores in found.items() if scores}
 
 
 def instead(name: str, measured: Collection[str]) -> str:
     """The public score that a corpus encoder's stands in for, where it was measured; else the name itself."""
-    public = {"fd_frame": "fid", "fd_video": "fvd", "sync_confidence": "lse_c", "sync_distance": "lse_d"}.get(
-        name, name
-    )
-    return public if public in measured else name
+    public = BY_NAME[name].stands_for
+    return public if public and public in measured else name
 
 
-def kind(name: str) -> Kind:
+def kind(name: str) -> Metric:
     """How a score is shown; one the catalogue lacks is shown under its own name."""
     for suffix, (title, meaning) in SUFFIXES.items():
-        base = KINDS.get(name.removesuffix(suffix))
+        base = BY_NAME.get(name.removesuffix(suffix))
         if name.endswith(suffix) and base:
-            return Kind(f"{base.title}, {title}", base.better, base.digits, meaning)
-    return KINDS.get(name) or Kind(name.replace("_", " "), "", 3, "see the metrics stage")
+            return Metric(name, f"{base.title}, {title}", base.better, base.digits, meaning)
+    return BY_NAME.get(name) or Metric(name, name.replace("_", " "), "", 3, "see the metrics stage")
 
 
 def plain(value: float | None, digits: int) -> str:

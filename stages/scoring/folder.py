@@ -29,9 +29,11 @@ from stages.base.params import Params
 from stages.base.progress import Progress
 from stages.faces import observed
 from stages.faces.geometry import ear, mouth_opening
-from stages.measures import likeness, pairs
+from stages.measures import likeness, traces
 from stages.measures.intervals import Score
+from stages.measures.traces import Seen
 from stages.scoring import catalogue
+from stages.scoring.catalogue import METRICS
 from stages.scoring.measured import NO_NOISE_DB, Measured, eye_blinks
 from stages.scoring.scores import clip_scores, distance_scores, group_scores
 from stages.store import atomic
@@ -45,19 +47,7 @@ Frames = NDArray[np.uint8]
 SIDE = 256  # pixels that dlib sees of the shorter side, at least
 SAME_RATE = 0.005  # share by which two frame rates may differ: 29.97 is not 30.1
 # What a score is called here, by its name in a run's documents; the others need a mask, sound or another clip.
-NAMES = {
-    **{name: name for name in ("ear_r", "ear_mae", "mouth_r_dlib", "blinks_per_s", "blinks_per_s_robust")},
-    **{name: name for name in ("blink_duration_s", "blink_duration_s_robust", "detection_rate")},
-    **{name: name for name in ("f_mse", "f_mse_ratio", "ofm", "ofm_ratio", "warp_error", "warp_error_ratio")},
-    **{name: name for name in ("lmd", "lmd_mouth", "lmd_px", "lmd_mouth_px", "csim", "csim_reference", "same_person")},
-    **{name: name for name in ("lse_c", "lse_d", "lpips")},
-    "psnr_mask": "psnr",
-    "ssim_mask": "ssim",
-}
-OF_TRUTH = (
-    *("blinks_per_s", "blinks_per_s_robust", "blink_duration_s", "blink_duration_s_robust", "detection_rate"),
-    *("lse_c", "lse_d"),
-)
+NAMES = {metric.name: metric.in_folder for metric in METRICS if metric.in_folder}
 SYNCNET_FPS, SYNCNET_HZ = 25, 16_000
 
 
@@ -150,15 +140,13 @@ def measure(
     if not true_face.detected_T.any():
         raise InputError(true, "dlib finds no face in any frame", "take the pair out, or give a larger picture")
     whole = np.ones(frames.shape[:3], bool)
-    own, others = pairs.alone(frames, true_frames, whole), pairs.alone(true_frames, true_frames, whole)
-    beside = pairs.beside(frames, true_frames, whole)
+    seen, true_seen = Seen(frames, true_frames, whole), Seen(true_frames, true_frames, whole)
+    own, others, beside = traces.measure(seen), traces.measure(true_seen), traces.beside(seen)
     eyes, true_eyes = (ear(f.landmarks_TL2).mean(1) for f in (face, true_face))
     mouth = np.asarray(mouth_opening(true_face.landmarks_TL2), np.float64)
     speaker = name.rpartition("/")[0] or name
     facts: dict[str, Any] = {"clip": name, "audio_clip": name, "split": "all", "speaker": speaker}
     facts |= {"sentence": "", "emotion": "", "level": "", **eye_blinks(np.asarray(eyes), settings.blink)}
-    nothing = (np.full(count, np.nan), np.full(count, np.nan))  # these need the corpus's landmarks
-    motion: dict[str, Any] = {key: (own[key], others[key]) for key in own}
     found = Measured(
         **facts,
         frames=count,
@@ -178,10 +166,7 @@ def measure(
         mouth_own=mouth,
         psnr_T=np.minimum(beside["psnr"], NO_NOISE_DB),
         ssim_T=beside["ssim"],
-        **motion,
-        mouth_ring=nothing,
-        brow_ring=nothing,
-        lid_light=nothing,
+        traces={name: (own[name], others[name]) for name in own},
         likeness=likeness.landmark_distance(face.landmarks_TL2, true_face.landmarks_TL2)
         | likeness.identity(face.identity_KD, true_face.identity_KD),
         leak={},
@@ -235,7 +220,7 @@ def document(found: Sequence[Scored], settings: Params) -> dict[str, Any]:
         NAMES[name]: value for name, value in group_scores(made, settings.metrics).items() if name in NAMES
     }
     true = group_scores([s.truth for s in found], settings.metrics)
-    scores |= {f"{name}_truth": true[name] for name in OF_TRUTH if name in true}
+    scores |= {f"{name}_truth": true[name] for name in (m.name for m in METRICS if m.of_truth) if name in true}
     scores |= distance_scores(made, settings.metrics)
     clips = {}
     for s in found:

@@ -19,7 +19,9 @@ from stages.faces.geometry import ear, mouth_opening
 from stages.measures import likeness
 from stages.measures.blinks import Blink, dinoman_blinks, find_blinks
 from stages.measures.sync import Sync, sync
-from stages.store import schemas, tables
+from stages.measures.traces import TRACES, Trace
+from stages.scoring import columns
+from stages.store import tables
 
 Array = NDArray[np.float64]
 Pair = tuple[Array, Array]  # the same of the video, and of the true frames
@@ -72,14 +74,7 @@ class Measured:
     blinks_robust: list[Blink]
     psnr_T: Array
     ssim_T: Array
-    grid: Pair  # (T,)
-    border: Pair
-    mouth_ring: Pair  # this and the next two are NaN throughout where there is no corpus
-    brow_ring: Pair
-    lid_light: Pair
-    f_mse: Pair  # (T − 1,)
-    ofm: Pair
-    warp_error: Pair
+    traces: dict[str, Pair]  # of measures.traces; (T,), or (T − 1,) of neighbouring frames
     likeness: dict[str, Array]  # of measures.likeness
     leak: dict[str, Pair]  # the true opening, and as it is read without the mouth; (T,)
 
@@ -95,8 +90,8 @@ def read(data: Path, method: str, settings: params.Params) -> list[Measured]:
         InputError: a table is missing, of another version, or the two don't belong together.
     """
     path, where = data / "features" / f"{method}.parquet", data / "reference.parquet"
-    made = tables.read(path, schemas.FEATURES).drop_columns(["picture"]).to_pandas().to_dict("records")
-    true = {row["clip"]: row for row in tables.read(where, schemas.REFERENCE).to_pandas().to_dict("records")}
+    made = tables.read(path, columns.FEATURES).drop_columns(["picture"]).to_pandas().to_dict("records")
+    true = {row["clip"]: row for row in tables.read(where, columns.REFERENCE).to_pandas().to_dict("records")}
     for row in made:
         _check(path, row, true, settings.metrics.public)
     found = []
@@ -107,7 +102,7 @@ def read(data: Path, method: str, settings: params.Params) -> list[Measured]:
 
 def pictures(data: Path, method: str) -> dict[str, bytes]:
     """The PNGs that the features hold, by clip."""
-    table = tables.read(data / "features" / f"{method}.parquet", schemas.FEATURES, ["clip", "picture"])
+    table = tables.read(data / "features" / f"{method}.parquet", columns.FEATURES, ["clip", "picture"])
     return {row["clip"]: row["picture"] for row in table.to_pylist() if row["picture"]}
 
 
@@ -141,8 +136,8 @@ def _measured(row: Row, true: Mapping[str, Row], stranger: Row | None, settings:
     def heard(clip: Row | None) -> Sync | None:
         return sync(mouths, _embeddings(clip, "sound_embeddings")[: max(count - 4, 0)]) if clip else None
 
-    def pair(name: str, length: int) -> Pair:
-        return _array(row, name), _array(own, name)[:length]
+    def pair(trace: Trace) -> Pair:
+        return _array(row, trace.name), _array(own, trace.name)[: count - trace.fewer]
 
     facts: dict[str, Any] = {
         name: str(own[name]) for name in ("clip", "split", "speaker", "sentence", "emotion", "level")
@@ -168,14 +163,7 @@ def _measured(row: Row, true: Mapping[str, Row], stranger: Row | None, settings:
         mouth_own=_array(own, "mouth")[:count],
         psnr_T=np.minimum(_array(row, "psnr"), NO_NOISE_DB),
         ssim_T=_array(row, "ssim"),
-        grid=pair("grid", count),
-        border=pair("border", count),
-        mouth_ring=pair("mouth_ring", count),
-        brow_ring=pair("brow_ring", count),
-        lid_light=pair("lid_light", count),
-        f_mse=pair("f_mse", count - 1),
-        ofm=pair("ofm", count - 1),
-        warp_error=pair("warp_error", count - 1),
+        traces={trace.name: pair(trace) for trace in TRACES},
         likeness=likeness.landmark_distance(points.reshape(-1, 68, 2), true_points.reshape(-1, 68, 2))
         | likeness.identity(*described),
         leak={name: (_array(own, "mouth_dlib"), _array(own, name)) for name in ("leak", "leak_within")},

@@ -22,9 +22,11 @@ from stages.clips import corpus
 from stages.corpora.rendered import speaker
 from stages.measures.networks.judges import build
 from stages.pretrained import judges as encoders
-from stages.scoring import catalogue
+from stages.scoring import catalogue, columns
 from stages.store import schemas, tables, tars, weights_file
 from stages.training import resume
+
+PUBLIC_SCORES = {metric.name for metric in catalogue.METRICS if metric.family == catalogue.PUBLIC}
 
 JUDGES = ("sync", "frame", "video")
 TESTS = ["ada_s02", "kira_s01", "kira_s02"]
@@ -151,7 +153,7 @@ def test_scores_have_the_agreed_form(run, truth):
                 assert found["low"] <= found["high"]
         whole = splits["all"]
         assert whole["value"] is None or whole["low"] is not None, f"{name} has no interval"
-    assert not set(truth["scores"]) & set(catalogue.BY_PUBLIC)
+    assert not set(truth["scores"]) & PUBLIC_SCORES
 
 
 def test_truth_scores_itself_well(truth):
@@ -177,7 +179,7 @@ def test_truth_scores_itself_well(truth):
 
 
 def test_a_row_a_clip(run, truth):
-    table = tables.read(run / "metrics" / "truth.parquet", schemas.METRICS).to_pandas()
+    table = tables.read(run / "metrics" / "truth.parquet", columns.CLIPS).to_pandas()
     assert list(table["clip"]) == TESTS
     for row in table.itertuples():
         assert len(row.ear_requested) == len(row.ear_measured) == len(row.mouth_measured) == row.frames
@@ -196,7 +198,7 @@ def test_landmarks_and_identity_are_the_truths_own(truth, run):
     assert value("lmd_px") == pytest.approx(value("lmd") * 25, rel=0.5)  # some 25 pixels from eye to eye
     assert value("csim") > 0.97
     assert value("same_person") > 0.9
-    parts = tables.read(run / "metrics" / "truth.breakdown.parquet", schemas.BREAKDOWN).to_pandas()
+    parts = tables.read(run / "metrics" / "truth.breakdown.parquet", columns.BREAKDOWN).to_pandas()
     assert set(parts["by"]) >= {"sentence", "speaker"}
     kira = parts[(parts["group"] == "kira") & (parts["score"] == "psnr_mask")]
     assert float(kira["value"].iloc[0]) == pytest.approx(truth["scores"]["psnr_mask"]["test_unseen"]["value"])
@@ -229,7 +231,7 @@ def test_another_clips_audio_is_judged_by_that_clip(run):
     found = score(run, "other_audio")["scores"]
     assert found["mouth_r_own"]["all"]["value"] > 0.6 > 0.4 > found["mouth_r"]["all"]["value"]
     assert found["sync_confidence_own"]["all"]["value"] is not None
-    table = tables.read(run / "metrics" / "other_audio.parquet", schemas.METRICS).to_pandas()
+    table = tables.read(run / "metrics" / "other_audio.parquet", columns.CLIPS).to_pandas()
     assert list(table["audio_clip"]) == ["kira_s01", "ada_s02", "kira_s01"]
 
 
@@ -269,7 +271,7 @@ def test_clips_held_out_are_measured_where_the_settings_say_so(run, tmp_path):
     for held_out, expected in ((False, TESTS[:2]), (True, TESTS)):
         settings["metrics"]["held_out"] = held_out
         reference.measure(data, params.validate(settings), data / "reference.parquet")
-        found = tables.read(data / "reference.parquet", schemas.REFERENCE, ["clip", "split"]).to_pandas()
+        found = tables.read(data / "reference.parquet", columns.REFERENCE, ["clip", "split"]).to_pandas()
         assert sorted(found["clip"]) == expected
     assert found.set_index("clip").loc["kira_s02", "split"] == "held_out"
 

@@ -21,7 +21,7 @@ from stages import media
 from stages.base.params import Params, load
 from stages.reporting import results
 from stages.reporting.results import Results
-from stages.scoring import catalogue
+from stages.scoring import catalogue, columns
 from stages.store import atomic, schemas, tables, tars, tracking
 
 SPEAKERS = {"ada": "train", "bela": "train", "kira": "test_unseen"}
@@ -370,14 +370,14 @@ def _scored(
             }
         )
     path = data / "metrics" / f"{method}.parquet"
-    tables.write(path, schemas.METRICS, rows)
+    tables.write(path, columns.CLIPS, rows)
     parts = [
         {"by": "speaker", "group": speaker, "score": name, "value": 0.8, "low": 0.7, "high": 0.9, "n": 2}
         for speaker in ("ada", "kira")
         for name in ("mouth_r", "csim")
     ]
     parts.append({"by": "length", "group": "longest third", "score": "psnr_mask", "value": 27.0, "n": 1})
-    tables.write(path.with_suffix(".breakdown.parquet"), schemas.BREAKDOWN, parts)
+    tables.write(path.with_suffix(".breakdown.parquet"), columns.BREAKDOWN, parts)
     if record:
         tracking.record_scores(data, method, params=params, scores=document(method, params))
     else:

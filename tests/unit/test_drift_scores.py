@@ -26,7 +26,7 @@ def measured(split: str, frames: int, *, fall: float = 0.0) -> Any:
         mouth_T=mouth,
         psnr_T=30 - fall * np.linspace(0, 1, frames) + rng.normal(0, 0.1, frames),
         ssim_T=np.full(frames, 0.9),
-        f_mse=(made, made),
+        traces={"f_mse": (made, made)},
         fps=25.0,
     )
 

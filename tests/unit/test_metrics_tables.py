@@ -12,10 +12,11 @@ from stages.base import params
 from stages.base.errors import InputError
 from stages.faces import observed
 from stages.measures.networks.judges import VIDEO_FRAMES
+from stages.measures.traces import TRACES
 from stages.pretrained import judges
-from stages.scoring import breakdown, measured, scores
+from stages.scoring import breakdown, columns, measured, scores
 from stages.scoring.measured import DISTANCES
-from stages.store import schemas, tables
+from stages.store import tables
 
 SETTINGS = params.load("presets/demo.yaml")
 SETTINGS = SETTINGS.model_copy(update={"metrics": SETTINGS.metrics.model_copy(update={"bootstrap": 20})})
@@ -33,8 +34,7 @@ def row(name: str, seed: int, frames: int | None = None) -> dict[str, Any]:
         "video_features": rng.normal(size=(max((count - 8) // 4 + 1, 0), 3)),
         "landmarks": points,
         "identity": np.ones((len(range(0, count, 10)), 128)),
-        **{key: rng.uniform(1, 2, count) for key in ("grid", "border", "mouth_ring", "brow_ring", "lid_light")},
-        **{key: rng.uniform(1, 2, count - 1) for key in ("f_mse", "ofm", "warp_error")},
+        **{trace.name: rng.uniform(1, 2, count - trace.fewer) for trace in TRACES},
     }
     return {"clip": name, "frames": count, "encoders": "one", **tables.flat(arrays)}
 
@@ -59,8 +59,8 @@ def write(data: Path, *, most: int | None = None, **changes: Any) -> None:
         }
         given = {"ada_s01": "bela_s01"}.get(name, name)
         made.append({**row(name, 2, count), "audio_clip": given, **tables.flat(video), **changes})
-    tables.write(data / "reference.parquet", schemas.REFERENCE, true)
-    tables.write(data / "features" / "full.parquet", schemas.FEATURES, made)
+    tables.write(data / "reference.parquet", columns.REFERENCE, true)
+    tables.write(data / "features" / "full.parquet", columns.FEATURES, made)
 
 
 def test_a_video_meets_its_clip_and_the_sound_that_was_given(tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_videos_of_the_first_frames_meet_the_same_frames_of_the_truth(tmp_path: 
         assert m.frames == 12
         for name in DISTANCES:
             assert m.made[name].shape == m.truth[name].shape
-        for pair in (m.grid, m.border, m.f_mse, m.ofm, m.warp_error):
+        for pair in m.traces.values():
             assert len(pair[0]) == len(pair[1])
         assert (m.likeness["lmd"] == 0).all()
 
@@ -139,4 +139,4 @@ def test_groups_that_would_hold_all_clips_are_left_out(tmp_path: Path) -> None:
     psnr = next(r for r in rows if (r["group"], r["score"]) == ("ada", "psnr_mask"))
     assert psnr["value"] == pytest.approx(30)
     assert psnr["n"] == 2
-    tables.write(tmp_path / "x.parquet", schemas.BREAKDOWN, rows)
+    tables.write(tmp_path / "x.parquet", columns.BREAKDOWN, rows)

@@ -28,7 +28,7 @@ from stages.measures.networks.syncnet import EMBEDDING, SyncNet
 from stages.measures.perceptual import distances
 from stages.networks import perceptual, seeded
 from stages.pretrained import public_judges
-from stages.scoring import catalogue, folder, measured, scores
+from stages.scoring import catalogue, folder, measured
 from stages.training.prepared import perceptual_distance
 
 # The convolutions of the FID's Inception, "name:in>out:kernel", in the file's order. Taken from torchvision 0.29's
@@ -450,15 +450,16 @@ def test_lpips_of_whole_frames_is_the_packages_and_inside_a_mask_its_map() -> No
 def test_what_the_catalogue_says_of_conventions_is_what_the_networks_do() -> None:
     """The metrics stage imports no torch, so the sentences stand there again."""
     first, second = i3d.CONVENTIONS["laughing_matters"], i3d.CONVENTIONS["stylegan_v"]
-    assert (first.frames, first.stride, first.ddof) == (measured.CLIP, measured.CLIP_STRIDE, scores.FRECHET["fvd"].ddof)
+    assert (first.frames, first.stride) == (measured.CLIP, measured.CLIP_STRIDE)
+    assert first.ddof == catalogue.BY_NAME["fvd"].distance.ddof
     assert (second.frames, second.stride) == (measured.CLIP, None)
-    assert second.ddof == scores.FRECHET["fvd_stylegan_v"].ddof
+    assert second.ddof == catalogue.BY_NAME["fvd_stylegan_v"].distance.ddof
     assert set(second.starts(99)) <= set(first.starts(99))
     assert measured.I3D_VALUES == i3d.FEATURES
     assert measured.SYNCNET_VALUES == EMBEDDING
     assert (folder.SYNCNET_FPS, folder.SYNCNET_HZ) == (lse.FPS, lse.FPS * lse.SAMPLES)
     for name, convention in (("fid", "pytorch_fid"), ("fid_torch_fidelity", "torch_fidelity")):
         title, _, words = inception.SAYS[convention].replace("'", "’").partition(": ")
-        assert words in catalogue.KINDS[name].meaning
-        assert f"{title}’s convention" in catalogue.KINDS[name].meaning
-    assert "16 frames, one every 16;" in catalogue.KINDS["fvd"].meaning
+        assert words in catalogue.BY_NAME[name].meaning
+        assert f"{title}’s convention" in catalogue.BY_NAME[name].meaning
+    assert "16 frames, one every 16;" in catalogue.BY_NAME["fvd"].meaning

@@ -34,8 +34,10 @@ from stages.networks import seeded
 from stages.pretrained import public_judges
 from stages.reporting import breakdown, pages, results
 from stages.reporting import tables as report_tables
-from stages.scoring import catalogue
-from stages.store import schemas, tables, tars, weights_file
+from stages.scoring import catalogue, columns
+from stages.store import tables, tars, weights_file
+
+PUBLIC_SCORES = {metric.name for metric in catalogue.METRICS if metric.family == catalogue.PUBLIC}
 
 ALL = ["inception", "i3d", "syncnet", "vgg16"]
 CLIPS = ("ada_s09", "bela_s09", "kira_s01", "kira_s09")  # the made-up run's tests
@@ -131,7 +133,7 @@ def measure(data: Path, method: str, given: Params) -> None:
 
     _, videos = features.read(data, method, given)
     encoders, networks = Judges(data / "judges", 8), public_networks(given)
-    with tables.writer(data / "features" / f"{method}.parquet", schemas.FEATURES) as write:
+    with tables.writer(data / "features" / f"{method}.parquet", columns.FEATURES) as write:
         for video in videos:
             write(features.row(video, encoders, 1, networks))
 
@@ -151,14 +153,14 @@ def test_the_two_families_stand_apart_under_their_names(data: Path) -> None:
     for method in ("truth", "full"):
         found = document(data, method)
         assert set(found["families"]) == {catalogue.CORPUS, catalogue.PUBLIC}
-        assert set(found["families"][catalogue.PUBLIC]) == set(catalogue.BY_PUBLIC)
+        assert set(found["families"][catalogue.PUBLIC]) == PUBLIC_SCORES
         assert found["families"][catalogue.CORPUS]["fd_frame"] == "FD, corpus encoder (frame)"
-        for name in catalogue.BY_PUBLIC:
+        for name in sorted(PUBLIC_SCORES):
             assert found["scores"][name]["all"]["value"] is not None, name
         for name in ("fid", "fid_torch_fidelity", "fvd"):
             assert found["scores"][f"{name}_floor"]["all"]["value"] > 0
             assert found["scores"][f"{name}_speakers"]["all"]["value"] > 0
-    for name in set(catalogue.KINDS) - set(catalogue.BY_PUBLIC):
+    for name in set(catalogue.BY_NAME) - PUBLIC_SCORES:
         assert not any(word in catalogue.kind(name).title for word in ("FID", "FVD", "KID", "LSE", "LPIPS"))
 
 
@@ -197,7 +199,7 @@ def test_lse_and_lpips_are_the_clips_means(data: Path) -> None:
     assert scores["lse_d"]["value"] == pytest.approx(np.mean([s.distance for s in heard]), rel=1e-4)
     assert scores["lse_c"]["low"] < scores["lse_c"]["value"] < scores["lse_c"]["high"]
     np.testing.assert_allclose([scores[n]["value"] for n in ("lpips", "lpips_mask")], np.mean(seen, 0), rtol=1e-4)
-    rows = tables.read(data / "metrics" / "full.parquet", schemas.METRICS).to_pandas()
+    rows = tables.read(data / "metrics" / "full.parquet", columns.CLIPS).to_pandas()
     np.testing.assert_allclose(rows["lse_c"], [s.confidence for s in heard], rtol=1e-4)
 
 
@@ -227,14 +229,14 @@ def test_without_public_weights_none_of_their_names_is_used(data: Path, tmp_path
     scoring.of_run(tmp_path / "fake", "full", settings([]))
     found = document(tmp_path / "fake")
     assert set(found["families"]) == {catalogue.CORPUS}
-    assert not set(found["scores"]) & set(catalogue.BY_PUBLIC)
+    assert not set(found["scores"]) & PUBLIC_SCORES
 
 
 def test_features_that_were_not_measured_are_asked_for(data: Path, tmp_path: Path) -> None:
     (tmp_path / "features").mkdir()
-    table = tables.read(data / "features" / "full.parquet", schemas.FEATURES).to_pylist()
+    table = tables.read(data / "features" / "full.parquet", columns.FEATURES).to_pylist()
     rows = [row | {"syncnet_pictures": None} for row in table]
-    tables.write(tmp_path / "features" / "full.parquet", schemas.FEATURES, rows)
+    tables.write(tmp_path / "features" / "full.parquet", columns.FEATURES, rows)
     (tmp_path / "reference.parquet").symlink_to(data / "reference.parquet")
     with pytest.raises(
         InputError, match=r"ada_s09 was measured without syncnet, which metrics\.public names; delete it"
@@ -272,7 +274,7 @@ def test_a_folder_of_videos_is_scored_by_them(data: Path, tmp_path: Path, monkey
     sound = np.random.default_rng(0).integers(-3000, 3000, 40 * 640).astype(np.int16)
     found = score_folder(*folders(data, tmp_path, sound), ALL, monkeypatch)
     assert set(found["families"]) == {catalogue.PUBLIC}
-    assert set(found["families"][catalogue.PUBLIC]) == set(catalogue.BY_PUBLIC) - {"lpips_mask"}
+    assert set(found["families"][catalogue.PUBLIC]) == PUBLIC_SCORES - {"lpips_mask"}
     assert found["scores"]["lse_c_truth"]["all"]["value"] > 0
     assert set(found["clips"]["ada_s09"]) >= {"lse_c", "lse_d", "lpips"}
     made = media.decode(tmp_path / "made" / "ada_s09.mp4", fps=25)

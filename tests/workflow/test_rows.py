@@ -11,7 +11,8 @@ from conftest import ROOT, Project
 
 from stages import media
 from stages.base.params import load
-from stages.store import schemas, tables, tars
+from stages.scoring import columns
+from stages.store import tables, tars
 
 pytestmark = pytest.mark.workflow
 
@@ -79,6 +80,6 @@ def test_videos_from_elsewhere_are_a_row(smoke: Project, tmp_path: Path) -> None
         for clip in tars.listing(smoke.root / f"data/smoke/samples/theirs/{shard}.tar", keys=("clip",))
     ]
     assert {clip["clip"]: clip["repeated_at_end"] for clip in listed} == lost
-    scores = tables.read(smoke.root / "data/smoke/metrics/theirs.parquet", schemas.METRICS)
+    scores = tables.read(smoke.root / "data/smoke/metrics/theirs.parquet", columns.CLIPS)
     assert len(scores) == len(lost)
     assert f"{sum(lost.values())} repeated at the end" in smoke.read("reports/smoke/index.md").decode()

@@ -1,0 +1,130 @@
+"""Schemas of what is measured and scored: the tables ``reference``, ``features``, ``metrics`` and ``breakdown``.
+
+What they hold of each trace and each metric follows from the lists :data:`TRACES` and :data:`METRICS`.
+"""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from stages.measures.traces import TRACES
+from stages.scoring.catalogue import METRICS
+from stages.store.schemas import field, schema
+
+# What the reference and the features of a method have in common.
+_OF_ENCODERS = (
+    field("frame_features", pa.list_(pa.float32()), "T x E, row-major, of whole frames"),
+    field("mask_features", pa.list_(pa.float32()), "T x E, of the hull of the face alone"),
+    field("video_features", pa.list_(pa.float32()), "N x E, of windows of 8 frames, 4 apart"),
+)
+_OF_TRACES = tuple(
+    field(t.name, pa.list_(pa.float32()), f"T{f' - {t.fewer}' if t.fewer else ''}; {t.meaning}") for t in TRACES
+)
+_OF_PUBLIC = (
+    field(
+        "inception_features",
+        pa.list_(pa.float32()),
+        "T x 2048, Inception's, pytorch-fid's input; empty unless asked for",
+    ),
+    field("fidelity_features", pa.list_(pa.float32()), "the same of torch-fidelity's input"),
+    field(
+        "i3d_features",
+        pa.list_(pa.float32()),
+        "N x 400, I3D's, of clips of 16 frames, 16 apart; empty unless asked for",
+    ),
+)
+
+REFERENCE = schema(
+    "reference",
+    field("clip", pa.string(), "name of the test clip"),
+    field("split", pa.string(), "test_seen, test_unseen, test_long or held_out"),
+    field("speaker", pa.string(), "who is shown"),
+    field("sentence", pa.string(), "what is said"),
+    field("emotion", pa.string(), "empty where unknown"),
+    field("level", pa.string(), "of the emotion; empty where unknown"),
+    field("frames", pa.int32(), "frames, T, of the lossless decode that everything here is measured on"),
+    field("encoders", pa.string(), "digest of the encoders' weights; features of different ones don't compare"),
+    *_OF_ENCODERS,
+    field("sound_embeddings", pa.list_(pa.float32()), "(T - 4) x E, the sync judge's, of the sound from each frame on"),
+    field(
+        "ear", pa.list_(pa.float32()), "T; eye aspect ratio at full resolution, mean of both eyes: what is requested"
+    ),
+    field("mouth", pa.list_(pa.float32()), "T; opening as it was rendered (0 to 1), else mouth_dlib"),
+    field("mouth_dlib", pa.list_(pa.float32()), "T; inner-lip gap over the eyes' distance, by dlib at full resolution"),
+    field("landmarks", pa.list_(pa.float32()), "T x 68 x 2 (x, y), pixels, by dlib on the enlarged frames; else NaN"),
+    field(
+        "identity", pa.list_(pa.float32()), "K x 128, dlib's descriptors of frames 0, 10, 20, ...; NaN without a face"
+    ),
+    *_OF_TRACES,
+    field("leak", pa.list_(pa.float32()), "T; mouth_dlib as it is read from mask, visible pixels and the head's place"),
+    field("leak_within", pa.list_(pa.float32()), "T; the same with each clip's means removed"),
+    *_OF_PUBLIC,
+    field("syncnet_sound", pa.list_(pa.float32()), "N x 1024, SyncNet's, of the clip's sound; empty unless asked for"),
+)
+
+FEATURES = schema(
+    "features",
+    field("clip", pa.string(), "name of the test clip"),
+    field("audio_clip", pa.string(), "clip whose audio was given"),
+    field("frames", pa.int32(), "frames of the video, T"),
+    field("encoders", pa.string(), "digest of the encoders' weights, the same as in the reference"),
+    *_OF_ENCODERS,
+    field(
+        "mouth_embeddings", pa.list_(pa.float32()), "(T - 4) x E, the sync judge's, of five mouth cuts from each frame"
+    ),
+    field("landmarks", pa.list_(pa.float32()), "T x 68 x 2 (x, y), pixels, by dlib on the enlarged frames; else NaN"),
+    field("detected", pa.list_(pa.bool_()), "T; whether dlib finds a face"),
+    field(
+        "identity", pa.list_(pa.float32()), "K x 128, dlib's descriptors of frames 0, 10, 20, ...; NaN without a face"
+    ),
+    field("psnr", pa.list_(pa.float32()), "T; dB, inside the mask, to the true frames"),
+    field("ssim", pa.list_(pa.float32()), "T; inside the mask, to the true frames"),
+    *_OF_TRACES,
+    *_OF_PUBLIC,
+    field(
+        "syncnet_pictures", pa.list_(pa.float32()), "(T - 5) x 1024, SyncNet's, of five frames; empty unless asked for"
+    ),
+    field("lpips", pa.list_(pa.float32()), "T; LPIPS (VGG-16) to the true frames, whole; empty unless asked for"),
+    field("lpips_mask", pa.list_(pa.float32()), "T; the same inside the mask"),
+    field("picture", pa.binary(), "PNG, of a few clips only: some frames below those of the truth"),
+)
+
+CLIPS = schema(
+    "metrics",
+    field("clip", pa.string(), "name of the test clip"),
+    field("split", pa.string(), "test_seen, test_unseen, test_long or held_out"),
+    field("speaker", pa.string(), "who is shown"),
+    field("sentence", pa.string(), "what the clip itself says"),
+    field("emotion", pa.string(), "empty where unknown"),
+    field("level", pa.string(), "of the emotion; empty where unknown"),
+    field("audio_clip", pa.string(), "clip whose audio was given"),
+    field("frames", pa.int32(), "frames of the video, T"),
+    *(field(m.name, pa.float64(), m.meaning) for m in METRICS if m.sums),
+    field("sync_offset", pa.float64(), "shift of the sync judge's least distance, frames; positive: the sound is late"),
+    field("blinks", pa.int32(), "blinks by DinoMan's detector"),
+    field("blinks_robust", pa.int32(), "blinks by the detector with a threshold relative to the clip's open eyes"),
+    field("psnr_frame", pa.list_(pa.float32()), "T; psnr_mask of each frame, dB"),
+    field("ear_requested", pa.list_(pa.float32()), "T; of the clip itself, mean of both eyes"),
+    field("ear_measured", pa.list_(pa.float32()), "T; by dlib on the enlarged video, NaN where it finds no face"),
+    field(
+        "mouth_requested",
+        pa.list_(pa.float32()),
+        "opening in the clip whose audio was given: the rendered truth, else dlib's",
+    ),
+    field(
+        "mouth_measured",
+        pa.list_(pa.float32()),
+        "T; inner-lip gap over the eyes' distance, by dlib; NaN where it finds no face",
+    ),
+)
+
+BREAKDOWN = schema(
+    "breakdown",
+    field("by", pa.string(), "what the clips are grouped by: emotion, level, sentence, speaker or length"),
+    field("group", pa.string(), "the group, such as a speaker's name"),
+    field("score", pa.string(), "name of the score"),
+    field("value", pa.float64(), "of the group's clips"),
+    field("low", pa.float64(), "of the interval; empty with fewer than two clips"),
+    field("high", pa.float64(), "of the interval"),
+    field("n", pa.int32(), "clips that have the score"),
+)
