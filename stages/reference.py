@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from stages.base import params
 from stages.base.errors import InputError, run
+from stages.base.lazy import Mapped
 from stages.base.params import Params
 from stages.base.progress import Progress
 from stages.clips import corpus
@@ -53,17 +54,22 @@ def mouth_truth(raw: Path, clip: Clip, fps: float) -> NDArray[np.float32]:
     return mouth_opening(clip.landmarks_TL2).astype(np.float32)
 
 
-def leaks(train: Sequence[Clip], tests: Sequence[Clip]) -> dict[str, list[NDArray[np.float64]]]:
-    """The mouth's opening in each test clip, read from mask, visible pixels and head's place; fitted on the training clips."""
+def leaks(train: Iterable[Clip], tests: Iterable[Clip]) -> dict[str, list[NDArray[np.float64]]]:
+    """The mouth's opening in each test clip, read from mask, visible pixels and head's place; fitted on the training clips.
+
+    Both are walked through several times.
+    """
 
     def shown(clip: Clip, step: int = 1) -> NDArray[np.float64]:
         seen = leak.visible(clip.frames_THWC[::step], clip.masks_THW[::step], LEAK_SIZE)
         return np.concatenate([seen, leak.place(clip.landmarks_TL2)[::step]], 1)
 
-    x, y = [shown(c, LEAK_STEP) for c in train], [mouth_opening(c.landmarks_TL2)[::LEAK_STEP] for c in train]
-    held = [shown(clip) for clip in tests]
-    centred = [leak.centred(values) for values in (x, y, held)]
-    return {"leak": leak.predict(x, y, held), "leak_within": leak.predict(*centred)}
+    x, held = Mapped(lambda clip: shown(clip, LEAK_STEP), train), Mapped(shown, tests)
+    y = [mouth_opening(clip.landmarks_TL2)[::LEAK_STEP] for clip in train]
+    return {
+        "leak": leak.predict(x, y, held),
+        "leak_within": leak.predict(leak.centred(x), leak.centred(y), leak.centred(held)),
+    }
 
 
 def row(clip: Clip, judges: Judges, upscale: int, public: Public | None = None) -> dict[str, object]:
@@ -97,11 +103,10 @@ def measure(data: Path, settings: Params, out: Path) -> None:
     if tests.empty:
         raise InputError(data / "index.parquet", f"no clip of {', '.join(splits)}", "see index.* in params.yaml")
     size, dilation = settings.network.size, settings.mask.dilation
-    clips = corpus.load_split(data, splits, size=size, dilation=dilation, stream=True)
-    train = corpus.load_split(data, ("train",), size=size, dilation=dilation, stream=True)
-    read = leaks(train, clips)
+    clips = corpus.each(data, splits, size=size, dilation=dilation)
+    read = leaks(corpus.each(data, ("train",), size=size, dilation=dilation), clips)
     judges, public = Judges(data / "judges", settings.metrics.batch), public_networks(settings)
-    progress = Progress("reference", len(clips), "clips")
+    progress = Progress("reference", len(tests), "clips")
     with tables.writer(out, columns.REFERENCE) as write:
         for number, (clip, entry) in enumerate(zip(clips, tests.to_dict("records"), strict=True)):
             facts = {name: str(entry[name]) for name in ("split", "speaker", "sentence", "emotion", "level")}

@@ -1,4 +1,4 @@
-"""Arrays whose items are made when they are asked for: a clip's frames and masks, which would not all fit into memory."""
+"""What is made when it is asked for, where not all of it would fit into memory: a clip's frames and masks, a corpus's clips."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Scalar = TypeVar("Scalar", bound=np.generic)
+Item = TypeVar("Item")
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -82,3 +84,14 @@ class _Held(Generic[Scalar]):
             item[...] = self.items[number]
         else:
             self.fill(number, item)
+
+
+@dataclass(frozen=True)
+class Mapped(Generic[Item, Made]):
+    """What a function makes of each item; made anew each time it is walked through, so that memory holds one at a time."""
+
+    function: Callable[[Item], Made]
+    items: Iterable[Item]
+
+    def __iter__(self) -> Iterator[Made]:
+        return map(self.function, self.items)

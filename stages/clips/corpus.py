@@ -17,7 +17,7 @@ import simplejpeg
 from numpy.typing import NDArray
 
 from stages.base.errors import InputError
-from stages.base.lazy import LazyArray
+from stages.base.lazy import LazyArray, Mapped
 from stages.faces.geometry import clip_mask
 from stages.store import schemas, tables
 
@@ -191,6 +191,15 @@ def load_split(data: Path, splits: Collection[str], *, size: int, dilation: floa
     rows = index(data, splits)
     how: Any = {"size": size, "dilation": dilation, "stream": stream}
     return [load(data, str(row.shard), str(row.clip), **how) for row in rows.itertuples()]
+
+
+def each(data: Path, splits: Collection[str], *, size: int, dilation: float) -> Mapped[Any, Clip]:
+    """The clips of some splits, in order of their names, each loaded when it is walked to; see :func:`load`."""
+
+    def made(row: Any) -> Clip:
+        return load(data, str(row.shard), str(row.clip), size=size, dilation=dilation, stream=True)
+
+    return Mapped(made, list(index(data, splits).itertuples()))
 
 
 def load_some(data: Path, split: str, *, size: int, dilation: float) -> list[Clip]:

@@ -10,7 +10,6 @@ import itertools
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.signal import find_peaks
 
 Array = NDArray[np.floating]
 Blink = tuple[int, int]
@@ -65,6 +64,8 @@ def dinoman_blinks(ear_T: Array, *, drop: float = DROP) -> list[Blink]:
     Without such an end the fall is no blink, but for the last one, which ends with the trace. The threshold is absolute, so
     that noise of σ = 0.03 alone gives 0.9 blinks a second.
     """
+    from scipy.signal import find_peaks  # takes longer to import than a shard's blinks take to find
+
     trace = np.asarray(ear_T, np.float64)
     if len(trace) < 3:
         return []

@@ -6,12 +6,13 @@ N frames, T frames of a clip, D values, K components.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from stages.base.lazy import Mapped
 from stages.faces.geometry import RIGID, head_turns, inter_ocular, similarity
 from stages.measures.image import luma
 
@@ -47,23 +48,26 @@ def place(landmarks_TL2: Values) -> Array:
     return 100 * np.column_stack([moved[:, :, 0] - [1, 0], shift, turned - turned[0]])
 
 
-def centred(values: Sequence[Values]) -> list[Array]:
+def centred(values: Iterable[Values]) -> Mapped[Values, Array]:
     """Each clip's values less their mean in the clip (NaN left out): what is left is motion, not who it is."""
-    return [np.asarray(x, np.float64) - np.nanmean(x, axis=0) for x in values]
+    return Mapped(lambda x: np.asarray(x, np.float64) - np.nanmean(x, axis=0), values)
 
 
 def predict(
-    features: Sequence[Values], openings: Sequence[Values], held_features: Sequence[Values], *, components: int = 128
+    features: Iterable[Values], openings: Iterable[Values], held_features: Iterable[Values], *, components: int = 128
 ) -> list[Array]:
     """The opening on held-out clips, as ridge regression reads it: (T, D) features and (T,) openings a clip → (T,) a clip.
 
     Features are reduced to their principal components on the fitting clips and whitened, so that a faint trace of the mouth
     counts as much as the background's light; the penalty is chosen by leaving whole clips out. Frames with a NaN opening are
-    left out of the fit.
+    left out of the fit. The features are walked through twice, so that of all clips only the components are in memory.
     """
-    x_ND, y_N, clip_N = _stack(features, openings)
-    mean, axes = _principal(x_ND, components)
-    z = (x_ND - mean) @ axes
+    y = [np.asarray(x, np.float64) for x in openings]
+    good = [np.isfinite(x) for x in y]
+    mean, axes = _principal((x[g] for x, g in zip(features, good, strict=True)), components)
+    z = np.concatenate([(np.asarray(x, np.float64)[g] - mean) @ axes for x, g in zip(features, good, strict=True)])
+    y_N = np.concatenate([x[g] for x, g in zip(y, good, strict=True)])
+    clip_N = np.repeat(np.arange(len(good)), [int(g.sum()) for g in good])
     errors = [_cross_validated(z, y_N, clip_N, penalty) for penalty in PENALTIES]
     read = _ridge(z, y_N, PENALTIES[int(np.argmin(errors))])
     return [read((np.asarray(x, np.float64) - mean) @ axes) for x in held_features]
@@ -82,24 +86,16 @@ def r2(sums_K: Array) -> Array:
     return 1 - error / np.maximum(squares - total**2 / np.maximum(count, 1), 1e-12)
 
 
-def _stack(features: Sequence[Values], openings: Sequence[Values]) -> tuple[Array, Array, NDArray[np.int64]]:
-    good = [np.isfinite(y) for y in openings]
-    x = np.concatenate([np.asarray(x, np.float64)[g] for x, g in zip(features, good, strict=True)])
-    y = np.concatenate([np.asarray(y, np.float64)[g] for y, g in zip(openings, good, strict=True)])
-    return x, y, np.repeat(np.arange(len(good)), [int(g.sum()) for g in good])
-
-
-def _principal(x_ND: Array, components: int) -> tuple[Array, Array]:
-    """Mean and whitening axes (D, K), from the smaller of the two Gram matrices."""
-    mean = x_ND.mean(0)
-    x = x_ND - mean
-    if len(x) < x.shape[1]:
-        values, vectors = np.linalg.eigh(x @ x.T)
-        vectors = x.T @ vectors / np.sqrt(np.maximum(values, 1e-12))
-    else:
-        values, vectors = np.linalg.eigh(x.T @ x)
+def _principal(parts_ND: Iterable[Values], components: int) -> tuple[Array, Array]:
+    """Mean and whitening axes (D, K) of rows that come in parts."""
+    count, total, gram = 0, np.zeros(0), np.zeros((0, 0))
+    for part in parts_ND:
+        x = np.asarray(part, np.float64)
+        count, total, gram = count + len(x), x.sum(0) + (total if count else 0), x.T @ x + (gram if count else 0)
+    mean = total / count
+    values, vectors = np.linalg.eigh(gram - count * np.outer(mean, mean))
     keep = np.flatnonzero(values > 1e-9 * max(values[-1], 1e-12))[::-1][:components]
-    return mean, vectors[:, keep] / np.sqrt(values[keep] / len(x))
+    return mean, vectors[:, keep] / np.sqrt(values[keep] / count)
 
 
 def _cross_validated(z: Array, y: Array, clip: NDArray[np.int64], penalty: float) -> float:

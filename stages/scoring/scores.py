@@ -93,7 +93,7 @@ def leak_scores(
     for name in ("leak", "leak_within"):
         opening = [m.leak[name][0] for m in measured]
         if name == "leak_within":
-            opening = leak.centred(opening)
+            opening = list(leak.centred(opening))
         rows = [leak.sums(y, m.leak[name][1]) for y, m in zip(opening, measured, strict=True)]
         for split in ("all", *splits):
             chosen = [i for i, m in enumerate(measured) if split in ("all", m.split)]

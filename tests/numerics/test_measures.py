@@ -142,6 +142,18 @@ def test_sync_distances_against_the_plain_formula() -> None:
     assert sync(video[:12], audio) is None
 
 
+def test_principal_components_of_parts_are_those_of_the_whole() -> None:
+    rng = np.random.default_rng(7)
+    parts = [rng.normal(size=(n, 5)) @ rng.normal(size=(5, 12)) + 30 for n in (20, 1, 33)]
+    mean, axes = leak._principal(iter(parts), 4)
+    whole = np.concatenate(parts)
+    z = (whole - mean) @ axes
+    np.testing.assert_allclose(mean, whole.mean(0))
+    np.testing.assert_allclose(z.T @ z / len(whole), np.eye(4), atol=1e-8)  # white
+    _, values, axes_of_svd = np.linalg.svd(whole - mean)
+    np.testing.assert_allclose(abs(np.sum(axes * axes_of_svd[:4].T, 0)) * values[:4] / np.sqrt(54), 1, rtol=1e-6)
+
+
 @pytest.mark.parametrize("leaking", [True, False])
 def test_planted_leak_is_found(leaking: bool) -> None:
     """A mask that is a little taller where the mouth is open tells the opening; a still one doesn't."""
