@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 
 import cv2
 import numpy as np
+import scipy.linalg
 from numpy.typing import NDArray
 
 from stages.base.lazy import Mapped
@@ -93,8 +94,9 @@ def _principal(parts_ND: Iterable[Values], components: int) -> tuple[Array, Arra
         x = np.asarray(part, np.float64)
         count, total, gram = count + len(x), x.sum(0) + (total if count else 0), x.T @ x + (gram if count else 0)
     mean = total / count
-    values, vectors = np.linalg.eigh(gram - count * np.outer(mean, mean))
-    keep = np.flatnonzero(values > 1e-9 * max(values[-1], 1e-12))[::-1][:components]
+    largest = (max(len(mean) - components, 0), len(mean) - 1)
+    values, vectors = scipy.linalg.eigh(gram - count * np.outer(mean, mean), subset_by_index=largest)
+    keep = np.flatnonzero(values > 1e-9 * max(values[-1], 1e-12))[::-1]
     return mean, vectors[:, keep] / np.sqrt(values[keep] / count)
 
 
