@@ -47,6 +47,10 @@ include: "workflow/rules/report.smk"
 include: "workflow/rules/dvc.smk"
 
 
+if workflow.is_main_process:
+    checks.targets(sys.argv, PARAMS, [rule.name for rule in workflow.rules])
+
+
 report: "workflow/report/workflow.rst"
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,25 +17,18 @@ import torch
 import yaml
 
 from stages.base import params
-from stages.base.errors import InputError, run
+from stages.base.errors import run
 from stages.base.params import Params
 from stages.clips import corpus
 from stages.corpora import cremad_facts
-from stages.measures.intervals import Score
 from stages.pretrained.hifidiff import WEIGHTS, HifiDiff
-from stages.reporting import rendering
+from stages.reporting import documents, rendering
+from stages.reporting.documents import SPLIT_TITLES
 from stages.scoring import catalogue
 from stages.store import atomic
 
 TEMPLATE = "card.md.j2"
 TAGS = ["talking-face", "audio-driven", "lip-sync", "video-generation", "diffusion"]
-SPLITS = {
-    "all": "all test clips",
-    "test_seen": "seen speakers",
-    "test_unseen": "unseen speakers",
-    "test_long": "long clips",
-    "held_out": "clips held out",
-}
 SHOWN = (
     *("fid", "fid_floor", "fid_torch_fidelity", "kid", "fvd", "fvd_floor", "lse_c", "lse_d", "lpips", "lpips_mask"),
     *("fd_frame", "fd_frame_floor", "fd_mask", "fd_mask_floor", "fd_video", "fd_video_floor"),
@@ -104,18 +96,12 @@ def scored(document: dict[str, Any], truth: dict[str, Any], entry: params.Method
     for name in SHOWN:
         if entry.audio == "own" and name == "mouth_r_own":
             continue
-        kind, found = catalogue.kind(name), document["scores"].get(name, {})
-        scores = [_score(found, split) for split in splits]
+        kind, scores = catalogue.kind(name), [documents.score(document, name, split) for split in splits]
         if any(scores):
-            true = catalogue.with_interval(_score(truth["scores"].get(name, {}), "all"), kind.digits)
+            true = catalogue.with_interval(documents.score(truth, name), kind.digits)
             cells = [catalogue.with_interval(s, kind.digits) + (f", n = {s.n}" if s else "") for s in scores]
             rows[name] = [kind.heading, *cells, true]
-    return Scored(entry, sampling, document["n_clips"], [SPLITS[split] for split in splits], rows)
-
-
-def _score(splits: dict[str, Any], split: str) -> Score | None:
-    found = splits.get(split) or {}
-    return None if found.get("value") is None else Score(found["value"], found["low"], found["high"], found["n"])
+    return Scored(entry, sampling, document["n_clips"], [SPLIT_TITLES[split] for split in splits], rows)
 
 
 def licence(settings: Params) -> str:
@@ -136,15 +122,13 @@ def card(data: Path, method: str, settings: Params) -> str:
     """
     folder = data / "models" / method
     model = HifiDiff.from_pretrained(folder)
-    documents = {name: _document(data, name) for name in settings.methods}
+    found = {name: documents.read(data / "metrics" / f"{name}.json") for name in settings.methods}
     sampled = [name for name, entry in settings.methods.items() if entry.weights_of == method]
     front = {"license": licence(settings), "library_name": "hifidiff", "tags": TAGS}
     if front["license"] == "other":
         front["license_name"] = "see-the-section-licences"
-    results = [
-        scored(documents[name], documents["truth"], settings.methods[name], settings.sampling(name)) for name in sampled
-    ]
-    kinds = [catalogue.kind(name) for name in SHOWN if any(name in found.rows for found in results)]
+    results = [scored(found[name], found["truth"], settings.methods[name], settings.sampling(name)) for name in sampled]
+    kinds = [catalogue.kind(name) for name in SHOWN if any(name in result.rows for result in results)]
     first_test = corpus.index(data, settings.methods[method].splits).iloc[0]
     return (
         rendering.environment()
@@ -167,19 +151,9 @@ def card(data: Path, method: str, settings: Params) -> str:
             confidence=settings.metrics.confidence,
             results=results,
             meanings={kind.title: kind.meaning for kind in kinds},
-            families=documents[method]["families"],
+            families=found[method]["families"],
         )
     )
-
-
-def _document(data: Path, method: str) -> dict[str, Any]:
-    path = data / "metrics" / f"{method}.json"
-    try:
-        return json.loads(path.read_text())
-    except FileNotFoundError:
-        raise InputError(path, "no such file", "run 'snakemake --cores all' to make it") from None
-    except json.JSONDecodeError as error:
-        raise InputError(path, f"not JSON ({error})", "delete it and run 'snakemake --cores all'") from None
 
 
 def main() -> None:

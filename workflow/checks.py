@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import difflib
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from snakemake.cli import get_argument_parser
 from snakemake.exceptions import WorkflowError
 
 from stages.base import presets
@@ -98,6 +100,24 @@ def rows(params: Params) -> None:
         systems.check(params)
     except ParameterError as error:
         raise WorkflowError(f"{PARAMS_FILE}: {error}") from None
+
+
+def targets(command: Sequence[str], params: Params, rules: Collection[str]) -> None:
+    """Check what a ``snakemake`` command asks for: Snakemake's own message names no fix.
+
+    Raises:
+        WorkflowError: a target is neither a rule nor a file that one makes; with those that it resembles.
+    """
+    if Path(command[0]).name != "snakemake":
+        return  # called by another program, through Snakemake's API
+    asked = get_argument_parser().parse_known_args(command[1:])[0].targets
+    made = [path for paths in artifacts(params).values() for path in paths]
+    known = {*rules, *made, "all", "logs/dvc_recorded"}
+    for target in asked:
+        if target.removeprefix("./") not in known and not Path(target).is_absolute():
+            near = difflib.get_close_matches(target, known, n=3)
+            fix = f"; did you mean {', '.join(near)}?" if near else "; 'snakemake --list-rules' lists the rules"
+            raise WorkflowError(f"{target}: no rule of this name, and no file that the run {params.run} makes{fix}")
 
 
 def videos(params: Params, shard: str) -> list[str]:

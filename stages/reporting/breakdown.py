@@ -8,7 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from stages.reporting.results import Results, Score
+from stages.reporting.documents import Score
+from stages.reporting.results import Results
 from stages.scoring import catalogue
 
 SHOWN = ("mouth_r", "ear_r", "sync_confidence", "lmd_mouth", "csim", "psnr_mask")  # sync by LSE-C where it was measured

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import pandas as pd
 
 from stages.methods import systems
-from stages.reporting.results import SPLIT_TITLES, Method, Results, Score
+from stages.reporting.documents import SPLIT_TITLES, Score
+from stages.reporting.results import Method, Results
 from stages.scoring import catalogue
 from stages.scoring.catalogue import kind, plain, with_interval
 

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from stages.clips import conditions
 from stages.measures import drift
 from stages.reporting import drawing, study
+from stages.reporting.documents import SPLIT_TITLES, Score
 from stages.reporting.drawing import Picture
-from stages.reporting.results import SPLIT_TITLES, Method, Results, Score
+from stages.reporting.results import Method, Results
 from stages.scoring import catalogue
 
 GREY = 148  # of what the network does not see

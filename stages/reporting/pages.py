@@ -12,7 +12,8 @@ from stages import media
 from stages.corpora import cremad_facts
 from stages.reporting import breakdown, drawing, figures, methods, paper, rendering, study, tables, weak
 from stages.reporting.claims import Claim, verdict
-from stages.reporting.results import SPLIT_TITLES, Results
+from stages.reporting.documents import SPLIT_TITLES
+from stages.reporting.results import Results
 from stages.reporting.tables import Table
 from stages.scoring import catalogue
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,27 +16,12 @@ from stages.base.errors import HifiDiffError, InputError
 from stages.base.params import Params
 from stages.clips import corpus
 from stages.pretrained.hifidiff import WEIGHTS
+from stages.reporting import documents
+from stages.reporting.documents import Score
 from stages.scoring import columns
 from stages.store import tables, tars, tracking
 
 SPLITS = ("all", "test_seen", "test_unseen")
-SPLIT_TITLES = {
-    "all": "all test clips",
-    "test_seen": "seen speakers",
-    "test_unseen": "unseen speakers",
-    "test_long": "long clips",
-    "held_out": "clips held out",
-}
-
-
-@dataclass(frozen=True)
-class Score:
-    """A score with its confidence interval over n clips (n as the metrics stage counts)."""
-
-    value: float
-    low: float | None
-    high: float | None
-    n: int
 
 
 @dataclass(frozen=True)
@@ -55,10 +39,7 @@ class Method:
 
     def score(self, name: str, split: str = "all") -> Score | None:
         """A score, or None where it was not measured or could not be."""
-        found = self.document["scores"].get(name, {}).get(split)
-        if not found or found.get("value") is None:
-            return None
-        return Score(found["value"], found.get("low"), found.get("high"), int(found.get("n", 0)))
+        return documents.score(self.document, name, split)
 
     def trace(self, clip: str, column: str) -> NDArray[np.float64]:
         """A per-frame signal of a clip, (T,); NaN where dlib saw no face."""
@@ -181,7 +162,7 @@ def read(data: Path, settings: Params) -> Results:
         methods[name] = Method(
             name=name,
             entry=entry,
-            document=_json(data / "metrics" / f"{name}.json"),
+            document=documents.read(data / "metrics" / f"{name}.json"),
             clips=tables.read(data / "metrics" / f"{name}.parquet", columns.CLIPS).to_pandas().set_index("clip"),
             breakdown=tables.read(data / "metrics" / f"{name}.breakdown.parquet", columns.BREAKDOWN).to_pandas(),
             curves=_csv(data / "models" / name / "curves.csv") if own else None,
@@ -227,24 +208,11 @@ def _config(folder: Path) -> dict[str, Any] | None:
     """What stands beside the weights; beside somebody's program, which has none of ours, nothing."""
     path = folder / "config.json"
     of_others = folder.is_dir() and not path.exists() and not (folder / WEIGHTS).exists()
-    return None if of_others else _json(path)
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text())
-    except FileNotFoundError:
-        raise _missing(path) from None
-    except json.JSONDecodeError as error:
-        raise InputError(path, f"not JSON ({error})", "delete it and run 'snakemake --cores all'") from None
+    return None if of_others else documents.read(path)
 
 
 def _csv(path: Path) -> pd.DataFrame:
     try:
         return pd.read_csv(path)
     except FileNotFoundError:
-        raise _missing(path) from None
-
-
-def _missing(path: Path) -> InputError:
-    return InputError(path, "no such file", "run 'snakemake --cores all' to make it")
+        raise InputError(path, "no such file", "run 'snakemake --cores all' to make it") from None

@@ -14,7 +14,8 @@ import torch
 
 from stages.base.params import Sample
 from stages.pretrained.hifidiff import HifiDiff
-from stages.reporting.results import Method, Results, Score
+from stages.reporting.documents import Score
+from stages.reporting.results import Method, Results
 from stages.reporting.tables import csv_text, exact
 from stages.scoring.catalogue import DASH, kind, plain, with_interval
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from stages.reporting import paper
 from stages.reporting.claims import Claim
-from stages.reporting.results import SPLIT_TITLES, Method, Results, Score
+from stages.reporting.documents import SPLIT_TITLES, Score
+from stages.reporting.results import Method, Results
 from stages.scoring import catalogue
 
 COLUMNS = ("fd_video", "fd_frame", "blinks_per_s", "blink_duration_s", "sync_confidence")  # in the order of the paper's

@@ -19,12 +19,13 @@ from torch import nn
 
 from stages.base.errors import InputError
 from stages.base.params import Corpus, Params, Split
-from stages.card import ORIGIN, SPLITS, card, compute, flops, forward_flops
+from stages.card import ORIGIN, card, compute, flops, forward_flops
 from stages.corpora import cremad_facts
 from stages.export import export
 from stages.networks.hifidiff import Conditions
 from stages.networks.unet import SelfAttention
 from stages.pretrained.hifidiff import WEIGHTS, HifiDiff
+from stages.reporting.documents import SPLIT_TITLES
 from stages.store import schemas, tables
 
 
@@ -120,7 +121,7 @@ def test_front_matter_and_licences_follow_data_and_expert(data: Path, full: str)
 
 def test_every_source_and_split_of_clips_has_its_words() -> None:
     assert set(typing.get_args(Corpus.model_fields["source"].annotation)) == set(ORIGIN)
-    assert set(typing.get_args(Split)) == SPLITS.keys() - {"all"}
+    assert set(typing.get_args(Split)) == SPLIT_TITLES.keys() - {"all"}
 
 
 @pytest.mark.parametrize("drop", [[], ["blink"], ["masked_face"]])

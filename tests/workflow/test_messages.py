@@ -45,6 +45,20 @@ def test_a_setting_on_the_command_line(fresh: Project) -> None:
     assert "--config has no effect on the stages, which read params.yaml" in message
 
 
+@pytest.mark.parametrize(
+    ("target", "near"),
+    [
+        ("data/smoke/models/ful/model.safetensors", "did you mean data/smoke/models/full/model.safetensors"),
+        ("trian", "did you mean train"),
+        ("https://elsewhere/0", "'snakemake --list-rules' lists the rules"),
+    ],
+)
+def test_a_target_that_nothing_makes(fresh: Project, target: str, near: str) -> None:
+    message = fresh.run("snakemake", "--dry-run", target, fails=True)
+    assert f"{target}: no rule of this name, and no file that the run smoke makes" in message
+    assert near in message
+
+
 def test_a_file_that_snakemake_could_not_read(fresh: Project) -> None:
     path = fresh.root / "params.yaml"
     whole = path.read_text()
