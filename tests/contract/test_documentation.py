@@ -52,6 +52,14 @@ def test_every_column_of_every_table_has_a_meaning() -> None:
     assert {schema.metadata[b"table"].decode() for schema in docs.schemas()} == docs.WHERE.keys()
 
 
+def test_the_walk_from_a_clip_to_a_cell_is_short_and_its_files_are_there() -> None:
+    text = Path("docs/workflow.md").read_text()
+    walk = text.partition("<!-- walk -->")[2].partition("<!-- end of walk -->")[0]
+    files = re.findall(r"`(stages/[^`]+)`", walk)
+    assert 20 <= len(files) <= 25
+    assert all(map(Path.exists, map(Path, files)))
+
+
 @pytest.mark.parametrize("page", PAGES, ids=str)
 def test_links_between_pages_lead_somewhere(page: Path) -> None:
     links = re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text())
