@@ -2,7 +2,8 @@
 
     python -m stages.train --data data/demo --method full --out data/demo/models/full/model.safetensors
 
-Writes config.json and curves.csv (means of each loss term) beside the weights. Killed, the same command goes on from the last
+Writes config.json (what is needed to use the weights: layout, process, how faces and sound are prepared, and what the training
+clips' faces and voices are like) and curves.csv (means of each loss term) beside the weights. Killed, the same command goes on from the last
 saved state and, on the CPU, ends with the same bytes as if it had never stopped. On several GPUs of one machine:
 
     torchrun --standalone --nproc-per-node 8 -m stages.train --data data/paper --method full --out …
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -20,7 +22,7 @@ import torch
 
 from stages.base import devices, memory, params
 from stages.base.errors import run
-from stages.clips import corpus
+from stages.clips import corpus, facts
 from stages.pretrained import lipsync_expert
 from stages.store import atomic, tracking
 from stages.training import hifidiff, loop, processes, resume
@@ -33,7 +35,7 @@ def main() -> None:
     parser.add_argument(
         "--params",
         default=params.PARAMS_FILE,
-        help="sections network, diffusion, loss, train, mask, weights, spectrogram.n_mels and methods.<method>: drop, settings",
+        help="sections network, diffusion, loss, train, mask, spectrogram, weights and methods.<method>: drop, settings",
     )
     parser.add_argument("--data", type=Path, required=True, help="folder of the run, such as data/demo")
     parser.add_argument("--method", required=True, help="a method of kind hifidiff that has its own weights")
@@ -79,7 +81,8 @@ def train(settings: params.Params, data: Path, method: str, out: Path, device: t
             with atomic.whole_file(out.parent / "curves.csv") as part:
                 curves.to_csv(part, index=False)
             net.load_state_dict(trainer.average.weights)
-            model.save_pretrained(out.parent)
+            known = facts.facts(clips.windows.clips, settings.spectrogram.sample_rate)
+            replace(model, config={**model.config, "corpus": known}).save_pretrained(out.parent)
             summary = {"parameters": sum(p.numel() for p in net.parameters()), "seconds": fitted.seconds}
             tracking.record_training(data, method, params=recorded, curves=curves, summary=summary, system=load.table())
 

@@ -39,6 +39,8 @@ def prepared(settings: Params, drop: Sequence[str], expert: Expert, device: torc
         "network": settings.network.model_dump(),
         "diffusion": settings.diffusion.model_dump(),
         "mel_bins": settings.spectrogram.n_mels,
+        "mask": settings.mask.model_dump(include={"fps", "size", "margin", "dilation"}),
+        "spectrogram": settings.spectrogram.model_dump(),
         "drop": list(drop),
         "steps": settings.train.steps,
         "images_per_step": settings.train.batch * settings.loss.frames + settings.train.singles,

@@ -97,7 +97,7 @@ rule train:
             "loss",
             "train",
             "mask",
-            "spectrogram.n_mels",
+            "spectrogram",
             "methods.{method}.drop",
             "methods.{method}.settings",
         ),
