@@ -68,9 +68,9 @@ FILES = [
     (
         "`models/<method>/config.json`",
         "train, train_baseline",
-        "what a reader of the weights needs: network, diffusion, steps, how faces and sound are prepared (`mask`, `spectrogram`), "
-        "and what the training clips are like (`corpus`: percentiles 5, 50, 95); of other systems their settings, steps, clips trained "
-        "on, parameters",
+        "what a reader of the weights needs: network, diffusion, steps, how faces and sound are prepared (`mask`, "
+        "`spectrogram`), what the training clips are like (`corpus`: percentiles 5, 50 and 95); of other systems their "
+        "settings, steps, clips trained on, parameters",
     ),
     (
         "`models/<method>/curves.csv`",

@@ -14,10 +14,8 @@ from stages.clips.corpus import Clip
 from stages.faces.geometry import RIGID, head_axes, mouth_opening, similarity, transform
 
 CHIN = 8
-BLOCK_S, RANGE_DB = (
-    0.01,
-    40.0,
-)  # seconds that a level is measured over; blocks that are fainter than the loudest by more are pauses
+BLOCK_S = 0.01  # seconds that a level is measured over
+RANGE_DB = 40.0  # blocks that are fainter than the loudest by more are pauses
 PERCENTILES = (5, 50, 95)
 DIGITS = 4  # what is stored
 
@@ -25,10 +23,9 @@ DIGITS = 4  # what is stored
 def facts(clips: Iterable[Clip], sample_rate: int) -> dict[str, list[float]]:
     """Percentiles 5, 50 and 95 over clips.
 
-    ``open_ear``: eye aspect ratio of the open eyes, the clip's 90th percentile of both eyes' mean. ``closed_ear``: of clips with a
-    blink, the least in one, over that. ``jaw_drop``: how far the chin drops, mouth shut to widest, in distances of the outer eye
-    corners. ``mouth_opening``: 95th percentile of the gap between the inner lips, in the same. ``level_db``: of the speech, see
-    :func:`level`.
+    ``open_ear``: eye aspect ratio of the open eyes, the clip's 90th percentile of both eyes' mean. ``closed_ear``: the least in
+    each blink, over that. ``jaw_drop``: see :func:`jaw_drop`. ``mouth_opening``: 95th percentile of the gap between the inner
+    lips, in distances of the outer eye corners. ``level_db``: of the speech, see :func:`level`.
     """
     rows: dict[str, list[float]] = {
         name: [] for name in ("open_ear", "closed_ear", "jaw_drop", "mouth_opening", "level_db")
@@ -46,7 +43,10 @@ def facts(clips: Iterable[Clip], sample_rate: int) -> dict[str, list[float]]:
 
 
 def jaw_drop(landmarks_TL2: NDArray[np.floating]) -> float:
-    """How far the chin moves down the face within a clip, (T, 68, 2), in distances of the outer eye corners; head motion taken out."""
+    """How far the chin moves down the face within a clip, (T, 68, 2) → distances of the outer eye corners.
+
+    The head's own motion is taken out: mouth shut to widest is what is left.
+    """
     points = np.asarray(landmarks_TL2, np.float64)
     middle = points[len(points) // 2]
     still = transform(points, similarity(points[:, RIGID], middle[RIGID]))
