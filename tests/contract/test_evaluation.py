@@ -128,16 +128,20 @@ def test_an_interrupted_judge_ends_with_the_same_bytes(run, judge, tmp_path, mon
         assert out.with_suffix(end).read_bytes() == (run / "judges" / f"{judge}{end}").read_bytes()
 
 
-def test_a_killed_judge_ends_with_the_same_bytes(run, tmp_path):
+@pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGTERM])
+def test_a_killed_judge_ends_with_the_same_bytes(run, tmp_path, sign):
     out = tmp_path / "sync.safetensors"
     command = [sys.executable, "-m", "stages.judges", "--data", run, "--judge", "sync", "--out", out]
     state = run / "resume" / "judges" / "sync" / "state.pt"
     state.unlink()  # or there would be nothing to train
-    process = subprocess.Popen([*map(str, command), "--params", str(run / "params.yaml")], stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [*map(str, command), "--params", str(run / "params.yaml")], stderr=subprocess.PIPE, text=True
+    )
     while not state.exists() and process.poll() is None:
         time.sleep(0.002)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    os.kill(process.pid, sign)
+    _, said = process.communicate()
+    assert sign == signal.SIGKILL or process.returncode == 0 or "judge sync: stopped by SIGTERM after step" in said
     train_judge(run, "sync", out)
     assert out.read_bytes() == (run / "judges" / "sync.safetensors").read_bytes()
 
