@@ -43,10 +43,11 @@ from stages import mask, media
 from stages.base import params
 from stages.base.errors import run
 from stages.clips.corpus import HeldJpegs, decoded
+from stages.clips.mel import FLOOR, LIMIT, RANGE_DB, REFERENCE_DB, Mel
 from stages.corpora.rendered import speaker as rendered
+from stages.faces import square
 from stages.faces.geometry import ear
 from stages.faces.landmarks import model_file
-from stages.spectrogram import FLOOR, LIMIT, RANGE_DB, REFERENCE_DB, Mel
 from stages.store import schemas, tables, tars
 
 SHIFT = 3  # pixels to the right
@@ -148,7 +149,7 @@ class Direct:
         return jpegs, found
 
     def jpeg(self, image: Image, points: Points) -> bytes:
-        crop = mask.crop_square(points[None], self.settings.margin)
+        crop = square.crop_square(points[None], self.settings.margin)
         face = cv2.cvtColor(media.cut(image, crop, self.settings.size), cv2.COLOR_RGB2BGR)
         return cv2.imencode(".jpg", face, [cv2.IMWRITE_JPEG_QUALITY, self.settings.jpeg_quality])[1].tobytes()
 

@@ -8,7 +8,7 @@ from stages import mask, media
 from stages.base import params
 from stages.base.errors import ClipError, InputError
 from stages.corpora.rendered import speaker
-from stages.faces import landmarks
+from stages.faces import landmarks, square
 from stages.faces.landmarks import FaceTracker
 from stages.store import tars
 
@@ -100,9 +100,9 @@ def test_short_gaps_are_filled_and_marked():
 def test_crop_is_square_whole_and_holds_the_face():
     points = np.random.default_rng(0).uniform([100, 50], [180, 150], (20, 68, 2))
     points[10:] += [120, 0]  # the head moves far
-    x, y, side = mask.crop_square(points, 1.6)
+    x, y, side = square.crop_square(points, 1.6)
     assert side >= np.ptp(points[..., 0])
-    inside = mask.to_crop(points, (x, y, side), 128)
+    inside = square.to_crop(points, (x, y, side), 128)
     assert inside.min() > 0
     assert inside.max() < 127
 
@@ -115,11 +115,11 @@ def test_cut_repeats_the_edge_and_keeps_positions():
     found = media.cut(image, crop, 96)
     assert found.shape == (96, 96, 3)
     assert (found[15:60, :17] == 200).all()
-    x, y = mask.to_crop(np.array([31.5, 21.5]), crop, 96)
+    x, y = square.to_crop(np.array([31.5, 21.5]), crop, 96)
     assert found[int(y), int(x), 0] == 255
     half = media.cut(image, crop, 48)
     bright = np.argwhere(half[:, 12:, 0] > 200).mean(0)[::-1] + [12, 0]
-    np.testing.assert_allclose(bright, mask.to_crop(np.array([31.5, 21.5]), crop, 48), atol=0.3)
+    np.testing.assert_allclose(bright, square.to_crop(np.array([31.5, 21.5]), crop, 48), atol=0.3)
 
 
 def test_a_face_at_the_pictures_edge_is_cut_out():

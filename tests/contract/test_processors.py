@@ -30,7 +30,7 @@ if sys.argv[2] == "plain":
         ctypes.CDLL(library).av_force_cpu_flags(0)
 from stages import media
 from stages.base import params
-from stages.spectrogram import Mel
+from stages.clips.mel import Mel
 sound = media.decode_audio(sys.argv[1], 16000)
 samples = media.to_int16(sound)
 mel = Mel(params.load(params.PARAMS_FILE).spectrogram)

@@ -31,11 +31,12 @@ from stages import index
 from stages.base import params
 from stages.base.errors import InputError
 from stages.base.params import Cremad
+from stages.clips.mel import Mel
 from stages.corpora import cremad
 from stages.corpora import cremad_facts as facts
 from stages.corpora.cremad import Object
 from stages.fetching import http
-from stages.spectrogram import Mel, usable_row
+from stages.spectrogram import usable_row
 from stages.store import tars
 from workflow import checks
 from workflow.sources import ROOT

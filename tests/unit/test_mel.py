@@ -1,4 +1,4 @@
-"""stages/spectrogram.py: the mel spectrogram against Wav2Lip's recipe written out with NumPy and SciPy."""
+"""stages/clips/mel.py: the mel spectrogram against Wav2Lip's recipe written out with NumPy and SciPy."""
 
 import numpy as np
 import pytest
@@ -8,6 +8,7 @@ from torchaudio.transforms import MelSpectrogram
 
 from stages import spectrogram
 from stages.base import params
+from stages.clips import mel
 
 
 @pytest.fixture(scope="module")
@@ -49,21 +50,19 @@ def test_mel_equals_wav2lips(settings, seed):
     time = np.arange(16000 + 37) / 16000
     audio = 0.4 * np.sin(2 * np.pi * 180 * time * (1 + 0.1 * time)) + 0.05 * rng.normal(size=len(time))
     audio[4000:7000] = 0
-    mel, audio = spectrogram.Mel(settings), audio.astype(np.float32)
-    found, expected = mel.exact(audio), reference_mel(audio)
+    make, audio = mel.Mel(settings), audio.astype(np.float32)
+    found, expected = make.exact(audio), reference_mel(audio)
     assert found.shape == expected.shape
     assert np.abs(found - expected).max() < 1e-4
-    rounded = mel(audio)
+    rounded = make(audio)
     assert rounded.dtype == np.float32
-    assert np.abs(rounded - expected).max() < 1e-4 + spectrogram.GRID / 2
-    assert (rounded / spectrogram.GRID % 1 == 0).all()
+    assert np.abs(rounded - expected).max() < 1e-4 + mel.GRID / 2
+    assert (rounded / mel.GRID % 1 == 0).all()
 
 
 def test_mel_equals_torchaudios(settings):
     """Its transform, at every block's border too."""
-    audio = (
-        np.random.default_rng(2).normal(scale=0.1, size=3 * spectrogram.BLOCK * settings.hop + 71).astype(np.float32)
-    )
+    audio = np.random.default_rng(2).normal(scale=0.1, size=3 * mel.BLOCK * settings.hop + 71).astype(np.float32)
     transform = MelSpectrogram(
         sample_rate=16000, n_fft=800, win_length=800, hop_length=200, f_min=55, f_max=7600, n_mels=80, power=1.0,
         norm="slaney", mel_scale="slaney",
@@ -71,18 +70,18 @@ def test_mel_equals_torchaudios(settings):
     emphasised = np.concatenate([audio[:1], audio[1:] - np.float32(0.97) * audio[:-1]])
     decibels = 20 * np.log10(np.maximum(transform(torch.from_numpy(emphasised)).numpy().T, 1e-5)) - 20
     expected = np.clip(8 * (decibels + 100) / 100 - 4, -4, 4)
-    assert np.abs(spectrogram.Mel(settings).exact(audio) - expected).max() < 1e-4
+    assert np.abs(mel.Mel(settings).exact(audio) - expected).max() < 1e-4
 
 
 def test_silence_is_minus_4_and_the_rate_is_80_a_second(settings):
-    mel = spectrogram.Mel(settings)(np.zeros(16000, np.float32))
-    assert mel.shape == (81, 80)
-    assert (mel == -4).all()
+    found = mel.Mel(settings)(np.zeros(16000, np.float32))
+    assert found.shape == (81, 80)
+    assert (found == -4).all()
 
 
 def test_every_setting_counts(settings):
     audio = np.random.default_rng(0).normal(scale=0.1, size=8000).astype(np.float32)
-    normal = spectrogram.Mel(settings)(audio)
+    normal = mel.Mel(settings)(audio)
     changes = {
         "n_fft": 400,
         "hop": 160,
@@ -93,7 +92,7 @@ def test_every_setting_counts(settings):
         "sample_rate": 17000,
     }
     for key, value in changes.items():
-        other = spectrogram.Mel(settings.model_copy(update={key: value}))(audio)
+        other = mel.Mel(settings.model_copy(update={key: value}))(audio)
         assert other.shape != normal.shape or not np.allclose(other, normal), key
 
 
