@@ -5,7 +5,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help env reproduce test fuzz lint use videos export publish rulegraph gpu-check
+.PHONY: help env reproduce test fuzz lint use videos export publish rulegraph gpu-check talk
 
 PYTHON ?= python3
 VENV := .venv
@@ -59,6 +59,12 @@ use: env ## choose a parameter file of presets/: make use RUN=smoke
 
 videos: env ## unpack the sampled videos of the run to videos_out/<run>/
 	@python -m workflow.videos
+
+talk: env ## a portrait that talks: make talk FACE=me.jpg SOUND=speech.mp3; without both, an unseen rendered portrait and another's sound
+	@$(if $(FACE)$(SOUND),,python -m workflow.example talk_out > /dev/null)
+	@python -m stages.talk $(or $(MODEL),$$(python -c 'from stages.base.params import load; print(load().data / "models/full")')) \
+	  "$(if $(FACE)$(SOUND),$(FACE),talk_out/portrait.png)" "$(if $(FACE)$(SOUND),$(SOUND),talk_out/speech.mp4)" \
+	  --out "$(or $(OUT),talk_out/talk.mp4)" $(OPTIONS)
 
 export: env ## weights, configuration and model card in one folder: make export METHOD=full OUT=hifidiff-full
 	@python -m stages.export --method "$(METHOD)" --out "$(OUT)" $(if $(REPLACE),--replace)
