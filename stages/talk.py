@@ -10,6 +10,7 @@ kept at its own size. The result carries a mark that it is synthetic. From Pytho
 from __future__ import annotations
 
 import argparse
+import hashlib
 import sys
 import time
 from dataclasses import fields
@@ -21,7 +22,7 @@ import torch
 from stages.base import memory
 from stages.base.errors import ParameterError, run
 from stages.base.progress import Progress
-from stages.pretrained.hifidiff import HifiDiff
+from stages.pretrained.hifidiff import WEIGHTS, HifiDiff
 from stages.talking.film import Film, Options, talk
 
 PREVIEW_S = 3.0
@@ -122,10 +123,12 @@ def main() -> None:
         first.append(time.monotonic())
         progress[0].update(frames)
 
-    film = talk(model, args.face, args.sound, chosen, made)
+    with (args.model / WEIGHTS).open("rb") as file:
+        named = f"Model {args.model.name}, sha256 {hashlib.file_digest(file, 'sha256').hexdigest()}"
+    film = talk(model, args.face, args.sound, chosen, named=named, progress=made)
     model.net.to(film.device)
     progress.append(Progress("talk", len(film), "frames"))
-    warnings = film.save(out, check=chosen.check)
+    warnings = film.save(out)
     done = time.monotonic()
     for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr, flush=True)

@@ -85,6 +85,7 @@ class Film:
     mask: ClipMask
     pictures: Pictures
     facts: dict[str, Any]  # what was found and chosen
+    check: bool  # whether a saved film's first seconds are measured
     progress: Callable[[int], None] = field(default=lambda frames: None)
 
     def __len__(self) -> int:
@@ -115,7 +116,7 @@ class Film:
     def _hull(self, number: int) -> NDArray[np.floating]:
         return transform(self.mask.hull_P2, self.mask.moves_T23[number])
 
-    def save(self, out: Path, *, check: bool = True) -> list[str]:
+    def save(self, out: Path) -> list[str]:
         """Write an MP4 with the sound and the mark that it is synthetic, whole or not at all; gives warnings.
 
         Raises:
@@ -124,7 +125,7 @@ class Film:
         if out.suffix.lower() != ".mp4":
             raise ParameterError(f"--out is {out}: the result is an MP4; give it the ending .mp4")
         first: list[Picture] = []
-        checked = round(CHECKED_S * self.fps) if check else 0
+        checked = round(CHECKED_S * self.fps) if self.check else 0
 
         def pictures() -> Iterator[Picture]:
             for number, made in enumerate(self.faces()):
@@ -137,11 +138,10 @@ class Film:
                 part, pictures(), fps=self.fps, audio=self.heard, sample_rate=HEARD_HZ, crf=CRF, preset=PRESET
             )
             mark.append(part, f"Synthetic: face and lips made by HifiDiff. {self.facts['made_by']}")
-        return self.facts["warnings"] + (
-            [self.speaks(np.stack(first))] if first and self.speaks(np.stack(first)) else []
-        )
+        hardly = self.hardly_speaks(np.stack(first)) if first else ""
+        return [*self.facts["warnings"], *([hardly] if hardly else [])]
 
-    def speaks(self, faces_THWC: Picture) -> str:
+    def hardly_speaks(self, faces_THWC: Picture) -> str:
         """A warning where the mouth hardly moves though there is speech, by dlib on the network's pictures; empty otherwise."""
         opening = mouth_opening(observed.measure(faces_THWC, LARGE).landmarks_TL2)
         known = opening[np.isfinite(opening)]
@@ -178,9 +178,15 @@ class Pictures:
 
 
 def talk(
-    model: HifiDiff, face: Path, sound: Path, options: Options, progress: Callable[[int], None] = lambda frames: None
+    model: HifiDiff,
+    face: Path,
+    sound: Path,
+    options: Options,
+    *,
+    named: str = "",
+    progress: Callable[[int], None] = lambda frames: None,
 ) -> Film:
-    """A portrait that says a sound. Reads and measures both; makes nothing yet.
+    """A portrait that says a sound. Reads and measures both; makes nothing yet. ``named``: the model, for the mark in the file.
 
     Raises:
         InputError: the picture shows no face, several, or one of no use; the sound is none; the model lacks what it needs.
@@ -247,7 +253,7 @@ def talk(
     sampling = _sampling(model, options)
     wanted = round(frames / fps * HEARD_HZ)
     facts = {
-        "made_by": f"seed {options.seed}, {sampling.steps} steps",
+        "made_by": f"{named + ', ' if named else ''}seed {options.seed}, {sampling.steps} steps",
         "face": [round(float(v), 1) for v in points.mean(0)],
         "face_pixels": round(float(inter_ocular(points)) * 2),
         "crop": list(crop),
@@ -267,6 +273,7 @@ def talk(
         mask=mask,
         pictures=pictures,
         facts=facts,
+        check=options.check,
         progress=progress,
     )
 

@@ -69,19 +69,19 @@ def test_it_is_as_long_as_the_sound_and_as_large_as_the_picture(given: Path, tmp
     found = made(given)
     seconds = len(media.decode_audio(given / "speech.mp4", 48_000)) / 48_000
     assert abs(found.seconds - seconds) <= 0.5 / 25
-    (warning,) = found.save(tmp_path / "a.mp4", check=False)
+    (warning,) = found.save(tmp_path / "a.mp4")
     assert re.match(r"the face's square is \d+ pixels wide and the model makes 32: expect blur", warning)
     shown = media.decode(tmp_path / "a.mp4", fps=25)
     assert shown.shape == (len(found), 360, 480, 3)
     heard = media.decode_audio(tmp_path / "a.mp4", 48_000)
     own = media.decode_audio(given / "speech.mp4", 48_000)
     assert np.corrcoef(heard[: len(own) // 2], own[: len(own) // 2])[0, 1] > 0.99
-    assert len(made(given, Options(seconds=0.4, tail=0.2))) == 15
-    assert len(made(given, Options(start=seconds - 0.2))) == 5
+    assert len(made(given, Options(check=False, seconds=0.4, tail=0.2))) == 15
+    assert len(made(given, Options(check=False, start=seconds - 0.2))) == 5
 
 
 def test_only_what_is_inside_the_mask_changes_where_nothing_moves(given: Path) -> None:
-    found = made(given, Options(motion=0, seconds=0.3))
+    found = made(given, Options(check=False, motion=0, seconds=0.3))
     source = np.asarray(Image.open(given / "ada.png"))
     x, y, side = found.facts["crop"]
     for picture in found:
@@ -93,7 +93,9 @@ def test_only_what_is_inside_the_mask_changes_where_nothing_moves(given: Path) -
 
 def test_motion_and_blinks_leave_each_other_alone(given: Path) -> None:
     many = {"blink": 2.0, "seconds": 1.8}
-    still, moving, lids = (made(given, Options(**o)) for o in ({"motion": 0, **many}, many, {**many, "blink": 0}))
+    still, moving, lids = (
+        made(given, Options(check=False, **o)) for o in ({"motion": 0, **many}, many, {**many, "blink": 0})
+    )
     assert np.ptp(still.clip.landmarks_TL2, 0).max() == 0
     assert np.ptp(moving.clip.landmarks_TL2, 0).max() > 0.3
     assert np.array_equal(moving.clip.landmarks_TL2, lids.clip.landmarks_TL2)
@@ -108,18 +110,18 @@ def test_motion_and_blinks_leave_each_other_alone(given: Path) -> None:
 def test_the_same_seed_gives_the_same_bytes_and_another_does_not(given: Path, tmp_path: Path) -> None:
     files = []
     for number, seed in enumerate((5, 5, 6)):
-        made(given, Options(seconds=0.4, seed=seed)).save(tmp_path / f"{number}.mp4", check=False)
+        made(given, Options(check=False, seconds=0.4, seed=seed)).save(tmp_path / f"{number}.mp4")
         files.append((tmp_path / f"{number}.mp4").read_bytes())
     assert files[0] == files[1] != files[2]
 
 
 def test_batches_leave_no_seam(given: Path) -> None:
-    one, other = (np.stack(list(made(given, Options(seconds=0.6, batch=n)))) for n in (4, 25))
+    one, other = (np.stack(list(made(given, Options(check=False, seconds=0.6, batch=n)))) for n in (4, 25))
     assert np.abs(one.astype(int) - other).max() <= 1
 
 
 def test_the_result_is_marked_and_plays(given: Path, tmp_path: Path) -> None:
-    made(given, Options(seconds=0.4, seed=7)).save(tmp_path / "a.mp4", check=False)
+    made(given, Options(check=False, seconds=0.4, seed=7)).save(tmp_path / "a.mp4")
     packet = mark.read(tmp_path / "a.mp4")
     assert packet is not None
     assert mark.SOURCE_TYPE in packet
@@ -129,7 +131,7 @@ def test_the_result_is_marked_and_plays(given: Path, tmp_path: Path) -> None:
 
 
 def test_a_lower_jaw_makes_a_longer_mask(given: Path) -> None:
-    short, long = (made(given, Options(jaw=jaw, seconds=0.2)).mask.hull_P2 for jaw in (0.0, 0.4))
+    short, long = (made(given, Options(check=False, jaw=jaw, seconds=0.2)).mask.hull_P2 for jaw in (0.0, 0.4))
     assert long[:, 1].max() > short[:, 1].max() + 1
     assert long[:, 1].min() == pytest.approx(short[:, 1].min(), abs=0.5)
 
@@ -219,14 +221,14 @@ def test_a_sound_that_is_none_is_refused(given: Path, tmp_path: Path) -> None:
         with pytest.raises(InputError, match=words):
             film.talk(model(), given / "ada.png", path, QUIET)
     with pytest.raises(InputError, match=r"s of sound, and --from is 99; begin earlier"):
-        made(given, Options(start=99))
+        made(given, Options(check=False, start=99))
 
 
 def test_a_model_that_cannot_is_refused(given: Path) -> None:
     with pytest.raises(InputError, match="trained without the masked face"):
         made(given, drop=["masked_face"])
     with pytest.raises(ParameterError, match="--blink: the model was trained without the blink signal"):
-        made(given, Options(blink=0.3), drop=["blink"])
+        made(given, Options(check=False, blink=0.3), drop=["blink"])
     assert made(given, drop=["blink"]).facts["blinks_s"] == []
     before = replace(model(), config={name: value for name, value in CONFIG.items() if name != "corpus"})
     with pytest.raises(InputError, match="lacks corpus: it is of an earlier version; train it again"):
