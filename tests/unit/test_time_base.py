@@ -14,6 +14,7 @@ import pytest
 
 from stages import media
 from stages.base.errors import ClipError
+from stages.media.sound import _Track
 
 RATE = 16000
 FLASHES = 75
@@ -189,7 +190,7 @@ def test_a_gap_in_the_sound_becomes_silence(tmp_path):
 
 
 def test_sound_that_comes_twice_is_cut():
-    track = media._Track("a")
+    track = _Track("a")
     tone = np.sin(np.arange(2 * RATE) / 5).astype(np.float32)
     for first in (0, 3200, 6400, 1600, 4800, 8000, 11200):  # after 9600 samples the stream goes back to the 1600th
         frame = av.AudioFrame.from_ndarray(tone[None, first : first + 3200], format="fltp", layout="mono")
