@@ -108,8 +108,8 @@ def targets(command: Sequence[str], params: Params, rules: Collection[str]) -> N
     Raises:
         WorkflowError: a target is neither a rule nor a file that one makes; with those that it resembles.
     """
-    if Path(command[0]).name != "snakemake":
-        return  # called by another program, through Snakemake's API
+    if Path(command[0]).name != "snakemake" or all(word.startswith("-") for word in command[1:]):
+        return  # called by another program, through Snakemake's API; or without a target, and the parser takes half a second
     asked = get_argument_parser().parse_known_args(command[1:])[0].targets
     made = [path for paths in artifacts(params).values() for path in paths]
     known = {*rules, *made, "all", "logs/dvc_recorded"}
