@@ -45,35 +45,32 @@ def parser() -> argparse.ArgumentParser:
         "sound", type=Path, metavar="SOUND", help="anything with sound: WAV, MP3, M4A, OGG, FLAC, a video"
     )
     made.add_argument("--out", type=Path, help="MP4 to write; <face>-<sound>.mp4 where not given")
-    made.add_argument("--motion", type=float, default=1.0, help="of the head: 1 as the training's, 0 none at all")
+    made.add_argument("--motion", type=float, help="of the head: 1 as the training's, 0 none at all")
     made.add_argument("--blink", type=number_or("off"), help="blinks a second, or off; 0.28 where not given")
-    made.add_argument("--which", default="one", help="face: one, largest, left, right, a number from the left, or x,y")
-    made.add_argument("--level", type=number_or("auto", "off"), default="auto", help="dB that the network is told the speech at; "
+    made.add_argument("--which", help="face: one, largest, left, right, a number from the left, or x,y")
+    made.add_argument("--level", type=number_or("auto", "off"), help="dB that the network is told the speech at; "
                       "auto: the training's; off: as it is. What is heard is never changed")  # fmt: skip
-    made.add_argument("--gate", type=number_or("auto", "off"), default="auto", help="dB below which it is told silence")
+    made.add_argument("--gate", type=number_or("auto", "off"), help="dB below which it is told silence")
     made.add_argument("--jaw", type=float, help="how far below the chin the mask reaches, distances of the eye corners")
-    made.add_argument("--paste", choices=("detail", "plain", "none"), default="detail",
+    made.add_argument("--paste", choices=("detail", "plain", "none"),
                       help="detail: the source's fine detail where nothing changed; none: the network's face alone")  # fmt: skip
-    made.add_argument(
-        "--feather", type=float, default=0.06, help="width of the blend, a share of the face's square; 0: hard"
-    )
-    made.add_argument("--sampler", choices=("ddim", "ancestral", "dpm_solver++"), default="ddim")
+    made.add_argument("--feather", type=float, help="width of the blend, a share of the face's square; 0: hard")
+    made.add_argument("--sampler", choices=("ddim", "ancestral", "dpm_solver++"))
     made.add_argument("--steps", type=int, help="of the sampler; 2 for a model like the demo's, else 50")
-    made.add_argument("--guidance-audio", type=float, default=1.0, help="1: none")
-    made.add_argument("--guidance-blink", type=float, default=1.0, help="1: none")
-    made.add_argument("--batch", type=int, default=25, help="frames at a time")
-    made.add_argument("--seed", type=int, default=5, help="of noise, motion and blinks")
-    made.add_argument(
-        "--from", dest="start", type=float, default=0.0, metavar="S", help="begin so many seconds into the sound"
-    )
+    made.add_argument("--guidance-audio", type=float, help="1: none")
+    made.add_argument("--guidance-blink", type=float, help="1: none")
+    made.add_argument("--batch", type=int, help="frames at a time")
+    made.add_argument("--seed", type=int, help="of noise, motion and blinks")
+    made.add_argument("--from", dest="start", type=float, metavar="S", help="begin so many seconds into the sound")
     made.add_argument("--seconds", type=float, help="use so many seconds of it")
-    made.add_argument("--tail", type=float, default=0.0, metavar="S", help="go on in silence for so long")
+    made.add_argument("--tail", type=float, metavar="S", help="go on in silence for so long")
     made.add_argument("--preview", action="store_true", help=f"{PREVIEW_S:g} seconds, one step")
-    made.add_argument("--max-side", type=int, default=1920, help="pixels; a larger picture is scaled down")
+    made.add_argument("--max-side", type=int, help="pixels; a larger picture is scaled down")
     made.add_argument("--no-check", dest="check", action="store_false", help="don't measure whether the mouth moves")
-    made.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    made.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
-    made.add_argument("--threads", type=int, default=1)
+    made.add_argument("--device", choices=("auto", "cpu", "cuda"))
+    made.add_argument("--precision", choices=("fp32", "bf16"))
+    made.add_argument("--threads", type=int)
+    made.set_defaults(threads=1, **{option.name: option.default for option in fields(Options)})
     return made
 
 

@@ -23,7 +23,7 @@ from stages.base.params import Sample, Spectrogram
 from stages.clips.corpus import Clip
 from stages.clips.mel import Mel
 from stages.faces import observed
-from stages.faces.geometry import ClipMask, clip_mask, ear, inter_ocular, mouth_opening, transform
+from stages.faces.geometry import ClipMask, clip_mask, ear, mouth_opening, transform
 from stages.faces.square import crop_square, to_crop
 from stages.methods.generate import generate
 from stages.pretrained.hifidiff import CONFIG, HifiDiff
@@ -255,7 +255,6 @@ def talk(
     facts = {
         "made_by": f"{named + ', ' if named else ''}seed {options.seed}, {sampling.steps} steps",
         "face": [round(float(v), 1) for v in points.mean(0)],
-        "face_pixels": round(float(inter_ocular(points)) * 2),
         "crop": list(crop),
         "gain_db": round(float(gain), 2),
         "gate_db": None if gate is None else round(gate, 1),

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages import media
+from stages.corpora.rendered.motion import smoothstep
 
 Picture = NDArray[np.uint8]
 KEPT = (
@@ -54,8 +55,7 @@ class Paste:
             return inside.astype(np.float32)
         padded = cv2.copyMakeBorder(inside, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
         depth = cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
-        x = np.clip(depth / width, 0, 1)
-        return (x * x * (3 - 2 * x)).astype(np.float32)
+        return smoothstep(np.asarray(depth / width, np.float64)).astype(np.float32)
 
 
 def _enlarged(picture: Picture, side: int) -> NDArray[np.float32]:

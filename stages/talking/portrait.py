@@ -162,7 +162,7 @@ class Mover:
 
 
 def lowered(points_L2: Points, jaw: float) -> Points:
-    """The landmarks with the jaw dropped by ``jaw`` distances of the eye corners: the chin most, the ears not, lips with it."""
+    """The landmarks with the jaw dropped by ``jaw`` distances of the eye corners: the chin most, the ears not."""
     _, axes, _, _ = head_axes(points_L2)
     share = np.zeros(68)
     share[:17] = np.sin(np.pi * np.arange(17) / 16)
