@@ -7,6 +7,7 @@ import pytest
 
 from stages import media
 from stages.base.errors import ClipError
+from stages.media import sound, video
 
 
 def test_4k_is_read(tmp_path):
@@ -76,15 +77,16 @@ def test_a_picture_of_too_many_pixels_is_refused(tmp_path, monkeypatch):
         tmp_path / "a.mp4", np.zeros((5, 64, 64, 3), np.uint8), fps=25, audio=None, sample_rate=16000, crf=30
     )
     assert len(media.decode(tmp_path / "a.mp4", fps=25)) == 5
-    monkeypatch.setattr(media, "MAX_PIXELS", 64 * 64 - 1)
+    monkeypatch.setattr(video, "MAX_PIXELS", 64 * 64 - 1)
     with pytest.raises(ClipError, match=r"clip a: .*(damaged|not a readable video|no video)"):
         media.decode(tmp_path / "a.mp4", fps=25)
 
 
 def test_a_clip_of_hours_is_refused(tmp_path, monkeypatch):
-    frames, sound = np.zeros((50, 32, 32, 3), np.uint8), np.ones(32000, np.float32) / 2
-    media.write_video(tmp_path / "a.mp4", frames, fps=25, audio=sound, sample_rate=16000, crf=30)
-    monkeypatch.setattr(media, "MAX_S", 1.0)
+    frames, hum = np.zeros((50, 32, 32, 3), np.uint8), np.ones(32000, np.float32) / 2
+    media.write_video(tmp_path / "a.mp4", frames, fps=25, audio=hum, sample_rate=16000, crf=30)
+    for module in (video, sound):
+        monkeypatch.setattr(module, "MAX_S", 1.0)
     with pytest.raises(ClipError, match=r"longer than 0 hours; cut it"):
         media.decode(tmp_path / "a.mp4", fps=25)
     with pytest.raises(ClipError, match=r"sound is longer than 0 hours; cut it"):
@@ -94,8 +96,8 @@ def test_a_clip_of_hours_is_refused(tmp_path, monkeypatch):
 def test_ten_minutes_are_read_one_picture_at_a_time(tmp_path):
     seconds = 600
     pictures = (np.full((16, 16, 3), number % 200, np.uint8) for number in range(25 * seconds))
-    sound = np.sin(np.arange(16000 * seconds) / 7).astype(np.float32)
-    how = {"fps": 25, "audio": sound, "sample_rate": 16000, "crf": 40, "preset": "ultrafast"}
+    tone = np.sin(np.arange(16000 * seconds) / 7).astype(np.float32)
+    how = {"fps": 25, "audio": tone, "sample_rate": 16000, "crf": 40, "preset": "ultrafast"}
     media.write_video(tmp_path / "long.mp4", pictures, **how)
     assert sum(1 for _ in media.pictures(tmp_path / "long.mp4", fps=25)) == 25 * seconds
     assert len(media.decode_audio(tmp_path / "long.mp4", 16000)) == pytest.approx(16000 * seconds, abs=2048)
