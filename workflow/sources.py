@@ -76,7 +76,7 @@ def modules(stage: str, root: Path = ROOT) -> list[str]:
     first = start / "__main__.py" if start.is_dir() else start.with_suffix(".py")
     kinds = set(_kinds(root))
     found: set[Path] = set()
-    waiting = [first, *_packages_above(first, root)]
+    waiting = [first]
     if stage in (*ONE_KIND, *ALL_KINDS):
         waiting += sorted(kinds)
     while waiting:
@@ -84,8 +84,7 @@ def modules(stage: str, root: Path = ROOT) -> list[str]:
         if path in found or path.relative_to(root).as_posix() in WITHOUT_EFFECT:
             continue
         found.add(path)
-        for imported in imports(path, root):
-            waiting += [imported, *_packages_above(imported, root)]
+        waiting += [*imports(path, root), *_packages_above(path, root)]
     if stage in ONE_KIND:
         found -= kinds
     beside = {other for path in found if path.parent != root / "stages" for other in _data_beside(path.parent)}
@@ -118,6 +117,12 @@ def imports(path: Path, root: Path = ROOT) -> tuple[Path, ...]:
 
 def _known(path: Path, root: Path) -> dict[str, Any]:
     """What is known of a file: a digest of what it means, and which files it imports."""
+    stat = path.stat()
+    return _looked_up(path, root, (stat.st_mtime_ns, stat.st_size))
+
+
+@cache
+def _looked_up(path: Path, root: Path, _as_of: tuple[int, int]) -> dict[str, Any]:
     known, raw = _remembered(root), path.read_bytes()
     key = f"{path.relative_to(root).as_posix()} {hashlib.sha256(raw).hexdigest()}"
     if key not in known:
