@@ -10,13 +10,11 @@ this file and of ``features/<method>.parquet``, so that a new score needs no new
 from __future__ import annotations
 
 import argparse
-import io
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
 
@@ -25,7 +23,7 @@ from stages.base.errors import InputError, run
 from stages.base.lazy import Mapped
 from stages.base.params import Params
 from stages.base.progress import Progress
-from stages.clips import corpus
+from stages.clips import corpus, truth
 from stages.clips.corpus import Clip
 from stages.faces import observed
 from stages.faces.geometry import mouth_opening
@@ -33,25 +31,13 @@ from stages.measures import leak, traces
 from stages.measures.traces import Face, Seen
 from stages.pretrained.judges import Judges, public_networks
 from stages.scoring import columns
-from stages.store import tables, tars
+from stages.store import tables
 
 if TYPE_CHECKING:
     from stages.pretrained.public_judges import Public
 
 SPLITS = ("test_seen", "test_unseen", "test_long")  # and held_out, where metrics.held_out says so
-RAW_TRUTH = "truth.parquet"
 LEAK_STEP, LEAK_SIZE = 2, 32  # every second frame of the training clips; pixels
-
-
-def mouth_truth(raw: Path, clip: Clip, fps: float) -> NDArray[np.float32]:
-    """The clip's mouth opening on the time base k/fps, (T,): as it was rendered (0 … 1), else as dlib measures it."""
-    if RAW_TRUTH in tars.names(raw):
-        table = pq.read_table(io.BytesIO(tars.read(raw, RAW_TRUTH)), columns=["clip", "time_s", "mouth_open"])
-        for row in table.to_pylist():
-            if row["clip"] == clip.name:
-                times = np.arange(len(clip.frames_THWC)) / fps
-                return np.interp(times, row["time_s"], row["mouth_open"]).astype(np.float32)
-    return mouth_opening(clip.landmarks_TL2).astype(np.float32)
 
 
 def leaks(train: Iterable[Clip], tests: Iterable[Clip]) -> dict[str, list[NDArray[np.float64]]]:
@@ -110,7 +96,7 @@ def measure(data: Path, settings: Params, out: Path) -> None:
     with tables.writer(out, columns.REFERENCE) as write:
         for number, (clip, entry) in enumerate(zip(clips, tests.to_dict("records"), strict=True)):
             facts = {name: str(entry[name]) for name in ("split", "speaker", "sentence", "emotion", "level")}
-            mouth = mouth_truth(data / "raw" / f"{entry['shard']}.tar", clip, settings.mask.fps)
+            mouth = truth.mouth(data / "raw" / f"{entry['shard']}.tar", clip, settings.mask.fps)
             own: dict[str, NDArray[Any]] = {"mouth": mouth, **{name: values[number] for name, values in read.items()}}
             write({**row(clip, judges, settings.metrics.upscale, public), **facts, **tables.flat(own)})
             progress.update(note=clip.name)

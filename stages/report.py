@@ -13,7 +13,7 @@ from pathlib import Path
 
 from stages.base import params
 from stages.base.errors import HifiDiffError, ParameterError, run
-from stages.reporting import claims, figures, pages, results, study, tables, videos
+from stages.reporting import claims, figures, pages, results, stills, study, tables, videos
 from stages.reporting.results import Results
 from stages.store.atomic import whole_file
 
@@ -50,9 +50,9 @@ def write(found: Results, out: Path) -> None:
         videos.side_by_side(found, clip, out / "videos" / f"{number}.mp4")
     videos.moving(found, shown[0], out / "figures" / "moving.webp")
     for table in tables.in_papers_form(found):
-        _text(out / f"{table.name}.csv", tables.to_csv(table))
-        _text(out / f"{table.name}.md", tables.to_markdown(table))
-        _text(out / f"{table.name}.tex", tables.to_latex(table))
+        _text(out / f"tables/{table.name}.csv", tables.to_csv(table))
+        _text(out / f"tables/{table.name}.md", tables.to_markdown(table))
+        _text(out / f"tables/{table.name}.tex", tables.to_latex(table))
     page = pages.content(found, judged, shown)
     _text(out / "index.md", pages.markdown(page))
     _text(out / "index.html", pages.html(page, out, LARGEST))
@@ -78,6 +78,8 @@ def draw(found: Results, shown: list[str], folder: Path) -> None:
     figures.spectrogram(found, shown[0], folder / "spectrogram")
     figures.intervals(found, pages.plotted(found), folder / "intervals")
     figures.worst_frames(found, pages.worst_clips(found), folder / "worst.png")
+    if films := stills.pictures(found):
+        figures.stacked(films, folder / "talking.jpg")
     if cells := study.groups(found):
         figures.samplers(cells, folder / "samplers")
         _text(folder / "samplers.csv", study.to_csv(cells))

@@ -40,6 +40,7 @@ WHERE = {
     "reference": "reference.parquet",
     "features": "features/<method>.parquet",
     "breakdown": "metrics/<method>.breakdown.parquet",
+    "portraits": "portraits/<method>.parquet",
     "metrics": "metrics/<method>.parquet",
 }
 HEAD = """# What the stages write
@@ -91,6 +92,7 @@ FILES = [
     ),
     ("`metrics/<method>.parquet`", "metrics", "scores and traces; a row a test clip"),
     ("`metrics/<method>.breakdown.parquet`", "metrics", "scores by emotion, level, sentence, speaker and length"),
+    ("`portraits/<method>.parquet`", "portraits", "what was measured on stills that talk; a row a film"),
     ("`cards/<method>.md`", "card", "the model card; `make export` puts it beside the weights, as `README.md`"),
     (
         "`reports/<run>/index.html`, `index.md`",

@@ -21,19 +21,19 @@ class Stage:
     """A stage. ``each`` says what there is a job for; those of methods are stages of their own in ``dvc.yaml``."""
 
     name: str  # of the command, the rule and the DVC stage
-    each: Literal["", "shards", "judges", "methods", "trained", "baselines"]
+    each: Literal["", "shards", "judges", "methods", "trained", "baselines", "talking"]
     writes: tuple[str, ...]  # below data/<run>/; {} stands for the job's shard, judge or method
     shards: bool = False  # whether a job writes a file a shard, {0} the method and {1} the shard
 
     @property
     def by_method(self) -> bool:
         """Whether ``dvc.yaml`` has a stage for each method."""
-        return self.each in ("methods", "trained", "baselines")
+        return self.each in ("methods", "trained", "baselines", "talking")
 
     def jobs(self, params: Params) -> Collection[str]:
         """What there is a job for in a run, by name; an empty name where there is one alone."""
         own = {"": ("",), "shards": params.corpus.shards, "judges": JUDGES, "methods": params.methods}
-        own |= {"trained": params.trained, "baselines": params.baselines}
+        own |= {"trained": params.trained, "baselines": params.baselines, "talking": params.talking}
         return own[self.each]
 
     def files(self, params: Params, job: str) -> list[str]:
@@ -58,6 +58,7 @@ STAGES = (
     Stage("reference", "", ("reference.parquet",)),
     Stage("features", "methods", ("features/{}.parquet",)),
     Stage("metrics", "methods", tuple(f"metrics/{{}}{end}" for end in (".json", ".parquet", ".breakdown.parquet"))),
+    Stage("portraits", "talking", ("portraits/{}.parquet",)),
     Stage("card", "trained", ("cards/{}.md",)),
     Stage("report", "", ()),
 )

@@ -311,6 +311,15 @@ class Metrics(Section):
     seed: Seed
 
 
+class Portraits(Section):
+    """Stills that talk, measured: what a user gets of ``python -m stages.talk``."""
+
+    stills: Natural = Field(description="first frames of test clips, of each test split")
+    sounds: Natural = Field(description="of other speakers, for each still")
+    blink_rate: Fraction = Field(description="blinks a second that are asked for")
+    seed: Seed
+
+
 class Cremad(Section):
     """No stage's output depends on it: the files are known by their hashes."""
 
@@ -362,6 +371,19 @@ class Method(Section):
         return self.kind not in ("truth", "videos")
 
 
+class TalkingBounds(Section):
+    """Claims on stills of unseen speakers that talk."""
+
+    mouth_r: Correlation = Field(description="least correlation with the opening in the sound's own clip")
+    ear_r: Correlation = Field(description="least correlation with the eye aspect ratio that was asked for")
+    blinks: Fraction = Field(description="least share of blinks found, of those asked for and others that are found")
+    csim: Correlation = Field(description="least cosine of dlib's descriptors of film and still")
+    pause: Fraction = Field(description="largest opening in pauses, share of its range")
+    late: Positive = Field(description="frames by which the sound may be late or early, by the sync judge")
+    apart: Positive = Field(description="frames by which sound and picture may differ in length")
+    detected: Fraction = Field(description="least share of frames that show a face")
+
+
 class Report(Section):
     title: str
     videos: Natural = Field(description="clips shown as videos")
@@ -402,6 +424,7 @@ class Report(Section):
     expert_within_clip: Fraction | None = Field(
         description="claim: least share of pairs of moments of a validation clip that the loss's expert tells apart; null: none"
     )
+    talking: TalkingBounds
 
     @model_validator(mode="after")
     def _amplitude_in_order(self) -> Report:
@@ -442,6 +465,10 @@ class Params(Section):
     baselines: dict[Slug, str] = Field(
         description="methods of other kinds with weights of their own that are trained here, and their kind"
     )
+    talking: list[Slug] = Field(
+        description="those of trained whose model makes stills talk, which are measured; the first is in the report's claims"
+    )
+    portraits: Portraits
     report: Report
     weights: Weights
     cremad: Cremad
@@ -474,6 +501,11 @@ class Params(Section):
                 raise ValueError(
                     f"baselines.{name} is {kind!r}; it needs a method {name} of that kind, made from models/{name}, "
                     f"and none of {', '.join(BUILT_IN)}"
+                )
+        for name in self.talking:
+            if name not in self.trained or self.methods[name].drop:
+                raise ValueError(
+                    f"talking names {name!r}; it needs to be one of trained that lacks no condition (drop: [])"
                 )
         for name, method in self.methods.items():
             try:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from stages.methods import systems
+from stages.reporting import stills
 from stages.reporting.documents import SPLIT_TITLES, Score
 from stages.reporting.results import Method, Results
 from stages.scoring import catalogue
@@ -49,6 +50,7 @@ def evaluate(results: Results) -> list[Claim]:
         *_same_steps(results),
         *_artefacts(results),
         *_no_drift(results),
+        *_stills_talk(results),
     ]
 
 
@@ -411,6 +413,27 @@ def _no_drift(results: Results) -> list[Claim]:
             measured = f"{with_interval(score, 3)}, n = {score.n}"
             holds = score.high >= 0
             claims.append(Claim(claim, rule, command, expected, measured, holds, holds))
+    return claims
+
+
+def _stills_talk(results: Results) -> list[Claim]:
+    """What a user gets: a still of somebody unseen, with another speaker's sound."""
+    bounds = results.params.report.talking.model_dump()
+    claims = []
+    for method, column, score in stills.claimed(results):
+        bound = bounds[column.name]
+        wanted = {"least": _Range(bound, None), "most": _Range(None, bound), "either": _Range(-bound, bound)}[
+            column.bound
+        ]
+        claim = f"A still of an unseen speaker {column.claim}"
+        command = f"snakemake --cores all {results.data.as_posix()}/portraits/{method}.parquet"
+        if score is None:
+            claims.append(Claim(claim, "portraits", command, str(wanted), "not measured", False, False))
+            continue
+        measured = f"{with_interval(score, 3)}, n = {score.n}"
+        claims.append(
+            Claim(claim, "portraits", command, str(wanted), measured, wanted.holds(score.value), wanted.surely(score))
+        )
     return claims
 
 

@@ -21,9 +21,11 @@ from stages.reporting.documents import SPLIT_TITLES, Score
 from stages.reporting.drawing import Picture
 from stages.reporting.results import Method, Results
 from stages.scoring import catalogue
+from stages.store.atomic import whole_file
 
 GREY = 148  # of what the network does not see
 SIDE = 112  # pixels of a face in a sheet
+SHEET = 1200  # width of a sheet of whole pictures
 
 
 def enlarge(frame_HWC: Picture, side: int = SIDE) -> Picture:
@@ -88,6 +90,15 @@ def inputs(results: Results, clips: list[str], path: Path) -> None:
             reference = conditions.aligned(clip, [number], 0)[0]
         rows.append((name, [enlarge(p) for p in (reference, masked, made, frame)]))
     drawing.save_picture(drawing.sheet(rows, ["reference", "masked face", "generated", "truth"]), path)
+
+
+def stacked(jpegs: list[bytes], path: Path) -> None:
+    """JPEGs below one another, all brought to one width."""
+    rows = [cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR) for jpeg in jpegs]
+    sizes = [(SHEET, round(row.shape[0] * SHEET / row.shape[1])) for row in rows]
+    scaled = [cv2.resize(row, size, interpolation=cv2.INTER_AREA) for row, size in zip(rows, sizes, strict=True)]
+    with whole_file(path) as part:
+        part.write_bytes(bytes(cv2.imencode(".jpg", np.concatenate(scaled))[1]))
 
 
 def speakers(results: Results, path: Path) -> None:

@@ -11,6 +11,7 @@ CHARTS = ("traces", "curves", "spectrogram", "intervals")  # PNG for a code host
 PICTURES = ("frames", "frames_seen", "inputs", "speakers", "worst")
 TEXTS = ("index.html", "index.md", "headline.txt", "claims.csv")
 TABLES = ("table1", "table2")
+TALKING = "figures/talking.jpg"
 
 
 def files(params: Params) -> list[str]:
@@ -19,10 +20,11 @@ def files(params: Params) -> list[str]:
     charts = [*CHARTS, *["curves_baselines"] * bool(params.baselines), *["samplers"] * study, *["long"] * long]
     return [
         *TEXTS,
-        *(f"{name}.{kind}" for name in TABLES for kind in ("csv", "tex", "md")),
+        *(f"tables/{name}.{kind}" for name in TABLES for kind in ("csv", "tex", "md")),
         *(f"figures/{name}.{kind}" for name in charts for kind in ("png", "svg")),
         *(f"figures/{name}.png" for name in PICTURES),
         "figures/moving.webp",
         *["figures/samplers.csv"] * study,
+        *[TALKING] * bool(params.talking),
         *(f"videos/{number}.mp4" for number in range(1, params.report.videos + 1)),
     ]

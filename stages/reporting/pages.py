@@ -10,7 +10,7 @@ from PIL import Image
 
 from stages import media
 from stages.corpora import cremad_facts
-from stages.reporting import breakdown, drawing, figures, methods, paper, rendering, study, tables, weak
+from stages.reporting import breakdown, drawing, figures, methods, paper, rendering, stills, study, tables, weak
 from stages.reporting.claims import Claim, verdict
 from stages.reporting.documents import SPLIT_TITLES
 from stages.reporting.results import Results
@@ -29,6 +29,7 @@ class Figure:
     chart: bool
     alt: str
     caption: str
+    ending: str = "png"
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,8 @@ def content(results: Results, claims: list[Claim], videos: list[str]) -> Page:
         "study": [(g.title, study.sentences(g), [row.cells() for row in g.rows]) for g in cells],
         "study_heads": study.headings(),
         "study_words": [study.COST, study.WORDS],
+        "stills": stills.table(results),
+        "stills_heads": stills.headings(),
         "left_out": left_out(results),
         "clips": len(results.index),
         "terms": cremad_facts.TERMS if results.params.corpus.source == "cremad" else (),
@@ -155,6 +158,17 @@ def described(results: Results, shown: list[str]) -> dict[str, Figure]:
             "The full model’s worst clips by mouth, by eyelids and by PSNR; truth above generated.",
         ),
     ]
+    if results.portraits:
+        entries.append(
+            Figure(
+                "talking",
+                False,
+                "Frames of stills that talk, a row a film",
+                "Frames of stills that talk, an unseen speaker above a seen one, in the whole picture. The films were chosen by "
+                "order, not by merit.",
+                "jpg",
+            )
+        )
     if results.params.has_study:
         entries.append(
             Figure(
@@ -370,7 +384,9 @@ def html(page: Page, out: Path, largest: int) -> str:
         if figure.chart
     }
     pictures = {
-        stem: Image.open(out / "figures" / f"{stem}.png") for stem, figure in page.figures.items() if not figure.chart
+        stem: Image.open(out / "figures" / f"{stem}.{figure.ending}")
+        for stem, figure in page.figures.items()
+        if not figure.chart
     }
     posters = {clip: poster(out / f"videos/{number}.mp4", page) for number, clip in enumerate(page.videos, 1)}
     shown = {stem: drawing.inline_picture(picture) for stem, picture in pictures.items()}

@@ -55,6 +55,7 @@ class Results:
     index: pd.DataFrame
     methods: dict[str, Method]
     expert: pd.DataFrame  # expert/curves.csv: its accuracy on the validation clips, last row last
+    portraits: dict[str, pd.DataFrame]  # portraits/<method>.parquet of those that talk, a row a film
 
     @property
     def measured(self) -> set[str]:
@@ -169,7 +170,11 @@ def read(data: Path, settings: Params) -> Results:
             config=_config(data / entry.made_from) if entry.weights_of else None,
             key=tracking.key(data, name, "metrics", params=settings),
         )
-    return Results(settings, data, corpus.index(data), methods, _csv(data / "expert" / "curves.csv"))
+    portraits = {
+        name: tables.read(data / "portraits" / f"{name}.parquet", columns.PORTRAITS).to_pandas()
+        for name in settings.talking
+    }
+    return Results(settings, data, corpus.index(data), methods, _csv(data / "expert" / "curves.csv"), portraits)
 
 
 def check_recorded(results: Results) -> str:

@@ -118,6 +118,26 @@ CLIPS = schema(
     ),
 )
 
+PORTRAITS = schema(
+    "portraits",
+    field("still", pa.string(), "test clip whose first frame talks"),
+    field("sound", pa.string(), "clip whose sound was given, another speaker's"),
+    field("speaker", pa.string(), "who is shown"),
+    field("split", pa.string(), "of the still: test_seen or test_unseen"),
+    field("frames", pa.int32(), "frames of the film, T"),
+    field("detected", pa.float64(), "share of the frames in which dlib finds a face"),
+    field("csim", pa.float64(), "cosine of dlib's descriptors of film and still, mean of every tenth frame"),
+    field("blinks_asked", pa.int32(), "blinks in the eye aspect ratio that was asked for"),
+    field("blinks_found", pa.int32(), "those of them that are found in the film, within 2 frames"),
+    field("blinks_others", pa.int32(), "blinks that are found and were not asked for"),
+    field("length_apart", pa.float64(), "sound and picture differ in length by so many frames"),
+    field("mouth", pa.list_(pa.float32()), "sums of the correlation of the opening asked for and measured: xy, xx, yy"),
+    field("ear", pa.list_(pa.float32()), "the same of the eye aspect ratio, mean of both eyes"),
+    field("pause", pa.list_(pa.float32()), "opening in pauses, share of its range: sum, frames; NaN without a pause"),
+    field("sync_distances", pa.list_(pa.float32()), "the sync judge's mean distances at shifts of -15 to 15 frames"),
+    field("picture", pa.binary(), "JPEG, of a few films only: some frames beside one another"),
+)
+
 BREAKDOWN = schema(
     "breakdown",
     field("by", pa.string(), "what the clips are grouped by: emotion, level, sentence, speaker or length"),

@@ -130,7 +130,7 @@ def test_titles_may_hold_what_latex_reads_as_commands() -> None:
 
 
 def test_tables_hold_the_scores_to_the_last_digit(run: Results, report: Path) -> None:
-    rows = list(csv.DictReader((report / "table2.csv").open()))
+    rows = list(csv.DictReader((report / "tables/table2.csv").open()))
     ours = {row["method"]: row for row in rows if row["source"] == tables.OURS}
     assert list(ours) == ["GT", "HifiDiff", "without blinking", "without masked face"]
     written = json.loads((run.data / "metrics" / "full.json").read_text())["scores"]["fd_frame"]["all"]
@@ -144,7 +144,7 @@ def test_tables_hold_the_scores_to_the_last_digit(run: Results, report: Path) ->
     floor = next(row for row in rows if row["source"] == tables.FLOORS)
     assert (floor["method"], float(floor["fd_frame"]), floor["fd_video"]) == ("truth, other moments", 2.0, "")
     assert "| truth, other moments | – | 2.00 [1.87, 2.13], n = 4 |" in (report / "index.md").read_text()
-    latex = (report / "table1.tex").read_text()
+    latex = (report / "tables/table1.tex").read_text()
     assert latex.count(r"\begin{tabular}") == latex.count(r"\end{tabular}") == 2
     assert not re.search(r"(?<!\\)[%#_]", latex)
 

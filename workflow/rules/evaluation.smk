@@ -34,7 +34,7 @@ rule reference:
         code=code("reference"),
         clips=CLIPS,
         raw=OWNED["download"],
-        judges=[path for path in OWNED["judges"] if path.endswith(".safetensors")],
+        judges=OWNED["judges"],
     output:
         f"{DATA}/reference.parquet",
     log:
@@ -69,7 +69,7 @@ rule features:
     input:
         code=code("features"),
         clips=CLIPS,
-        judges=[path for path in OWNED["judges"] if path.endswith(".safetensors")],
+        judges=OWNED["judges"],
         samples=[f"{DATA}/samples/{{method}}/{shard}.tar" for shard in PARAMS.corpus.shards],
     output:
         f"{DATA}/features/{{method}}.parquet",
@@ -137,13 +137,50 @@ rule metrics:
         f"python -m stages.metrics --data {DATA} --method {{wildcards.method}} --out {{output.scores}} 2>&1 | tee {{log}}"
 
 
+rule portraits:
+    """Make stills talk with a trained model, and measure them."""
+    input:
+        code=code("portraits"),
+        clips=CLIPS,
+        raw=OWNED["download"],
+        judges=OWNED["judges"],
+        model=lambda wildcards: OWNED[f"train@{wildcards.method}"],
+    output:
+        f"{DATA}/portraits/{{method}}.parquet",
+    log:
+        f"{LOGS}/portraits/{{method}}.log",
+    benchmark:
+        f"{LOGS}/benchmarks/portraits/{{method}}.tsv"
+    priority: 20
+    threads: PARAMS.metrics.threads
+    resources:
+        mem_mb=4000,
+        runtime=480,
+        gpu=int(PARAMS.sample.device != "cpu"),
+    params:
+        cfg=settings(
+            "portraits",
+            "blink",
+            "spectrogram",
+            "mask.fps",
+            "mask.dilation",
+            "network.size",
+            "metrics.batch",
+            "metrics.threads",
+            "sample.device",
+        ),
+    message:
+        "portraits {wildcards.method}"
+    shell:
+        f"python -m stages.portraits --data {DATA} --method {{wildcards.method}} --out {{output}} 2>&1 | tee {{log}}"
+
+
 rule card:
     """Write the model card of a trained method."""
     input:
         code=code("card"),
         index=OWNED["index"],
-        weights=f"{DATA}/models/{{method}}/model.safetensors",
-        config=f"{DATA}/models/{{method}}/config.json",
+        model=lambda wildcards: OWNED[f"train@{wildcards.method}"],
         metrics=[path for method in PARAMS.methods for path in OWNED[f"metrics@{method}"]],
     output:
         f"{DATA}/cards/{{method}}.md",

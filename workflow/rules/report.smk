@@ -9,6 +9,7 @@ rule report:
         raw=OWNED["download"],
         metrics=[path for method in PARAMS.methods for path in OWNED[f"metrics@{method}"]],
         samples=[path for method in PARAMS.methods for path in OWNED[f"sample@{method}"]],
+        portraits=[path for method in PARAMS.talking for path in OWNED[f"portraits@{method}"]],
         models=[path for stage, paths in OWNED.items() if stage.startswith("train") for path in paths],
         judges=OWNED["judges"],
         expert=OWNED["expert"],

@@ -1,0 +1,205 @@
+"""Measure stills that talk: test clips' first frames, made to say other speakers' sounds, as `python -m stages.talk` makes them.
+
+    python -m stages.portraits --data data/demo --method full --out data/demo/portraits/full.parquet
+
+Each film is written as a user gets it, read again, and its face is cut out at the network's place: what is measured has been
+through the paste and the codec. The mouth's opening that is asked for is the one that the sound's own clip has.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from stages import media
+from stages.base import params
+from stages.base.errors import InputError, run
+from stages.base.params import Params
+from stages.base.progress import Progress
+from stages.clips import corpus, truth
+from stages.clips.mel import Mel
+from stages.faces import observed
+from stages.faces.geometry import ear, mouth_opening
+from stages.measures import correlation, likeness, pauses, sync
+from stages.measures.blinks import Blink, find_blinks
+from stages.pretrained.hifidiff import HifiDiff
+from stages.pretrained.judges import Judges
+from stages.scoring import columns
+from stages.store import tables, tars
+from stages.talking.film import Film, Options, talk
+
+LARGE = 4  # times the network's side that the face is cut out at, for dlib
+NEAR = 2  # frames by which a blink may lie beside the one that was asked for
+SHOWN, MOMENTS = 1, 6  # films of each split of which frames are kept for the report; frames of each
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A still and a sound: rows of the index."""
+
+    still: dict[str, Any]
+    sound: dict[str, Any]
+    number: int  # among the pairs of its split
+
+
+def pairs(index: pd.DataFrame, stills: int, sounds: int) -> list[Pair]:
+    """Stills of each test split, spread over its clips in order, each with sounds of other speakers, spread over theirs."""
+    found = []
+    for split in ("test_seen", "test_unseen"):
+        rows = index[index["split"] == split].sort_values("clip").to_dict("records")
+        chosen = [rows[i] for i in np.unique(np.linspace(0, len(rows) - 1, min(stills, len(rows))).round().astype(int))]
+        made = []
+        for number, still in enumerate(chosen):
+            others = index[index["speaker"] != still["speaker"]].sort_values("clip").to_dict("records")
+            places = (np.arange(sounds) + number / max(len(chosen), 1)) * len(others) / sounds
+            made += [(still, others[i]) for i in np.unique(places.astype(int)) if i < len(others)]
+        found += [Pair(still, sound, number) for number, (still, sound) in enumerate(made)]
+    return found
+
+
+def matched(asked: list[Blink], found: list[Blink]) -> tuple[int, int]:
+    """How many of the blinks that were asked for are found, within :data:`NEAR` frames; and how many others are found."""
+
+    def meet(a: Blink, b: Blink) -> bool:
+        return a[0] < b[1] + NEAR and b[0] < a[1] + NEAR
+
+    hit = sum(any(meet(a, f) for f in found) for a in asked)
+    return hit, sum(not any(meet(a, f) for a in asked) for f in found)
+
+
+def _filmed(
+    data: Path, pair: Pair, model: HifiDiff, settings: Params, folder: Path
+) -> tuple[NDArray[np.uint8], Film, Path]:
+    """The still of a pair, its film, and the file that this was saved to."""
+    raw = {name: data / "raw" / f"{row['shard']}.tar" for name, row in (("still", pair.still), ("sound", pair.sound))}
+    still = _member(raw["still"], pair.still["clip"])
+    sound = _member(raw["sound"], pair.sound["clip"], "sound")
+    face, speech = folder / "still.png", folder / f"speech{Path(sound).suffix}"
+    first = next(iter(media.pictures(tars.read(raw["still"], still), fps=settings.mask.fps)))
+    picture = media.Converter().rgb(first)
+    Image.fromarray(picture).save(face)
+    speech.write_bytes(tars.read(raw["sound"], sound))
+    own = settings.portraits
+    options = Options(blink=own.blink_rate, seed=own.seed, check=False, device=settings.sample.device)
+    film = talk(model, face, speech, options)
+    film.save(folder / "film.mp4")
+    return picture, film, folder / "film.mp4"
+
+
+def _member(raw: Path, clip: str, what: str = "file") -> str:
+    entry = next((entry for entry in tars.listing(raw) if entry["clip"] == clip), None)
+    if entry is None:
+        raise InputError(raw, f"no clip {clip}", "run 'snakemake --cores all'")
+    return str(entry.get(what, entry["file"]))
+
+
+def row(
+    still_HWC: NDArray[np.uint8],
+    film: Film,
+    path: Path,
+    asked_T: NDArray[np.float32],
+    judges: Judges,
+    settings: Params,
+) -> dict[str, object]:
+    """What is measured on a film that was written; ``asked_T``: the mouth's opening in the sound's own clip."""
+    size, crop, rate = settings.network.size, film.facts["crop"], settings.spectrogram.sample_rate
+    whole = media.decode(path, fps=film.fps)
+    heard = media.decode_audio(path, rate)
+    faces = np.stack([media.cut(frame, crop, LARGE * size) for frame in (still_HWC, *whole)])
+    seen = observed.measure(faces, 1)
+    points, identity = seen.landmarks_TL2[1:], seen.identity_KD
+    opening, eyes = mouth_opening(points), ear(points).mean(1)
+    small = np.stack([media.cut(frame, crop, size) for frame in whole])
+    blink = settings.blink.model_dump()
+    given, found = (find_blinks(trace, **blink) for trace in (film.ear_T2.mean(1), eyes))
+    hit, others = matched(given, found)
+    mel = Mel(settings.spectrogram)(media.to_float(media.to_int16(heard)))
+    mouths = judges.mouths(small, (np.nan_to_num(points) + 0.5) / LARGE - 0.5)
+    arrays = {
+        "mouth": correlation.sums(asked_T, opening),
+        "ear": correlation.sums(film.ear_T2.mean(1), eyes),
+        "pause": pauses.opening(opening, pauses.silent(heard, len(whole))),
+        "sync_distances": sync.distances(mouths, judges.sound(mel, len(whole))),
+    }
+    return {
+        "frames": len(whole),
+        "detected": float(seen.detected_T[1:].mean()),
+        "csim": float(
+            np.nanmean(likeness.identity(identity[1:], np.repeat(identity[:1], len(identity) - 1, 0))["csim"])
+        ),
+        "blinks_asked": len(given),
+        "blinks_found": hit,
+        "blinks_others": others,
+        "length_apart": abs(len(heard) / rate - len(whole) / film.fps) * film.fps,
+        **tables.flat(arrays),
+    }
+
+
+def shown(path: Path, fps: float) -> bytes:
+    """A JPEG: some frames of a film beside one another."""
+    frames = media.decode(path, fps=fps)
+    chosen = frames[np.linspace(0, len(frames) - 1, MOMENTS).round().astype(int)]
+    return bytes(cv2.imencode(".jpg", cv2.cvtColor(np.concatenate(list(chosen), 1), cv2.COLOR_RGB2BGR))[1])
+
+
+def measured(data: Path, method: str, settings: Params) -> Iterator[dict[str, object]]:
+    """A row of the table a film.
+
+    Raises:
+        InputError: there is no test clip, or no other speaker; a file is missing.
+    """
+    model = HifiDiff.from_pretrained(data / "models" / method)
+    index = corpus.index(data, ("test_seen", "test_unseen"))
+    todo = pairs(index, settings.portraits.stills, settings.portraits.sounds)
+    if not todo:
+        raise InputError(
+            data / "index.parquet", "no test clips of two speakers", "see index.* in params.yaml, or set talking: []"
+        )
+    judges = Judges(data / "judges", settings.metrics.batch)
+    progress = Progress(f"portraits {method}", len(todo), "films")
+    for pair in todo:
+        said = corpus.load(
+            data, pair.sound["shard"], pair.sound["clip"], size=settings.network.size, dilation=settings.mask.dilation
+        )
+        asked = truth.mouth(data / "raw" / f"{pair.sound['shard']}.tar", said, settings.mask.fps)
+        with tempfile.TemporaryDirectory() as folder:
+            still, film, path = _filmed(data, pair, model, settings, Path(folder))
+            found = row(still, film, path, asked, judges, settings)
+            kept = shown(path, film.fps) if pair.number < SHOWN else None
+        names = {"still": pair.still["clip"], "sound": pair.sound["clip"], "speaker": pair.still["speaker"]}
+        yield {**names, "split": pair.still["split"], **found, "picture": kept}
+        progress.update(note=f"{pair.still['clip']} says {pair.sound['clip']}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--params",
+        default=params.PARAMS_FILE,
+        help="sections portraits, blink and spectrogram, mask.fps, mask.dilation, network.size, metrics.batch, sample.device",
+    )
+    parser.add_argument("--data", type=Path, required=True, help="folder of the run, such as data/demo")
+    parser.add_argument("--method", required=True, help="one of talking in params.yaml")
+    parser.add_argument("--out", type=Path, required=True, help="Parquet file, data/<run>/portraits/<method>.parquet")
+    args = parser.parse_args()
+    settings = params.load(args.params)
+    params.check_method(args.method, settings.talking)
+    torch.set_num_threads(settings.metrics.threads)
+    with tables.writer(args.out, columns.PORTRAITS) as write:
+        for found in measured(args.data, args.method, settings):
+            write(found)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,131 @@
+"""Stills that talk: scores of the films that the stage ``portraits`` measured, a row for seen and unseen speakers each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from stages.measures import correlation
+from stages.measures.intervals import bootstrap, mean_of
+from stages.reporting.documents import Score
+from stages.scoring.catalogue import with_interval
+
+if TYPE_CHECKING:
+    from stages.reporting.results import Results
+
+Array = NDArray[np.float64]
+
+ROWS = {"test_unseen": "still of an unseen speaker", "test_seen": "still of a seen speaker"}  # by split
+CLAIMED = "test_unseen"  # the row that claims are about: what a user gives
+
+
+@dataclass(frozen=True)
+class Column:
+    """A score of films: what adds up over them, and the statistic of the sums."""
+
+    name: str  # of its bound in report.talking
+    heading: str
+    claim: str
+    digits: int
+    bound: Literal["least", "most", "either"]  # which side report.talking bounds; either: both, about 0
+    sums: Callable[[pd.DataFrame], Array]  # films → (films, K)
+    statistic: Callable[[Array], Array] = mean_of
+
+
+def _lists(name: str) -> Callable[[pd.DataFrame], Array]:
+    return lambda films: np.array(films[name].tolist(), np.float64)
+
+
+def _mean(name: str) -> Callable[[pd.DataFrame], Array]:
+    return lambda films: np.stack([films[name].to_numpy(np.float64), np.ones(len(films))], 1)
+
+
+def _blinks(films: pd.DataFrame) -> Array:
+    asked, found, others = (films[f"blinks_{name}"].to_numpy(np.float64) for name in ("asked", "found", "others"))
+    return np.stack([found, asked + others], 1)
+
+
+def late(distances_RS: Array) -> Array:
+    """Where the distances are least, frames: the vertex of the parabola through the least and its neighbours, (R, S) → (R,)."""
+    values = np.atleast_2d(distances_RS)
+    middle, last = values.shape[1] // 2, values.shape[1] - 1
+    best = values.argmin(1).clip(1, last - 1)
+    before, at, after = (values[np.arange(len(values)), best + step] for step in (-1, 0, 1))
+    bend = before - 2 * at + after
+    shift = np.where(bend > 0, (before - after) / (2 * np.maximum(bend, 1e-12)), 0.0).clip(-1, 1)
+    return np.reshape(best - middle + shift, distances_RS.shape[:-1])
+
+
+COLUMNS = (
+    Column(
+        "mouth_r", "mouth r ↑", "follows another speaker’s sound, r", 2, "least", _lists("mouth"), correlation.pearson
+    ),
+    Column("ear_r", "EAR r ↑", "moves its lids as asked, r", 2, "least", _lists("ear"), correlation.pearson),
+    Column("blinks", "blinks as asked ↑", "blinks as asked: found, of those asked for and others", 2, "least", _blinks),
+    Column("csim", "csim ↑", "stays the same person, cosine to the still", 3, "least", _mean("csim")),
+    Column("pause", "open in pauses ↓", "shuts its mouth in pauses, share of its range", 3, "most", _lists("pause")),
+    Column(
+        "late", "sound late, frames", "is in step with its sound, frames", 2, "either", _lists("sync_distances"), late
+    ),
+    Column("apart", "length apart, frames ↓", "is as long as its sound, frames", 2, "most", _mean("length_apart")),
+    Column("detected", "face found ↑", "shows a face in each frame, share", 3, "least", _mean("detected")),
+)
+
+
+def scores(results: Results, method: str, split: str) -> dict[str, Score | None]:
+    """The scores of a method's films of stills of a split, by column."""
+    films = results.portraits[method]
+    films, how = films[films["split"] == split], results.params.metrics
+    found: dict[str, Score | None] = {}
+    for column in COLUMNS:
+        score = bootstrap(
+            column.sums(films),
+            column.statistic,
+            speakers=films["speaker"].tolist(),
+            resamples=how.bootstrap,
+            confidence=how.confidence,
+            seed=how.seed,
+        )
+        found[column.name] = None if score.value is None else Score(score.value, score.low, score.high, score.n)
+    return found
+
+
+def table(results: Results) -> list[list[str]]:
+    """A row a method and split: who is shown, films, scores with their intervals."""
+    rows = []
+    for method in results.portraits:
+        title = f", {results.methods[method].entry.title}" if len(results.portraits) > 1 else ""
+        for split, words in ROWS.items():
+            films = results.portraits[method]["split"].eq(split).sum()
+            if films:
+                found = scores(results, method, split)
+                cells = [with_interval(found[column.name], column.digits) for column in COLUMNS]
+                rows.append([words + title, str(films), *cells])
+    return rows
+
+
+def headings() -> list[str]:
+    return ["input", "films", *(column.heading for column in COLUMNS)]
+
+
+def claimed(results: Results) -> Iterator[tuple[str, Column, Score | None]]:
+    """Of the first method that talks: its name, each column and the score of the row that claims are about."""
+    for method in list(results.portraits)[:1]:
+        found = scores(results, method, CLAIMED)
+        for column in COLUMNS:
+            yield method, column, found[column.name]
+
+
+def pictures(results: Results) -> list[bytes]:
+    """JPEGs of some films, frames beside one another: unseen speakers first."""
+    found = []
+    for films in list(results.portraits.values())[:1]:
+        kept = films[films["picture"].notna()]
+        for split in ROWS:
+            found += kept.loc[kept["split"] == split, "picture"].tolist()
+    return found

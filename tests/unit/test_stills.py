@@ -1,0 +1,88 @@
+"""Stills that talk: what is paired, what is measured on them, and their rows in the report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import fake_run
+import numpy as np
+import pandas as pd
+import pytest
+
+from stages import portraits
+from stages.measures import pauses
+from stages.reporting import claims, stills
+from stages.reporting.results import Results
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Results]:
+    yield from fake_run.finished(tmp_path_factory, fake_run.settings())
+
+
+def index(**speakers: str) -> pd.DataFrame:
+    rows = [{"clip": f"{s}_{n}", "speaker": s, "split": split} for s, split in speakers.items() for n in range(4)]
+    return pd.DataFrame(rows)
+
+
+def test_a_still_never_says_its_own_speakers_sound() -> None:
+    found = portraits.pairs(index(ada="test_seen", bela="test_seen", kira="test_unseen"), stills=3, sounds=2)
+    assert [(p.still["split"], p.number) for p in found] == [
+        (split, n) for split in ("test_seen", "test_unseen") for n in range(6)
+    ]
+    assert all(p.still["speaker"] != p.sound["speaker"] for p in found)
+    assert {p.still["speaker"] for p in found} == {"ada", "bela", "kira"}
+    assert len({(p.still["clip"], p.sound["clip"]) for p in found}) == 12
+    assert portraits.pairs(index(ada="test_seen"), 2, 2) == []
+
+
+def test_blinks_are_matched_within_two_frames() -> None:
+    asked = [(10, 15), (40, 45), (70, 75)]
+    assert portraits.matched(asked, [(16, 20), (40, 44), (90, 95)]) == (2, 1)
+    assert portraits.matched(asked, []) == (0, 0)
+    assert portraits.matched([], [(1, 4)]) == (0, 1)
+
+
+def test_pauses_are_where_nothing_is_heard_for_a_while() -> None:
+    sound = np.zeros(100 * 640, np.float32)
+    sound[20 * 640 : 60 * 640] = 0.3
+    sound[40 * 640 : 41 * 640] = 0.0  # one faint frame is no pause
+    silent = pauses.silent(sound, 100)
+    assert silent.nonzero()[0].tolist() == [*range(18), *range(62, 100)]
+    opening = np.where(silent, 0.02, 0.02 + 0.1 * np.abs(np.sin(np.arange(100))))
+    total, count = pauses.opening(opening, silent)
+    assert count == 56
+    assert total / count == pytest.approx(0, abs=1e-6)
+    speech = opening[~silent]
+    total, count = pauses.opening(np.where(silent, 0.07, opening), silent)
+    low, high = np.percentile(np.where(silent, 0.07, opening), pauses.RANGE)
+    assert low == pytest.approx(speech.min(), abs=0.02)
+    assert total / count == pytest.approx((0.07 - low) / (high - low))
+    assert np.isnan(pauses.opening(opening, np.zeros(100, bool))).all()
+
+
+def test_where_the_sound_fits_is_told_between_frames() -> None:
+    shifts = np.arange(-15, 16)
+    assert stills.late((shifts - 0.25) ** 2) == pytest.approx(0.25)
+    assert stills.late(np.stack([(shifts + 3.4) ** 2, (shifts - 15.0) ** 2])) == pytest.approx([-3.4, 15.0], abs=1e-9)
+
+
+def test_rows_and_claims(run: Results) -> None:
+    table = stills.table(run)
+    assert [row[:2] for row in table] == [["still of an unseen speaker", "2"], ["still of a seen speaker", "2"]]
+    assert all(len(row) == len(stills.headings()) for row in table)
+    unseen = dict(zip(stills.headings(), table[0], strict=True))
+    assert unseen["mouth r ↑"].startswith("0.80")
+    assert unseen["blinks as asked ↑"].startswith("0.75")
+    assert unseen["open in pauses ↓"].startswith("0.050")
+    found = {c.claim: c for c in claims.evaluate(run) if c.rule == "portraits"}
+    assert len(found) == len(stills.COLUMNS)
+    failed = [claim for claim, c in found.items() if not c.holds]
+    assert failed == ["A still of an unseen speaker blinks as asked: found, of those asked for and others"]
+
+
+def test_a_run_without_stills_says_nothing_of_them(run: Results) -> None:
+    without = replace(run, portraits={})
+    assert stills.table(without) == []
+    assert not [c for c in claims.evaluate(without) if c.rule == "portraits"]
