@@ -33,7 +33,6 @@ from stages.networks.wav2lip_expert import Wav2LipExpert
 from stages.pretrained import lipsync_expert
 from stages.store import atomic, weights_file
 from stages.training import loop, resume
-from stages.training.loop import Stateful
 
 VALIDATION_WINDOWS = 96
 APART = 3  # frames between two windows of a clip: what is nearer sounds alike
@@ -108,33 +107,24 @@ def columns(accuracies: Mapping[str, float]) -> dict[str, float]:
     return {f"validation_{name}_accuracy": value for name, value in accuracies.items()}
 
 
-class Trainer(loop.Trainer):
+class Trainer(loop.OneLoss):
     """Trains ``expert`` in place; the curve has its accuracies on the validation clips."""
 
     def __init__(
         self, expert: LipSyncExpert, clips: list[Clip], validation: list[Clip], settings: params.Expert
     ) -> None:
-        self.expert, self.settings, self.windows = expert.train(), settings, Windows(clips, FRAMES)
+        super().__init__(expert, settings.learning_rate)
+        self.expert, self.settings, self.windows = expert, settings, Windows(clips, FRAMES)
         held_out, rng = Windows(validation, FRAMES), np.random.default_rng([settings.seed, 0])
         self.check = pairs(held_out, rng, VALIDATION_WINDOWS, settings.moments)
-        self.optimiser = torch.optim.AdamW(
-            expert.parameters(), lr=settings.learning_rate, weight_decay=1e-4, fused=True
-        )
 
-    def states(self) -> dict[str, Stateful]:
-        return {"expert": self.expert, "optimiser": self.optimiser}
+    def share(self, step: int) -> float:
+        return min((step + 1) / WARMUP, 1 - step / self.settings.steps)
 
-    def step(self, step: int) -> dict[str, Tensor]:
-        settings = self.settings
-        batch = pairs(self.windows, np.random.default_rng([settings.seed, 1, step]), settings.batch, settings.moments)
-        share = min((step + 1) / WARMUP, 1 - step / settings.steps)
-        loop.set_rate(self.optimiser, settings.learning_rate * share)
-        loss = info_nce(*embed(self.expert, batch), settings.temperature, batch.clips_B)
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.expert.parameters(), 1.0)
-        self.optimiser.step()
-        return {"loss": loss}
+    def loss(self, step: int) -> Tensor:
+        settings, rng = self.settings, np.random.default_rng([self.settings.seed, 1, step])
+        batch = pairs(self.windows, rng, settings.batch, settings.moments)
+        return info_nce(*embed(self.expert, batch), settings.temperature, batch.clips_B)
 
     def scores(self) -> dict[str, float]:
         return columns(accuracy(self.expert, self.check))

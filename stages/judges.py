@@ -36,7 +36,6 @@ from stages.measures.networks.judges import MOUTH_SIZE, SYNC_FRAMES, VIDEO_FRAME
 from stages.store import atomic, weights_file
 from stages.training import loop, resume
 from stages.training.corruptions import IN_SPACE, IN_TIME
-from stages.training.loop import Stateful
 
 TEMPERATURE = 0.07  # of InfoNCE
 FROM_ONE_CLIP = 4  # windows that the sync judge sees of each clip in a batch: negatives that differ in time alone
@@ -207,27 +206,18 @@ def _openings(clip: Clip) -> NDArray[np.float64]:
     return np.stack([clip.ear_T2.mean(1), mouth_opening(clip.landmarks_TL2)], -1).astype(np.float64)
 
 
-class Trainer(loop.Trainer):
+class Trainer(loop.OneLoss):
     """Trains a task's network in place; the curve has its scores on the validation clips."""
 
     def __init__(self, task: Task, settings: params.Judges) -> None:
-        self.task, self.settings, self.network = task, settings, task.network
-        self.optimiser = torch.optim.AdamW(
-            self.network.parameters(), lr=settings.learning_rate, weight_decay=1e-4, fused=True
-        )
+        super().__init__(task.network, settings.learning_rate)
+        self.task, self.settings = task, settings
 
-    def states(self) -> dict[str, Stateful]:
-        return {"network": self.network, "optimiser": self.optimiser}
+    def share(self, step: int) -> float:
+        return 1 - step / self.settings.steps
 
-    def step(self, step: int) -> dict[str, Tensor]:
-        settings = self.settings
-        loop.set_rate(self.optimiser, settings.learning_rate * (1 - step / settings.steps))
-        loss = self.task.loss(np.random.default_rng([settings.seed, 1, step]))
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
-        self.optimiser.step()
-        return {"loss": loss}
+    def loss(self, step: int) -> Tensor:
+        return self.task.loss(np.random.default_rng([self.settings.seed, 1, step]))
 
     @torch.no_grad()
     def scores(self) -> dict[str, float]:

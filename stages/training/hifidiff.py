@@ -11,7 +11,6 @@ import math
 from collections.abc import Iterator
 from contextlib import nullcontext
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
@@ -73,7 +72,8 @@ class Trainer(loop.Trainer):
         sums = torch.zeros(len(names), device=self.device)
         simple: list[Tensor] = []
         for number, part in enumerate(parts):
-            self._seed_dropout(step, number)
+            # Dropout is the only draw that ``data`` does not make; it alone depends on how a batch is cut.
+            loop.seed_torch(settings.seed, step, self.world.rank, number)
             together = number + 1 == len(parts) or self.world.size == 1
             with nullcontext() if together else self._forward.no_sync():  # type: ignore[operator]
                 terms = objective(self._forward, part)
@@ -109,8 +109,3 @@ class Trainer(loop.Trainer):
                 device=self.device,
             )
         return next(self._batches)
-
-    def _seed_dropout(self, step: int, part: int) -> None:
-        """Dropout is the only draw that ``data`` does not make; it alone depends on how a batch is cut."""
-        entropy = np.random.SeedSequence([self.settings.seed, step, self.world.rank, part])
-        torch.manual_seed(int(entropy.generate_state(1, np.uint64)[0]))

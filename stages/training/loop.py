@@ -61,6 +61,34 @@ class Trainer(ABC):
         """After the last step: bring what is to be saved, such as averaged weights, into the networks."""
 
 
+class OneLoss(Trainer):
+    """Trains one network in place on one loss: AdamW, the gradient's norm at most 1."""
+
+    def __init__(self, network: nn.Module, learning_rate: float) -> None:
+        self.network, self.learning_rate = network.train(), learning_rate
+        self.optimiser = torch.optim.AdamW(network.parameters(), lr=learning_rate, weight_decay=1e-4, fused=True)
+
+    def states(self) -> dict[str, Stateful]:
+        return {"network": self.network, "optimiser": self.optimiser}
+
+    @abstractmethod
+    def loss(self, step: int) -> Tensor:
+        """The loss of a step's batch."""
+
+    @abstractmethod
+    def share(self, step: int) -> float:
+        """Of the learning rate, at a step."""
+
+    def step(self, step: int) -> dict[str, Tensor]:
+        set_rate(self.optimiser, self.learning_rate * self.share(step))
+        loss = self.loss(step)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        self.optimiser.step()
+        return {"loss": loss}
+
+
 class Fitted(NamedTuple):
     """A finished training."""
 
@@ -124,7 +152,7 @@ def fit(
 
     sent: Sent | None = None
     for step in range(first, steps):
-        _seed(seed, step)
+        seed_torch(seed, step)
         terms = trainer.step(step)
         now = Sent.of(step, terms, stop.wanted, world)
         stopping = look(sent) if sent else False
@@ -279,5 +307,6 @@ def _resumed(path: Path, states: Mapping[str, Stateful], *, key: str) -> int:
     return step
 
 
-def _seed(seed: int, step: int) -> None:
-    torch.manual_seed(int(np.random.SeedSequence([seed, step]).generate_state(1, np.uint64)[0]))
+def seed_torch(*numbers: int) -> None:
+    """Torch's random numbers from here on are those of these numbers."""
+    torch.manual_seed(int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0]))

@@ -60,6 +60,16 @@ CAST = {
     "jona": Cast(True, 5, "waves", 0),
     "kira": Cast(True, 2, "waves", 4),
     "levi": Cast(False, 3, "shaved", 0, beard="short"),
+    "mara": Cast(True, 3, "waves", 0),
+    "nils": Cast(False, 0, "crop", 4, beard="stubble"),
+    "olga": Cast(True, 0, "bun", 4),
+    "paul": Cast(False, 1, "curls", 1, beard="short"),
+    "rosa": Cast(True, 2, "curls", 0),
+    "sven": Cast(False, 0, "shaved", 3, glasses=True),
+    "tara": Cast(True, 4, "long", 0),
+    "ugur": Cast(False, 3, "crop", 0, beard="short"),
+    "vera": Cast(True, 1, "bob", 1, glasses=True),
+    "walt": Cast(False, 4, "parted", 0, beard="short"),
 }
 
 
