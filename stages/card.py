@@ -30,7 +30,8 @@ from stages.store import atomic
 TEMPLATE = "card.md.j2"
 TAGS = ["talking-face", "audio-driven", "lip-sync", "video-generation", "diffusion"]
 SHOWN = (
-    *("fid", "fid_floor", "fid_torch_fidelity", "kid", "fvd", "fvd_floor", "lse_c", "lse_d", "lpips", "lpips_mask"),
+    *("fid_torch_fidelity", "fid_torch_fidelity_floor", "fid", "kid", "fvd", "fvd_floor", "lse_c", "lse_d"),
+    *("lpips", "lpips_mask"),
     *("fd_frame", "fd_frame_floor", "fd_mask", "fd_mask_floor", "fd_video", "fd_video_floor"),
     *("sync_confidence", "sync_distance", "mouth_r", "mouth_r_own", "ear_r", "ear_mae"),
     *("blinks_per_s", "blink_duration_s", "psnr_mask", "ssim_mask", "detection_rate"),

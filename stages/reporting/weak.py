@@ -27,7 +27,7 @@ def sentences(results: Results) -> list[str]:
 
 
 def _farther_than_the_floor(results: Results) -> Iterator[str]:
-    for name in ("fid", "fvd", "fd_frame", "fd_mask", "fd_video"):
+    for name in ("fid_torch_fidelity", "fvd", "fd_frame", "fd_mask", "fd_video"):
         score, floor = (results.main.score(n) for n in (name, f"{name}_floor"))
         if score and floor and score.value > FARTHER * max(floor.value, 1e-9):
             times = score.value / max(floor.value, 1e-9)

@@ -102,6 +102,31 @@ def test_time_modulates_first_and_then_the_sound() -> None:
     torch.testing.assert_close(block(x, torch.zeros(1, 2), torch.zeros(1, 2)), expected)
 
 
+def test_times_are_embedded_at_the_authors_frequencies() -> None:
+    """Their code, by hand for 8 channels: 10000^(−i/16) for i = 0 … 3. The usual frequencies are 1, 0.1, 0.01, 0.001."""
+    found = diffused_heads.time_features(torch.tensor([0, 1, 10]), 8)
+    frequencies = torch.tensor([1.0, 0.562341325, 0.316227766, 0.177827941])
+    assert found[0].tolist() == [1.0] * 4 + [0.0] * 4
+    torch.testing.assert_close(torch.atan2(found[1, 4:], found[1, :4]), frequencies, atol=1e-6, rtol=0)
+    angles = 10 * frequencies
+    torch.testing.assert_close(found[2], torch.cat([angles.cos(), angles.sin()]), atol=1e-5, rtol=0)
+    slowest = diffused_heads.time_features(torch.tensor([1]), 256)[
+        0, 255
+    ]  # of the paper's 256 channels: 10000^(−127/512)
+    assert float(slowest) == pytest.approx(math.sin(10_000 ** (-127 / 512)), abs=1e-6)
+
+
+def test_the_network_is_told_the_time_by_them() -> None:
+    system, seen = build().eval(), []
+    own, times = system.settings, torch.tensor([7, 40])
+    system.time.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    rest = own.picture_channels - 6
+    with torch.no_grad():
+        x_t, motion = torch.zeros(2, 3, 64, 64), torch.zeros(2, rest, 64, 64)
+        system(x_t, times, motion, x_t, torch.zeros(2, 4 * own.channels))
+    assert torch.equal(seen[0], diffused_heads.time_features(times, own.channels))
+
+
 def test_a_block_between_levels_pools_both_its_ways() -> None:
     system = build()
     down = next(level for level in system.unet.down if isinstance(level, diffused_heads.Resampling))

@@ -47,7 +47,8 @@ class Convention:
 
 
 CONVENTIONS = {
-    # Diffused Heads' choice, and so the paper's. Neither publishes the clips' length: it is ours, and stands beside the number.
+    # Diffused Heads' choice, and so the paper's. Its README evaluates by `datamodule.num_frames=16 datamodule.step=16`. There a
+    # window has a frame more, the condition, which is not measured: its clips begin at frames 1, 17, …, ours at 0, 16, ….
     "laughing_matters": Convention("laughing_matters", frames=16, stride=16, ddof=1),
     # 16 frames, one clip a video, videos that are shorter discarded; there it is drawn at random from 2,048 videos.
     "stylegan_v": Convention("stylegan_v", frames=16, stride=None, ddof=0),

@@ -94,7 +94,7 @@ def pytorch_fid(frames_NHWC: Tensor) -> Tensor:
 
 
 def torch_fidelity(frames_NHWC: Tensor) -> Tensor:
-    """uint8 frames as torch-fidelity 0.4 feeds them: TensorFlow 1's bilinear, of pixels' corners, then (x − 128) / 128.
+    """uint8 frames as torch-fidelity 0.3 and 0.4 feed them: TensorFlow 1's bilinear, of pixels' corners, then (x − 128) / 128.
 
     Output pixel i is read at i · in / out, so that the picture moves by up to half a pixel.
     """
@@ -119,7 +119,8 @@ def _neighbours(length: int, device: torch.device) -> tuple[Tensor, Tensor, Tens
     return before, (before + 1).clamp_max(length - 1), place - before
 
 
-# What a FID is computed on: the first is reported, the second stands beside it.
+# What a FID is computed on. torch-fidelity's is nearest to the paper's: Diffused Heads names Laughing-Matters for its FID, whose
+# requirements pin torch-fidelity 0.3.0 and no pytorch-fid. The field reports pytorch-fid's, which stands beside it.
 INPUTS: dict[str, Callable[[Tensor], Tensor]] = {"pytorch_fid": pytorch_fid, "torch_fidelity": torch_fidelity}
 # To stand beside the number.
 SAYS = {

@@ -56,12 +56,13 @@ from stages.methods import systems
 from stages.methods.generate import Noise
 from stages.methods.systems import Data, Facts, Render, Row
 from stages.networks.audio_encoder import AudioEncoder
-from stages.networks.unet import Downsample, ResBlock, UNet, Upsample, timestep_embedding, zeroed
+from stages.networks.unet import Downsample, ResBlock, UNet, Upsample, zeroed
 from stages.training.loop import Average, share_of_rate
 
 LUMA = (0.2989, 0.587, 0.114)  # ITU-R BT.601: how much red, green and blue weigh in grey
 BLOTCHES = (1, 2, 4, 8, 16)  # pixels of the grids whose noise makes motion frames blotchy in training
 DECAYS = 18  # times that the paper's learning rate falls in a training
+PERIOD = 10_000.0  # base of the sinusoids of time
 
 
 class Settings(systems.SystemSettings):
@@ -131,6 +132,17 @@ class Settings(systems.SystemSettings):
     def picture_channels(self) -> int:
         """Of what the network sees: the noisy frame, the motion frames, the identity frame."""
         return 3 + (1 if self.motion_grey else 3) * self.motion_frames + 3
+
+
+def time_features(t_N: Tensor, channels: int) -> Tensor:
+    """Sinusoids of timesteps, (N,) → (N, channels), cosines first; frequency i of channels / 2 is 10000^(−i / (2 · channels)).
+
+    So the authors' code has it (``models/blocks.py``). The usual exponent, of Vaswani et al. 2017, is −i / (channels / 2), which
+    goes from 1 down to 1/10000; theirs ends near 10000^(−1/4) = 1/10, so that none of them turns slowly.
+    """
+    exponents = torch.arange(channels // 2, device=t_N.device) / (2 * channels)
+    angles = t_N[:, None].float() * torch.exp(-math.log(PERIOD) * exponents)
+    return torch.cat([angles.cos(), angles.sin()], -1)
 
 
 class Resampling(ResBlock):
@@ -231,7 +243,7 @@ class System(systems.System):
 
     def forward(self, x_t: Tensor, t_N: Tensor, motion_NCHW: Tensor, identity_NCHW: Tensor, y_NE: Tensor) -> Tensor:
         """(N, 3, H, W), what ``prediction`` says; with a learned variance (N, 6, H, W), the rest ν in [-1, 1] or so."""
-        time_NE = self.time(timestep_embedding(t_N, self.settings.channels))
+        time_NE = self.time(time_features(t_N, self.settings.channels))
         x, patch = torch.cat([x_t, motion_NCHW, identity_NCHW], 1), self.settings.patch
         h = self.unet(F.pixel_unshuffle(x, patch) if patch > 1 else x, time_NE, y_NE)
         if patch > 1:
