@@ -5,7 +5,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help env reproduce test fuzz lint use videos export publish rulegraph gpu-check talk
+.PHONY: help env reproduce test fuzz parity lint use videos export publish rulegraph gpu-check talk
 
 PYTHON ?= python3
 VENV := .venv
@@ -44,6 +44,15 @@ gpu-check: env ## ten minutes of a GPU: speed of the paper's network, and what i
 
 fuzz: env ## damaged media and tables against every reader: make fuzz CASES=5000
 	@CASES=$(or $(CASES),200) python -m pytest -q tests/fuzz
+
+parity: env $(VENV)/parity/ready ## public packages beside ours on random weights, a table of differences; not part of make test
+	@PYTHONPATH="$(VENV)/parity:." python -W ignore -m benchmarks.parity
+
+$(VENV)/parity/ready: requirements-parity.lock $(READY)
+	@echo "making $(VENV)/parity from requirements-parity.lock (once)"
+	@rm -rf $(VENV)/parity
+	@$(VENV)/bin/python -m pip install -qq --no-deps --require-hashes --target $(VENV)/parity --requirement requirements-parity.lock
+	@touch $@
 
 test: lint ## lint, types, all tests, by two processes
 	@python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder

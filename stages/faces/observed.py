@@ -6,6 +6,7 @@ A generated video has 64 to 128 pixels, which is below what dlib was made for. S
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from stages.base.errors import InputError
 from stages.base.lazy import LazyArray
 from stages.faces import landmarks
+from stages.faces.geometry import ear
 
 Array = NDArray[np.float64]
 Frames = NDArray[np.uint8] | LazyArray[np.uint8]
@@ -27,6 +29,8 @@ IDENTITY_FILE = "dlib_face_recognition_resnet_model_v1.dat"  # beside the landma
 IDENTITY_SHA256 = "55533b28a95800a551ba546ba62fe69625c7e95a7061c338adffead08719da30"
 IDENTITY_EVERY = 10  # frames; a descriptor takes 75 ms, all else that dlib does with a frame 20
 IDENTITY_SIZE = 128
+PROGRAM_SIDE = 128  # pixels of the shorter side of the paper's videos, which DinoMan's program saw as they are
+PROGRAM_GREY = (0.2125, 0.7154, 0.0721)  # what red, green and blue weigh there, ITU-R BT.709
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,9 @@ class Faces:
     landmarks_TL2: Array  # pixels of the video, the centre of the first pixel at (0, 0)
     detected_T: NDArray[np.bool_]
     identity_KD: Array  # descriptors of frames 0, IDENTITY_EVERY, …
+    program_ear_T: (
+        Array  # the eye aspect ratio that DinoMan/blink-detector sees, mean of both eyes; see :func:`program_ear`
+    )
 
 
 def measure(frames_THWC: Frames, upscale: int) -> Faces:
@@ -63,7 +70,32 @@ def measure(frames_THWC: Frames, upscale: int) -> Faces:
             points[t] = _steady_landmarks(image, boxes[t])
             if t % IDENTITY_EVERY == 0:
                 identity[t // IDENTITY_EVERY] = descriptor(image, points[t], boxes[t])
-    return Faces((points + 0.5) / upscale - 0.5, detected, identity)
+    boxes = [faces[0][1] / upscale if faces else None for faces in found]
+    return Faces((points + 0.5) / upscale - 0.5, detected, identity, program_ear(frames_THWC, boxes))
+
+
+def program_ear(frames_THWC: Frames, boxes_T: Sequence[Array | None]) -> Array:
+    """The eye aspect ratio as DinoMan/blink-detector measures it, which the paper's blinks come from: (T,), mean of both eyes.
+
+    dlib's landmarks in one box a frame, the detector's, neither smoothed nor averaged, in whole pixels. On a frame without a face
+    (None) the box of the frame before counts; before the first face the ratio is 0. So a frame's noise is a step of a pixel or
+    two: at 128 pixels an eye is some six pixels high. Here the boxes are those found on the enlarged frames, in pixels of the
+    video. A video of less than :data:`PROGRAM_SIDE` pixels is enlarged to that or a little more by a whole factor, as the program
+    sees no face of less than 80 pixels.
+    """
+    factor = max(1, -(-PROGRAM_SIDE // min(frames_THWC.shape[1:3])))
+    found, last = np.zeros(len(boxes_T)), None
+    for t, box in enumerate(boxes_T):
+        last = box if box is not None else last
+        if last is None:
+            continue
+        frame = frames_THWC[t]
+        if factor > 1:
+            size = (factor * frame.shape[1], factor * frame.shape[0])
+            frame = cv2.resize(frame, size, interpolation=cv2.INTER_CUBIC).astype(np.uint8)
+        grey = np.rint(frame @ np.array(PROGRAM_GREY)).astype(np.uint8)
+        found[t] = ear(landmarks.landmarks_in_whole_pixels(grey, factor * last)).mean()
+    return found
 
 
 def descriptor(image_HWC: NDArray[np.uint8], points_L2: Array, box_4: Array) -> Array:

@@ -1,9 +1,13 @@
 """How a video moves from frame to frame, inside a mask: F-MSE, optical flow, and flicker apart from motion. T frames, H, W.
 
-F-MSE and OFM are the measures that Diffused Heads (Stypułkowski et al. 2024) reports. Their scale and their method of flow could
-not be checked where this was written: what is taken here is said at each function, and no number compares with that paper's. A
-pair of neighbouring frames is measured where either frame's mask is. Alone these numbers say little, a still picture has 0: they
-are read beside those of the true video, as a ratio.
+F-MSE and OFM are named after the measures that Diffused Heads (Stypułkowski et al. 2024) reports, and don't compare with its
+columns. Its program, ``smoothness_eval.py`` of its published code, squares differences of uint8 frames as uint8, which wrap at
+256: a change of 16 grey levels counts as none, one of 15 as 225. Its OFM stretches the flow's lengths of each frame to 0 … 255,
+paints them by the colour map JET and takes the mean of the colours: how far the picture moves falls out, and where nothing moves
+it is not 0. It measures whole frames at 128×128, with Farnebäck's method at 7 levels, windows of 5 and 15 iterations.
+
+Here differences are of real numbers and flow is in pixels; a pair of neighbouring frames is measured where either frame's mask
+is. Alone these numbers say little, a still picture has 0: they are read beside those of the true video, as a ratio.
 """
 
 from __future__ import annotations

@@ -77,6 +77,7 @@ FEATURES = schema(
     field(
         "identity", pa.list_(pa.float32()), "K x 128, dlib's descriptors of frames 0, 10, 20, ...; NaN without a face"
     ),
+    field("program_ear", pa.list_(pa.float32()), "T; the EAR that DinoMan's program measures: one box, whole pixels"),
     field("psnr", pa.list_(pa.float32()), "T; dB, inside the mask, to the true frames"),
     field("ssim", pa.list_(pa.float32()), "T; inside the mask, to the true frames"),
     *_OF_TRACES,

@@ -8,7 +8,7 @@ What needs no mask is scored on whole frames. Eyes and mouth are followed by dli
 what dlib sees in the truth. Frames of less than :data:`SIDE` pixels are enlarged for dlib. Where a folder of judges is given,
 Fréchet distances are taken in them: they learnt one corpus's faces, in square frames, to which other frames are squeezed. Where
 networks with public weights are asked for, there are FID and KID, FVD, LSE (of each video at 25 frames a second with its own
-sound) and LPIPS, all of whole frames. T frames.
+sound) and LPIPS, all of whole frames: LSE follows no face, as SyncNet's own program does. T frames.
 """
 
 from __future__ import annotations
@@ -146,7 +146,7 @@ def measure(
     mouth = np.asarray(mouth_opening(true_face.landmarks_TL2), np.float64)
     speaker = name.rpartition("/")[0] or name
     facts: dict[str, Any] = {"clip": name, "audio_clip": name, "split": "all", "speaker": speaker}
-    facts |= {"sentence": "", "emotion": "", "level": "", **eye_blinks(np.asarray(eyes), settings.blink)}
+    facts |= {"sentence": "", "emotion": "", "level": "", **_blinks(face, settings)}
     found = Measured(
         **facts,
         frames=count,
@@ -171,15 +171,18 @@ def measure(
         | likeness.identity(face.identity_KD, true_face.identity_KD),
         leak={},
     )
-    blinks: dict[str, Any] = eye_blinks(np.asarray(true_eyes), settings.blink)
     truth = replace(
         found,
         detected_T=true_face.detected_T,
         ear_T=np.asarray(true_eyes),
         public=_public_scores(public, true),
-        **blinks,
+        **_blinks(true_face, settings),
     )
     return Scored(found, truth, left_out)
+
+
+def _blinks(face: observed.Faces, settings: Params) -> dict[str, Any]:
+    return eye_blinks(np.asarray(ear(face.landmarks_TL2).mean(1)), face.program_ear_T, settings.blink)
 
 
 def _features(judges: Judges | None, public: Public | None, frames_THWC: Frames) -> dict[str, NDArray[np.float64]]:
@@ -228,6 +231,7 @@ def document(found: Sequence[Scored], settings: Params) -> dict[str, Any]:
         clips[s.made.clip] = {"frames": s.made.frames, "cut": s.cut, **values}
     return {
         "families": catalogue.families(scores),
+        "meanings": {name: catalogue.kind(name.removesuffix("_truth")).meaning for name in scores},
         "n_clips": len(found),
         "n_frames": sum(m.frames for m in made),
         "frames_cut": sum(s.cut for s in found),

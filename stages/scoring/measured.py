@@ -72,6 +72,7 @@ class Measured:
     mouth_own: Array
     blinks: list[Blink]
     blinks_robust: list[Blink]
+    blinks_program: list[Blink]  # by DinoMan's detector on DinoMan's own EAR
     psnr_T: Array
     ssim_T: Array
     traces: dict[str, Pair]  # of measures.traces; (T,), or (T − 1,) of neighbouring frames
@@ -142,7 +143,7 @@ def _measured(row: Row, true: Mapping[str, Row], stranger: Row | None, settings:
     facts: dict[str, Any] = {
         name: str(own[name]) for name in ("clip", "split", "speaker", "sentence", "emotion", "level")
     }
-    facts |= eye_blinks(eyes, settings.blink)
+    facts |= eye_blinks(eyes, _array(row, "program_ear"), settings.blink)
     return Measured(
         **facts,
         audio_clip=str(row["audio_clip"]),
@@ -195,12 +196,12 @@ def _public_scores(row: Row, given: Row, public: Sequence[str]) -> dict[str, Arr
     return found
 
 
-def eye_blinks(trace_T: Array, settings: params.Blink) -> dict[str, list[Blink]]:
-    """Blinks on the measured trace; frames without a face are interpolated for DinoMan's detector."""
+def eye_blinks(trace_T: Array, program_T: Array, settings: params.Blink) -> dict[str, list[Blink]]:
+    """Blinks on the measured trace, where frames without a face are interpolated for DinoMan's detector; and on its own EAR."""
     known = np.flatnonzero(np.isfinite(trace_T))
     filled = np.interp(np.arange(len(trace_T)), known, trace_T[known]) if len(known) else np.zeros(0)
     robust = find_blinks(trace_T, **settings.model_dump()) if len(known) else []
-    return {"blinks": dinoman_blinks(filled), "blinks_robust": robust}
+    return {"blinks": dinoman_blinks(filled), "blinks_robust": robust, "blinks_program": dinoman_blinks(program_T)}
 
 
 def another(made: Sequence[Row], true: Mapping[str, Row], number: int) -> Row | None:

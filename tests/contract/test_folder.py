@@ -79,6 +79,9 @@ def test_the_same_video_scores_best(folders: tuple[Path, Path], tmp_path: Path) 
     assert found["scores"]["detection_rate_truth"]["all"]["value"] == 1
     assert {"ear_r", "blinks_per_s", "blink_duration_s_truth", "ofm", "csim_reference"} <= found["scores"].keys()
     assert "fd_frame" not in found["scores"]
+    assert found["meanings"].keys() == found["scores"].keys()
+    assert "Gaussian window of 11 pixels" in found["meanings"]["ssim"]
+    assert {"blinks_per_s_program", "blink_duration_s_program_truth"} <= found["scores"].keys()
     assert (found["n_clips"], found["n_frames"], found["frames_cut"], found["without_a_face"]) == (2, 48, 0, [])
 
 

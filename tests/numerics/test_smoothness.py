@@ -67,6 +67,29 @@ def test_white_flicker_has_twice_its_variance() -> None:
     assert smoothness.f_mse(grey, WHOLE).mean() == pytest.approx(expected, rel=0.03)
 
 
+def test_published_f_mse_wraps_and_ours_does_not() -> None:
+    """Diffused Heads' program squares uint8 differences as uint8: 16 grey levels of change are none there, 15 are 225."""
+    for step, theirs in ((1, 1), (15, 225), (16, 0), (20, 400 - 256), (240, 0)):
+        frames = np.zeros((2, 8, 8, 3), np.uint8)
+        frames[1] = step
+        assert int(((frames[1] - frames[0]) ** 2).mean()) == theirs
+        assert smoothness.f_mse(frames, np.ones((2, 8, 8), bool)) == pytest.approx([step**2])
+
+
+def test_published_ofm_does_not_know_how_far_a_picture_moves() -> None:
+    """It is the mean of JET's colours of each frame's flow, stretched to 0 … 255: twice the flow has the same colours."""
+    flow = smoothness.flows(shifted(2))[0]
+    once = np.hypot(flow[..., 0], flow[..., 1])
+
+    def published(length: NDArray[np.float32]) -> float:
+        stretched = cv2.normalize(length, None, 0, 255, cv2.NORM_MINMAX)  # type: ignore[call-overload]
+        return float(cv2.applyColorMap(stretched.astype(np.uint8), cv2.COLORMAP_JET).mean())
+
+    assert published(2 * once) == published(once)
+    still = np.zeros_like(once)
+    assert published(still) == pytest.approx(128 / 3)  # JET's darkest blue, (0, 0, 128): nothing moves, and it is not 0
+
+
 def test_flicker_on_a_moving_picture_is_told_from_its_motion() -> None:
     """The truth's flow takes the motion out and leaves the flicker: 2σ² where pixels are taken whole."""
     moving = shifted(2)

@@ -11,6 +11,7 @@ import pytest
 from stages.base import params
 from stages.base.errors import InputError
 from stages.faces import observed
+from stages.measures.blinks import dinoman_blinks
 from stages.measures.networks.judges import VIDEO_FRAMES
 from stages.measures.traces import TRACES
 from stages.pretrained import judges
@@ -54,6 +55,7 @@ def write(data: Path, *, most: int | None = None, **changes: Any) -> None:
         video = {
             "mouth_embeddings": rng.normal(size=(count - 4, 5)),
             "detected": np.ones(count, bool),
+            "program_ear": np.where(np.arange(count) == 9, 0.1, 0.3),
             "psnr": np.full(count, 30.0),
             "ssim": np.full(count, 0.9),
         }
@@ -68,6 +70,7 @@ def test_a_video_meets_its_clip_and_the_sound_that_was_given(tmp_path: Path) -> 
     found = {m.clip: m for m in measured.read(tmp_path, "full", SETTINGS)}
     first = found["ada_s01"]
     assert (first.audio_clip, first.speaker, first.frames, first.seconds) == ("bela_s01", "ada", 30, 1.2)
+    assert first.blinks_program == dinoman_blinks(np.where(np.arange(30) == 9, 0.1, 0.3)) != []
     assert len(first.mouth_given) == 50
     assert len(first.mouth_own) == 30
     assert first.sync_own is not None

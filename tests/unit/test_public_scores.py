@@ -270,7 +270,7 @@ def score_folder(made: Path, true: Path, names: list[str], monkeypatch: pytest.M
 def _face(count: int) -> observed.Faces:
     """dlib knows no cartoons: a face that is the same in all frames."""
     points = np.random.default_rng(0).uniform(0, 64, (68, 2))[None].repeat(count, 0)
-    return observed.Faces(points, np.ones(count, bool), np.ones((-(-count // 10), 128)))
+    return observed.Faces(points, np.ones(count, bool), np.ones((-(-count // 10), 128)), np.full(count, 0.3))
 
 
 def test_a_folder_of_videos_is_scored_by_them(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -279,6 +279,7 @@ def test_a_folder_of_videos_is_scored_by_them(data: Path, tmp_path: Path, monkey
     assert set(found["families"]) == {catalogue.PUBLIC}
     assert set(found["families"][catalogue.PUBLIC]) == PUBLIC_SCORES - {"lpips_mask"}
     assert found["scores"]["lse_c_truth"]["all"]["value"] > 0
+    assert "No face is tracked" in found["meanings"]["lse_c"]
     assert set(found["clips"]["ada_s09"]) >= {"lse_c", "lse_d", "lpips"}
     made = media.decode(tmp_path / "made" / "ada_s09.mp4", fps=25)
     heard = lse.lse(
