@@ -1,7 +1,7 @@
 """The public packages beside ours on the same random weights and inputs: by how much the numbers differ, and how much they may.
 
     make parity                                # installs requirements-parity.lock into .venv/parity, beside the environment
-    python -m benchmarks.parity [--json]       # where the packages are installed; a minute on one core
+    python -m benchmarks.parity [--json]       # where the packages are installed; half a minute on one core
 
 FID by pytorch-fid and by torch-fidelity (its 0.3.0, which Laughing-Matters pins and so Diffused Heads' evaluation has), KID by
 torch-fidelity, LPIPS by lpips, SSIM and PSNR by scikit-image; schedules, time embeddings and samplers by diffusers. No weights
@@ -159,7 +159,7 @@ def of_pytorch_fid(inputs: Inputs, network: Inception) -> list[Result]:
             "fid_distance",
             f"pytorch-fid: Fréchet distance, {VALUES} values of full rank",
             relative(frechet.distance(inputs.made_ND, inputs.true_ND), distance),
-            Goal(most=1e-8),
+            Goal(most=1e-10),
         ),
     ]
 
@@ -195,7 +195,7 @@ def of_torch_fidelity(inputs: Inputs, network: Inception) -> list[Result]:
             "fidelity_distance",
             f"torch-fidelity: FID's distance, {VALUES} values of full rank",
             relative(frechet.distance(inputs.made_ND, inputs.true_ND), distance),
-            Goal(most=1e-8),
+            Goal(most=1e-10),
         ),
         Result(
             "kid",
@@ -325,7 +325,7 @@ def _samplings(theirs: Any, diffusion: Diffusion) -> list[Result]:
         sampled = ours(diffusion, denoise, x_T, STEPS, noise)
         found.append(
             Result(
-                key, f"diffusers: {title}, {STEPS} steps with a random network", relative(sampled, x), Goal(most=1e-4)
+                key, f"diffusers: {title}, {STEPS} steps with a random network", relative(sampled, x), Goal(most=1e-5)
             )
         )
     return found
@@ -363,7 +363,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
-    parser.add_argument("--frames", type=int, default=8, help="of each of the two videos")
+    parser.add_argument("--frames", type=int, default=4, help="of each of the two videos")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     results = measure(args.frames)

@@ -166,7 +166,9 @@ class Report:
 
 
 def figures(value: float) -> str:
-    """A number with three significant figures, or all of those before the point."""
+    """A number with three significant figures, or all of those before the point; a tiny one as 1.23e-09."""
+    if 0 < abs(value) < 1e-4:
+        return f"{value:.2e}"
     digits = max(0, 2 - math.floor(math.log10(abs(value)))) if value else 0
     return f"{value:,.{digits}f}"
 

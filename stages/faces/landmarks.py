@@ -153,12 +153,6 @@ def landmarks(image: Image, box: Box) -> Landmarks:
     return ((np.mean(seen, 0) - offset) / scale).astype(np.float32)
 
 
-def landmarks_in_whole_pixels(gray: Image, box: Box) -> NDArray[np.int64]:
-    """What dlib's model says of a face in one box: (68, 2), whole pixels of the picture as it is."""
-    rectangle = dlib.rectangle(*(round(side) for side in box.tolist()))
-    return np.array([(p.x, p.y) for p in _predictor()(np.ascontiguousarray(gray), rectangle).parts()], np.int64)
-
-
 @dataclass
 class _Found:
     """A detected face; its landmarks are measured later, with those of the pictures around."""

@@ -94,8 +94,15 @@ def program_ear(frames_THWC: Frames, boxes_T: Sequence[Array | None]) -> Array:
             size = (factor * frame.shape[1], factor * frame.shape[0])
             frame = cv2.resize(frame, size, interpolation=cv2.INTER_CUBIC).astype(np.uint8)
         grey = np.rint(frame @ np.array(PROGRAM_GREY)).astype(np.uint8)
-        found[t] = ear(landmarks.landmarks_in_whole_pixels(grey, factor * last)).mean()
+        found[t] = ear(whole_pixels(grey, factor * last)).mean()
     return found
+
+
+def whole_pixels(gray_HW: NDArray[np.uint8], box_4: Array) -> NDArray[np.int64]:
+    """What dlib's model says of a face in one box: (68, 2), whole pixels of the picture as it is."""
+    rectangle = dlib.rectangle(*(round(side) for side in box_4.tolist()))
+    parts = landmarks._predictor()(np.ascontiguousarray(gray_HW), rectangle).parts()  # the one that the module holds
+    return np.array([(p.x, p.y) for p in parts], np.int64)
 
 
 def descriptor(image_HWC: NDArray[np.uint8], points_L2: Array, box_4: Array) -> Array:

@@ -1,7 +1,7 @@
 """LSE-C and LSE-D of a clip by SyncNet, on the reference's route (Prajwal et al. 2020): whole frames, no face tracking.
 
-SyncNet's own program finds a face, follows it and cuts it out with a margin first; the tracker's defaults refuse faces of less than
-100 pixels and tracks of less than 100 frames. That is not done here, nor for a folder of videos: frames are to show a face
+SyncNet's own program finds a face, follows it and cuts it out with a margin first; the tracker's defaults refuse faces of less
+than 100 pixels and tracks of less than 100 frames. That is not done here, nor for a folder of videos: frames are to show a face
 as the pipeline's crops do. Of frames with more around the face another number comes out than of the face's track.
 
 Shapes: T frames at 25 fps, H, W, 3; N = min(T, samples // 640) − 5 windows, as the reference leaves the last one out; E = 1024.

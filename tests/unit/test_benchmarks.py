@@ -89,8 +89,9 @@ def test_a_report_says_the_same_to_machines_and_to_people() -> None:
 
 
 def test_numbers_have_three_figures() -> None:
-    assert [timing.figures(x) for x in (0.0, 0.0123456, 1.0, 12.345, 1226.4)] == [
+    assert [timing.figures(x) for x in (0.0, 1.234e-9, 0.0123456, 1.0, 12.345, 1226.4)] == [
         "0",
+        "1.23e-09",
         "0.0123",
         "1.00",
         "12.3",

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from stages.faces import landmarks, observed
+from stages.faces import observed
 
 BOX = np.array([20.0, 22.0, 90.0, 92.0])
 
@@ -23,7 +23,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[NDArray[np.uint8], NDAr
         given.append((gray, box))
         return points
 
-    monkeypatch.setattr(landmarks, "landmarks_in_whole_pixels", answer)
+    monkeypatch.setattr(observed, "whole_pixels", answer)
     return given
 
 
@@ -51,7 +51,7 @@ def test_no_face_at_all_is_no_blink(asked: list) -> None:
 
 
 def test_the_model_gives_whole_pixels() -> None:
-    points = landmarks.landmarks_in_whole_pixels(np.zeros((128, 128), np.uint8), BOX)
+    points = observed.whole_pixels(np.zeros((128, 128), np.uint8), BOX)
     assert points.shape == (68, 2)
     assert points.dtype == np.int64
     assert (np.abs(points - 57) < 80).all()
