@@ -114,7 +114,9 @@ def results(traces: Sequence[Traces]) -> list[Result]:
             Result(f"recall_{name}", f"{title}: recall", len(pairs) / count if count else np.nan),
             Result(f"duration_{name}", f"{title}: median duration, s", _median([f for each in found for f in each])),
             Result(
-                f"off_{name}", f"{title}: mean error of a duration, frames", float(np.mean(np.abs(off or [np.nan])))
+                f"off_{name}",
+                f"{title}: mean error of a duration, frames",
+                float(np.abs(off).mean()) if off else np.nan,
             ),
             Result(f"noise_{name}", f"{title}: step between frames with open lids, deviation", float(noise.std())),
         ]

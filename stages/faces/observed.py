@@ -70,8 +70,8 @@ def measure(frames_THWC: Frames, upscale: int) -> Faces:
             points[t] = _steady_landmarks(image, boxes[t])
             if t % IDENTITY_EVERY == 0:
                 identity[t // IDENTITY_EVERY] = descriptor(image, points[t], boxes[t])
-    boxes = [faces[0][1] / upscale if faces else None for faces in found]
-    return Faces((points + 0.5) / upscale - 0.5, detected, identity, program_ear(frames_THWC, boxes))
+    seen = program_ear(frames_THWC, [faces[0][1] / upscale if faces else None for faces in found])
+    return Faces((points + 0.5) / upscale - 0.5, detected, identity, seen)
 
 
 def program_ear(frames_THWC: Frames, boxes_T: Sequence[Array | None]) -> Array:
@@ -94,7 +94,7 @@ def program_ear(frames_THWC: Frames, boxes_T: Sequence[Array | None]) -> Array:
             size = (factor * frame.shape[1], factor * frame.shape[0])
             frame = cv2.resize(frame, size, interpolation=cv2.INTER_CUBIC).astype(np.uint8)
         grey = np.rint(frame @ np.array(PROGRAM_GREY)).astype(np.uint8)
-        found[t] = ear(whole_pixels(grey, factor * last)).mean()
+        found[t] = ear(whole_pixels(grey, factor * last).astype(np.float64)).mean()
     return found
 
 
