@@ -77,7 +77,7 @@ def test_the_blinks_table_of_made_up_traces() -> None:
     """Lids that shut on frames 20 to 23: our EAR follows them; DinoMan's falls a second time."""
     lids = np.ones(60)
     lids[20:24] = 0.2
-    program = 0.3 * lids
+    program = 0.3 * lids + 0.001 * (np.arange(60) % 2)  # a ripple, since a blink ends on a maximum
     program[40:42] = 0.1
     found = {r.key: r.number for r in blinks.results([blinks.Traces(lids, 0.3 * lids, program)])}
     assert (found["known"], found["known_s"]) == (1, 5 / 25)
