@@ -88,7 +88,7 @@ def _detector() -> Any:
 
 
 @cache
-def _predictor() -> Any:
+def predictor() -> Any:
     predictor = dlib.shape_predictor(str(model_file()))
     memory.huge_pages()  # each look reads 7,500 leaves of the model's trees, scattered over 65 MB
     return predictor
@@ -149,7 +149,7 @@ def landmarks(image: Image, box: Box) -> Landmarks:
     for right, down, size in LOOKS:
         x, y, half = PATCH / 2 + right * BOX, PATCH / 2 + down * BOX, BOX / 2 * size
         rectangle = dlib.rectangle(round(x - half), round(y - half), round(x + half), round(y + half))
-        seen.append([(p.x, p.y) for p in _predictor()(patch, rectangle).parts()])
+        seen.append([(p.x, p.y) for p in predictor()(patch, rectangle).parts()])
     return ((np.mean(seen, 0) - offset) / scale).astype(np.float32)
 
 

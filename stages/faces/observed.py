@@ -101,7 +101,7 @@ def program_ear(frames_THWC: Frames, boxes_T: Sequence[Array | None]) -> Array:
 def whole_pixels(gray_HW: NDArray[np.uint8], box_4: Array) -> NDArray[np.int64]:
     """What dlib's model says of a face in one box: (68, 2), whole pixels of the picture as it is."""
     rectangle = dlib.rectangle(*(round(side) for side in box_4.tolist()))
-    parts = landmarks._predictor()(np.ascontiguousarray(gray_HW), rectangle).parts()  # the one that the module holds
+    parts = landmarks.predictor()(np.ascontiguousarray(gray_HW), rectangle).parts()
     return np.array([(p.x, p.y) for p in parts], np.int64)
 
 
