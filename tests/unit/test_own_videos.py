@@ -176,6 +176,16 @@ def test_the_rule_sees_the_videos_and_the_table(tmp_path):
     given["corpus"] |= {"source": "folder", "shards": ["ada"], "folder": {"path": str(tmp_path), "table": "who.csv"}}
     given["index"]["unseen_speakers"] = []
     checked = params.validate(given, DEMO)
-    assert checks.videos(checked, "ada") == [str(tmp_path / name) for name in ("ada/1.mp4", "bela/2.mp4", "who.csv")]
+    before = checks.videos(checked)
+    assert before.keys() == {"ada"}
+    assert checks.videos(checked) == before
+
+    old = (tmp_path / "ada/1.mp4").stat()
+    (tmp_path / "ada/1.mp4").write_bytes(b"another")
+    os.utime(tmp_path / "ada/1.mp4", ns=(old.st_atime_ns, old.st_mtime_ns - 10**12))
+    replaced = checks.videos(checked)
+    assert replaced != before, "by one with an older date"
+    (tmp_path / "who.csv").write_text("file,speaker,emotion\nbela/2.mp4,Ada,happy\n")
+    assert checks.videos(checked) != replaced
     (tmp_path / "who.csv").unlink()
-    assert checks.videos(checked, "ada") == []  # the stage says what is missing
+    assert checks.videos(checked) == {}  # the stage says what is missing

@@ -147,7 +147,7 @@ def edited(**values: Any) -> dict[str, Any]:
             edited(corpus__source="cremad", corpus__shards=["1001", "1092"], index__unseen_speakers=["1001"]),
             "corpus.shards names ['1092']; CREMA-D's speakers are '1001' to '1091', in quotes",
         ),
-        (edited(corpus__shards=[1001]), "corpus.shards.0 is 1001; allowed: input should be a valid string"),
+        (edited(corpus__shards=[1001]), "corpus.shards.0 is 1001, which YAML reads as a number; put it in quotes"),
         (edited(cremad__folder="data/demo/cremad"), "cremad.folder must lie outside data/demo, which is the run's"),
         (edited(cremad__sources=["file:///etc"]), "cremad.sources.0 is 'file:///etc'; allowed: string should match"),
         (edited(cremad__connections=17), "cremad.connections is 17; allowed: input should be less than or equal to 16"),
