@@ -1,7 +1,7 @@
 """What a machine may lack, helped before the first job: a name and a home of the user, a repository for DVC.
 
-Containers run as users that no one has entered into ``/etc/passwd``; archives of a release have no ``.git``. DVC asks for both, in
-the last job of a run.
+Containers run as users that no one has entered into ``/etc/passwd``; archives of a release have no ``.git``. DVC asks for both,
+in the last job of a run.
 """
 
 from __future__ import annotations

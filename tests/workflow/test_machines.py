@@ -17,7 +17,12 @@ from workflow.artifacts import everything
 pytestmark = pytest.mark.workflow
 
 LOCALE = "en_US.ISO-8859-1"
-NOBODY = ("unshare", "--user", "--map-user=54321", "--")  # the files stay this user's own, under a number without a name
+NOBODY = (
+    "unshare",
+    "--user",
+    "--map-user=54321",
+    "--",
+)  # the files stay this user's own, under a number without a name
 
 
 class Elsewhere(Project):
