@@ -200,6 +200,6 @@ def test_processes_create_and_write_one_database_at_once(data: Path, params: Par
         [sys.executable, "-c", WRITER, str(data), method], stderr=subprocess.PIPE, text=True
     )
     for process in [start(method) for method in methods]:
-        _, errors = process.communicate(timeout=120)
+        _, errors = process.communicate(timeout=600)
         assert process.returncode == 0, errors
     assert _runs(data) == sorted((method, part) for method in methods for part in ("method", "training"))
