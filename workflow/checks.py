@@ -27,7 +27,7 @@ def read(path: Path = Path(PARAMS_FILE)) -> Any:
         WorkflowError: it is missing, is no YAML, or holds only what differs from another.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = presets.read(path)
         if (base := presets.base_of(text)) is not None:
             raise WorkflowError(
                 f"{path} holds only what differs from {base}; write the whole one with 'make use RUN=<preset>'"

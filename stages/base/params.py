@@ -708,7 +708,7 @@ def _nodes(path: str | Path) -> yaml.Node | None:
     """The file as YAML's nodes, which hold values as they are written; None where it can't be read now."""
     try:
         return yaml.compose(presets.whole(Path(path)), _Loader)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, ParameterError):
+    except (OSError, yaml.YAMLError, ParameterError):
         return None
 
 

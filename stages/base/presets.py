@@ -50,7 +50,7 @@ def whole(path: Path) -> str:
         FileNotFoundError: there is no such file.
         ParameterError: its base is missing, it removes what the base does not have, or a key of it stands twice.
     """
-    text = path.read_text(encoding="utf-8")
+    text = read(path)
     name = base_of(text)
     if name is None:
         return text
@@ -61,6 +61,19 @@ def whole(path: Path) -> str:
     _, under = _read(whole(base), base)
     merged = _merged(under, entries[1:], path)
     return "\n".join([*top, *(line for entry in merged for line in entry.lines())]) + "\n"
+
+
+def read(path: Path) -> str:
+    """The text of a parameter file as it stands.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ParameterError: it is not UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ParameterError(f"{path}: not UTF-8 (byte {error.start}); save it as UTF-8") from None
 
 
 def base_of(text: str) -> str | None:

@@ -66,6 +66,12 @@ rows: # of tables
 """
 
 
+def test_a_file_that_is_not_utf8_is_named(tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_bytes("run: zoë".encode("latin-1"))
+    with pytest.raises(ParameterError, match=r"params\.yaml: not UTF-8 \(byte 7\); save it as UTF-8"):
+        params.load(tmp_path / "params.yaml")
+
+
 def test_a_key_that_stands_twice_is_refused_before_the_last_would_win(tmp_path: Path) -> None:
     with pytest.raises(ParameterError, match=r"o\.yaml: line 4: steps stands twice; keep one of the two"):
         merged(tmp_path, BASE, "base: b\ntrain:\n  steps: 2\n  steps: 4\n")
