@@ -18,7 +18,7 @@ from workflow.sources import code, code_of_kind
 
 min_version("9.16")
 
-os.environ |= machine.environment(Path.cwd())
+os.environ |= machine.environment()
 if workflow.is_main_process:
     if lock.release(Path.cwd()):
         logger.warning("A killed run had left the folder locked; going on from there.")

@@ -1,7 +1,7 @@
-"""What a machine may lack, helped before the first job: a name and a home of the user, a repository for DVC.
+"""What DVC asks for in the last job of a run, seen to before the first: a user with a name, a repository, a path that it can print.
 
-Containers run as users that no one has entered into ``/etc/passwd``; archives of a release have no ``.git``. DVC asks for both,
-in the last job of a run.
+Containers run as users that no one has entered into ``/etc/passwd``; archives of a release have no ``.git``. A home Snakemake asks
+for before it reads the Snakefile, so that the Makefile gives one.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from pathlib import Path
 
 from stages.base.errors import HifiDiffError
 
-HOME = Path(".snakemake/home")
 DVC_CONFIG = (Path(".dvc/config"), Path(".dvc/config.local"))
 
 
@@ -22,18 +21,13 @@ class MachineError(HifiDiffError):
     """Something that the run will need is missing here."""
 
 
-def environment(root: Path) -> dict[str, str]:
-    """Variables that this process and those that it starts need besides: a user's name and home where the system has none."""
-    found = {}
+def environment() -> dict[str, str]:
+    """Variables that this process and those that it starts need besides: a user's name where the system has none."""
     try:
         getpass.getuser()
     except (KeyError, OSError):  # of Python before 3.13, and since
-        found |= dict.fromkeys(("LOGNAME", "USER"), f"user-{os.getuid()}")
-    home = Path(os.path.expanduser("~"))
-    if not home.is_absolute() or not home.is_dir() or (home == Path("/") and not os.access(home, os.W_OK)):
-        found["HOME"] = os.fspath(root.absolute() / HOME)
-        (root / HOME).mkdir(parents=True, exist_ok=True)
-    return found
+        return dict.fromkeys(("LOGNAME", "USER"), f"user-{os.getuid()}")
+    return {}
 
 
 def tell_dvc(root: Path) -> str | None:
@@ -42,8 +36,12 @@ def tell_dvc(root: Path) -> str | None:
     In somebody else's repository, which does not hold this project's files, DVC would look for what is ignored, or refuse.
 
     Raises:
-        MachineError: it can't be told so.
+        MachineError: it can't be told so; or the project's path has braces, in which DVC looks for values to fill in.
     """
+    if {"{", "}"} & set(os.fspath(root.absolute())):
+        raise MachineError(
+            f"{root.absolute()}: DVC can't record in a folder with braces in its path; rename the folder"
+        )
     if held(root) or _without_git(root):
         return None
     command = ["dvc", "config", "--local", "core.no_scm", "true"]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 import yaml
-from conftest import Project, copy_tree
+from conftest import ROOT, Project, copy_tree
 
 from stages.base.params import load
 from workflow import machine
@@ -32,7 +33,11 @@ class Elsewhere(Project):
         super().__init__(root)
         self.env = {key: value for key, value in self.env.items() if key not in ("LANG", "LANGUAGE", "PYTHONUTF8")}
         self.env = {k: v for k, v in self.env.items() if k not in ("LOGNAME", "USER", "LNAME", "USERNAME")}
-        self.env |= {"LC_ALL": LOCALE, "LOCPATH": str(locales), "HOME": "/nonexistent"}
+        self.env |= {
+            "LC_ALL": LOCALE,
+            "LOCPATH": str(locales),
+            "HOME": str(root / ".snakemake/home"),
+        }  # as the Makefile has it
 
     def run(self, *command: str, fails: bool = False) -> str:
         return super().run(*NOBODY, *command, fails=fails)
@@ -48,7 +53,7 @@ def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Elsewhere:
         subprocess.run(["localedef", "-i", "en_US", "-f", "ISO-8859-1", str(locales / LOCALE)], check=True)
     except (OSError, subprocess.CalledProcessError):
         pytest.skip(f"localedef can't make the locale {LOCALE} here")
-    project = Elsewhere(tmp_path_factory.mktemp("odd") / "a {shard} é? #1 100%", locales)
+    project = Elsewhere(tmp_path_factory.mktemp("odd") / "a 'b' é? #1 100% &", locales)
     copy_tree(project.root, "smoke")
     path = project.root / "params.yaml"
     params = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -92,19 +97,24 @@ def test_a_repository_that_does_not_hold_the_project_is_none(tmp_path: Path) -> 
 
 
 def test_a_user_without_name_and_home_is_given_both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("LOGNAME", "somebody")
-    assert machine.environment(tmp_path) == {}
+    assert machine.environment() == {}
 
     def unknown() -> str:
         raise KeyError("getpwuid(): uid not found: 54321")
 
     monkeypatch.setattr(machine.getpass, "getuser", unknown)
-    monkeypatch.setenv("HOME", "/nonexistent")
-    found = machine.environment(tmp_path)
-    assert found == {
-        "LOGNAME": f"user-{os.getuid()}",
-        "USER": f"user-{os.getuid()}",
-        "HOME": str(tmp_path / ".snakemake/home"),
-    }
-    assert Path(found["HOME"]).is_dir()
+    assert machine.environment() == dict.fromkeys(("LOGNAME", "USER"), f"user-{os.getuid()}")
+    shutil.copyfile(ROOT / "Makefile", tmp_path / "Makefile")
+    show = ["make", "--silent", "--eval", "show: ; @echo $$HOME", "show"]
+    for home, expected in ((str(tmp_path), tmp_path), ("/nonexistent", tmp_path / ".snakemake/home")):
+        done = subprocess.run(
+            show, cwd=tmp_path, env=os.environ | {"HOME": home}, capture_output=True, encoding="utf-8"
+        )
+        assert done.stdout.strip() == str(expected), done.stderr
+
+
+def test_a_path_that_dvc_can_not_print_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a {b}").mkdir()
+    with pytest.raises(machine.MachineError, match=r"a \{b\}: DVC can't record .* rename the folder"):
+        machine.tell_dvc(tmp_path / "a {b}")
