@@ -1,7 +1,7 @@
-"""What DVC asks for in the last job of a run, seen to before the first: a user with a name, a repository, a path that it can print.
+"""What DVC asks for in the last job of a run, seen to before the first: a user's name, a repository, a path that it can print.
 
-Containers run as users that no one has entered into ``/etc/passwd``; archives of a release have no ``.git``. A home Snakemake asks
-for before it reads the Snakefile, so that the Makefile gives one.
+Containers run as users that no one has entered into ``/etc/passwd``; archives of a release have no ``.git``. A home is what
+Snakemake asks for before it reads the Snakefile, so that the Makefile gives one.
 """
 
 from __future__ import annotations
