@@ -17,6 +17,7 @@ import struct
 from collections import deque
 from collections.abc import Iterator
 from fractions import Fraction
+from typing import Any
 
 import av
 from av.filter import Graph
@@ -26,15 +27,19 @@ from av.video.reformatter import ColorPrimaries, ColorTrc
 from stages.base.errors import ClipError
 from stages.media.container import explain
 
-HDR = {ColorTrc.SMPTE2084: "PQ", ColorTrc.ARIB_STD_B67: "HLG"}
-WIDE = {ColorPrimaries.BT2020: "BT.2020", ColorPrimaries.SMPTE431: "DCI-P3", ColorPrimaries.SMPTE432: "Display P3"}
+HDR: dict[int, str] = {ColorTrc.SMPTE2084: "PQ", ColorTrc.ARIB_STD_B67: "HLG"}
+WIDE: dict[int, str] = {
+    ColorPrimaries.BT2020: "BT.2020",
+    ColorPrimaries.SMPTE431: "DCI-P3",
+    ColorPrimaries.SMPTE432: "Display P3",
+}
 UNKNOWN = 2  # FFmpeg's number of primaries and colour space where the file says none
 WIDEST = 4  # a pixel is at most so many times as wide as high, or as high as wide; more is damage
 
 
 def orientation(frame: av.VideoFrame) -> tuple[int, bool]:
     """What turns a stored picture upright: degrees counter-clockwise (0, 90, 180, 270), and whether it is mirrored after that."""
-    data = frame.side_data.get(Type.DISPLAYMATRIX)
+    data: Any = frame.side_data.get(Type.DISPLAYMATRIX)  # type: ignore[call-overload]  # PyAV's stub knows plain keys alone
     if data is None or data.buffer_size < 36:
         return 0, False
     # The pixel (x, y) is shown at (a·x + c·y, b·x + d·y), y down.

@@ -34,6 +34,7 @@ MAX_LATE_S = 60.0  # a sound that starts so long after the first picture, likewi
 SAMPLE_RATES = (4000, 384000)  # Hz
 RESAMPLED_AT_ONCE = 1 << 20  # samples
 SOUND_GAP_S = 0.1  # a longer step between two audio frames' timestamps is a gap; shorter ones are rounded stamps
+MOST_CHANNELS = 8  # that PyAV gives one by one; FFmpeg mixes more
 CANCELLED = 0.1  # channels whose mix has less than this share of the power of unrelated ones are in opposite phase
 
 
@@ -99,7 +100,7 @@ def _decoded(
                 continue
             for frame in packet.decode():
                 restarted = again and frame.time is not None and frame.time < last - SOUND_GAP_S
-                run += restarted
+                run += int(restarted)
                 if restarted or parts[-1].rate not in (0, frame.sample_rate):
                     parts.append(_Track(clip, turned, run))
                 if frame.time is not None:
@@ -112,25 +113,26 @@ def _decoded(
 
 def _joined(parts: list[_Track], zeros: list[float], sample_rate: int, clip: str) -> NDArray[np.float32]:
     """All parts at one sample rate, each at its time; without pictures (no ``zeros``) runs of timestamps follow each other."""
-    samples = _resampled(parts[0].samples(zeros[0] if zeros else None), parts[0].rate, sample_rate)
+    parts = [part for part in parts if part.count] or parts[:1]
+    joined = [_resampled(parts[0].samples(zeros[0] if zeros else None), parts[0].rate, sample_rate)]
+    count = len(joined[0])
     shift = zeros[0] if zeros else parts[0].first or 0.0  # the timestamp of sample 0
     for before, part in pairwise(parts):
-        if not part.count:
-            continue
         missing = 0  # samples between the two; negative where they overlap
         if part.first is not None:
             if part.run != before.run:
                 if zeros and part.run >= len(zeros):
                     raise ClipError(clip, "damaged: the sound's timestamps start again and the pictures' do not")
-                shift = zeros[part.run] if zeros else part.first - len(samples) / sample_rate
-            missing = round((part.first - shift) * sample_rate) - len(samples)
+                shift = zeros[part.run] if zeros else part.first - count / sample_rate
+            missing = round((part.first - shift) * sample_rate) - count
         if abs(missing) > MAX_GAP_S * sample_rate:
             raise ClipError(clip, f"damaged audio (timestamps jump by {missing / sample_rate:.0f} s)")
-        more = _resampled(part.samples(None), part.rate, sample_rate)[max(-missing, 0) :]
-        samples = np.concatenate([samples, np.zeros(max(missing, 0), np.float32), more])
-        if len(samples) > MAX_S * sample_rate:
+        joined.append(np.zeros(max(missing, 0), np.float32))
+        joined.append(_resampled(part.samples(None), part.rate, sample_rate)[max(-missing, 0) :])
+        count += sum(map(len, joined[-2:]))
+        if count > MAX_S * sample_rate:
             raise ClipError(clip, f"the sound is longer than {MAX_S / 3600:.0f} hours; cut it into parts")
-    return samples
+    return np.concatenate(joined) if len(joined) > 1 else joined[0]
 
 
 def _resampled(samples: NDArray[np.float32], rate: int, to: int) -> NDArray[np.float32]:
@@ -180,12 +182,16 @@ class _Runs:
 
 @cache
 def weights(layout: str) -> NDArray[np.float32]:
-    """FFmpeg's share of each channel of a layout in mono, (C,), such as (0.5, 0.5); alike where it knows no mix of the layout."""
+    """FFmpeg's share of each channel of a layout in mono, (C,), such as (0.5, 0.5)."""
     count = av.AudioLayout(layout).nb_channels
     frame = av.AudioFrame.from_ndarray(np.eye(count, dtype=np.float32), format="fltp", layout=layout)
     frame.sample_rate = 48000
-    mixer = AudioResampler(format="fltp", layout="mono", options={"rematrix_maxval": "1"})
-    return mixer.resample(frame)[0].to_ndarray()[0]
+    return np.asarray(_mixer().resample(frame)[0].to_ndarray()[0], np.float32)
+
+
+def _mixer() -> AudioResampler:
+    """FFmpeg's own mix to mono, scaled so that nothing is clipped."""
+    return AudioResampler(format="fltp", layout="mono", options={"rematrix_maxval": "1"})
 
 
 class _Track:
@@ -236,15 +242,21 @@ class _Track:
                 self._put(np.zeros(max(missing, 0), np.float32))
         form = frame.format.name, frame.layout.name
         if form != self._form:
-            self._to_planar, self._form = AudioResampler(format="fltp"), form
-        for part in self._to_planar.resample(frame):
-            self._put(to_float(self._mixed(part.to_ndarray(), frame.layout.name)))
+            many = frame.layout.nb_channels > MOST_CHANNELS
+            self._to_planar, self._form = _mixer() if many else AudioResampler(format="fltp"), form
+        try:
+            made = self._to_planar.resample(frame)
+        except (av.error.FFmpegError, ValueError) as error:
+            raise ClipError(self.clip, f"sound of {frame.layout.name} can't be mixed ({explain(error)})") from None
+        for part in made:
+            channels = part.to_ndarray().astype(np.float32, copy=False)
+            self._put(to_float(self._mixed(channels, frame.layout.name)))
 
     def _mixed(self, channels_CN: NDArray[np.float32], layout: str) -> NDArray[np.float32]:
         if len(channels_CN) == 1:
             return channels_CN[0]
         signed = weights(layout) * self._turned.get(layout, np.float32(1))
-        mixed = signed @ channels_CN
+        mixed = np.asarray(signed @ channels_CN, np.float32)
         power, products = self._power.get(layout, (0.0, np.zeros((len(signed), len(signed)))))
         self._power[layout] = power + float(mixed @ mixed), products + channels_CN @ channels_CN.T
         return mixed
