@@ -34,7 +34,6 @@ MAX_LATE_S = 60.0  # a sound that starts so long after the first picture, likewi
 SAMPLE_RATES = (4000, 384000)  # Hz
 RESAMPLED_AT_ONCE = 1 << 20  # samples
 SOUND_GAP_S = 0.1  # a longer step between two audio frames' timestamps is a gap; shorter ones are rounded stamps
-MOST_CHANNELS = 8  # that PyAV gives one by one; FFmpeg mixes more
 CANCELLED = 0.1  # channels whose mix has less than this share of the power of unrelated ones are in opposite phase
 
 
@@ -72,9 +71,10 @@ def hear(source: Source, sample_rate: int, *, clip: str = "") -> Sound:
         others = [describe(other) for other in container.streams.audio if other is not stream]
         remarks = [f"of several audio tracks, {describe(stream)} is taken, not {', '.join(others)}"] if others else []
         parts, zeros = _decoded(container, stream, clip, {})
-    turned = {layout: signs for part in parts for layout, signs in part.opposite().items()}
+    turned = {number: signs for number, part in enumerate(parts) if (signs := part.opposite()) is not None}
     if turned:
-        remarks.append(f"channels in opposite phase ({', '.join(sorted(turned))}) are turned")
+        layouts = sorted({parts[number].layout for number in turned})
+        remarks.append(f"channels in opposite phase ({', '.join(layouts)}) are turned")
         with opened(source, clip) as container:
             stream = chosen_stream(container.streams.audio, clip, "no audio stream")
             parts, zeros = _decoded(container, stream, clip, turned)
@@ -82,13 +82,16 @@ def hear(source: Source, sample_rate: int, *, clip: str = "") -> Sound:
 
 
 def _decoded(
-    container: Any, stream: Any, clip: str, turned: dict[str, NDArray[np.float32]]
+    container: Any, stream: Any, clip: str, turned: dict[int, NDArray[np.float32]]
 ) -> tuple[list[_Track], list[float]]:
-    """The track in parts of one sample rate and one run of timestamps, and where time zero is in each run, seconds."""
+    """The track in parts of one rate, one layout and one run of timestamps, and where time zero is in each run, seconds.
+
+    ``turned``: signs of the channels of some parts, by their number.
+    """
     video = chosen_stream(container.streams.video, clip, "") if container.streams.video else None
     again = starts_again(container)
     runs = _Runs(video, clip) if video is not None and again else None
-    parts = [_Track(clip, turned)]
+    parts = [_Track(clip, turned.get(0))]
     zero, run, last = None, 0, -math.inf  # of the pictures; of the timestamps; the latest of the sound's in this run
     try:
         for packet in container.demux([stream] if video is None else [stream, video]):
@@ -101,8 +104,8 @@ def _decoded(
             for frame in packet.decode():
                 restarted = again and frame.time is not None and frame.time < last - SOUND_GAP_S
                 run += int(restarted)
-                if restarted or parts[-1].rate not in (0, frame.sample_rate):
-                    parts.append(_Track(clip, turned, run))
+                if restarted or not parts[-1].takes(frame):
+                    parts.append(_Track(clip, turned.get(len(parts)), run))
                 if frame.time is not None:
                     last = frame.time if restarted else max(last, frame.time)
                 parts[-1].add(frame)
@@ -182,37 +185,36 @@ class _Runs:
 
 @cache
 def weights(layout: str) -> NDArray[np.float32]:
-    """FFmpeg's share of each channel of a layout in mono, (C,), such as (0.5, 0.5)."""
+    """FFmpeg's share of each channel of a layout in mono, (C,), such as (0.5, 0.5); raises FFmpeg's error where it knows none."""
     count = av.AudioLayout(layout).nb_channels
-    frame = av.AudioFrame.from_ndarray(np.eye(count, dtype=np.float32), format="fltp", layout=layout)
+    frame = av.AudioFrame.from_ndarray(np.eye(count, dtype=np.float32).reshape(1, -1), format="flt", layout=layout)
     frame.sample_rate = 48000
-    return np.asarray(_mixer().resample(frame)[0].to_ndarray()[0], np.float32)
-
-
-def _mixer() -> AudioResampler:
-    """FFmpeg's own mix to mono, scaled so that nothing is clipped."""
-    return AudioResampler(format="fltp", layout="mono", options={"rematrix_maxval": "1"})
+    mixer = AudioResampler(format="flt", layout="mono", options={"rematrix_maxval": "1"})
+    return np.asarray(mixer.resample(frame)[0].to_ndarray()[0], np.float32)
 
 
 class _Track:
-    """Audio frames of one sample rate put one behind the other, each where its timestamp says.
+    """Audio frames of one sample rate and layout put one behind the other, each where its timestamp says.
 
     Containers round stamps to a millisecond, so that the frames' offsets from the samples counted so far scatter: the track
     starts at their median. An offset by more than :data:`SOUND_GAP_S` is a gap, which becomes silence, or an overlap, which
     is cut.
     """
 
-    def __init__(self, clip: str, turned: dict[str, NDArray[np.float32]] | None = None, run: int = 0) -> None:
-        self.clip, self.rate, self.run = clip, 0, run
+    def __init__(self, clip: str, turned: NDArray[np.float32] | None = None, run: int = 0) -> None:
+        self.clip, self.rate, self.layout, self.run = clip, 0, "", run
         self.count = 0  # samples
-        self._turned = turned or {}  # signs of a layout's channels, (C,)
-        self._to_planar, self._form = AudioResampler(format="fltp"), ("", "")
+        self._weights = np.ones(1, np.float32)  # of the channels, (C,)
+        self._turned = np.float32(1) if turned is None else turned  # the channels' signs, (C,)
+        self._to_real, self._format = AudioResampler(format="flt"), ""
         self._chunks: list[NDArray[np.float32]] = []
         self._starts: list[float] = []  # each frame's stamp less the samples before it, seconds
         self._drop = 0  # samples of an overlap still to be left out
-        self._power: dict[
-            str, tuple[float, NDArray[np.float64]]
-        ] = {}  # of each layout: the mix's, and all channels' products
+        self._power, self._products = 0.0, np.zeros((1, 1))  # of the mix, and of all pairs of channels
+
+    def takes(self, frame: av.AudioFrame) -> bool:
+        """Whether the frame is of this track's rate and layout."""
+        return not self.rate or (self.rate, self.layout) == (frame.sample_rate, frame.layout.name)
 
     @property
     def first(self) -> float | None:
@@ -228,7 +230,12 @@ class _Track:
             low, high = SAMPLE_RATES
             if not low <= frame.sample_rate <= high:
                 raise ClipError(self.clip, f"damaged audio ({frame.sample_rate} samples a second)")
-            self.rate = frame.sample_rate
+            self.rate, self.layout = frame.sample_rate, frame.layout.name
+            try:
+                self._weights = weights(self.layout)
+            except (av.error.FFmpegError, ValueError):
+                raise ClipError(self.clip, f"sound of {self.layout}, which FFmpeg can't mix to one channel") from None
+            self._products = np.zeros((len(self._weights), len(self._weights)))
         if frame.time is not None:
             start = frame.time - (self.count - self._drop) / self.rate
             gap = start - self._starts[0] if self._starts else 0.0
@@ -240,36 +247,28 @@ class _Track:
                 missing = round(gap * self.rate) - self._drop
                 self._drop = max(-missing, 0)
                 self._put(np.zeros(max(missing, 0), np.float32))
-        form = frame.format.name, frame.layout.name
-        if form != self._form:
-            many = frame.layout.nb_channels > MOST_CHANNELS
-            self._to_planar, self._form = _mixer() if many else AudioResampler(format="fltp"), form
-        try:
-            made = self._to_planar.resample(frame)
-        except (av.error.FFmpegError, ValueError) as error:
-            raise ClipError(self.clip, f"sound of {frame.layout.name} can't be mixed ({explain(error)})") from None
-        for part in made:
-            channels = part.to_ndarray().astype(np.float32, copy=False)
-            self._put(to_float(self._mixed(channels, frame.layout.name)))
+        if frame.format.name != self._format:
+            self._to_real, self._format = AudioResampler(format="flt"), frame.format.name
+        for part in self._to_real.resample(frame):
+            self._put(to_float(self._mixed(np.asarray(part.to_ndarray(), np.float32))))
 
-    def _mixed(self, channels_CN: NDArray[np.float32], layout: str) -> NDArray[np.float32]:
-        if len(channels_CN) == 1:
-            return channels_CN[0]
-        signed = weights(layout) * self._turned.get(layout, np.float32(1))
-        mixed = np.asarray(signed @ channels_CN, np.float32)
-        power, products = self._power.get(layout, (0.0, np.zeros((len(signed), len(signed)))))
-        self._power[layout] = power + float(mixed @ mixed), products + channels_CN @ channels_CN.T
+    def _mixed(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Mono of samples in which the channels take turns."""
+        if len(self._weights) == 1:
+            return samples.ravel()
+        channels_CN = samples.reshape(-1, len(self._weights)).T
+        mixed = np.asarray((self._weights * self._turned) @ channels_CN, np.float32)
+        self._power += float(mixed @ mixed)
+        self._products += channels_CN @ channels_CN.T
         return mixed
 
-    def opposite(self) -> dict[str, NDArray[np.float32]]:
-        """Layout → the signs that its channels need, (C,), where they cancel in the mix."""
-        found = {}
-        for layout, (power, products) in self._power.items():
-            unrelated = float(weights(layout) ** 2 @ np.diag(products))
-            if power < CANCELLED * unrelated:
-                loudest = int(np.argmax(weights(layout) ** 2 * np.diag(products)))
-                found[layout] = np.where(products[loudest] < 0, -1, 1).astype(np.float32)
-        return found
+    def opposite(self) -> NDArray[np.float32] | None:
+        """The signs that the channels need, (C,), where they cancel in the mix; None where they don't."""
+        own = self._weights**2 * np.diag(self._products)  # each channel's power in the mix
+        if not self._power < CANCELLED * own.sum():
+            return None
+        kept = int(np.argmax(own >= own.max() / 2))  # the first of the loud ones
+        return np.where(self._products[kept] < 0, -1, 1).astype(np.float32)
 
     def _put(self, samples: NDArray[np.float32]) -> None:
         left_out = min(self._drop, len(samples))
