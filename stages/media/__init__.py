@@ -5,8 +5,8 @@ in time; the audio is placed by its own timestamps on the same zero, trimmed or 
 Counting frames instead, as ``ffmpeg -r 25`` does, puts sound and picture 50 to 80 ms apart on 29.97 fps material.
 
 **As people see and hear it.** :mod:`stages.media.display` turns, mirrors, deinterlaces, squares pixels and brings HDR to a plain
-screen's colours; :mod:`stages.media.sound` takes the default track and mixes its channels as FFmpeg does. Streams that were joined,
-and whose timestamps start again, go on where the one before ended.
+screen's colours; :mod:`stages.media.sound` takes the default track and mixes its channels as FFmpeg does. Joined streams, whose
+timestamps start again, go on where the one before ended.
 
 **Foreign files.** Only :data:`stages.media.container.FORMATS` are opened: a playlist, a list of images or an SDP would make
 FFmpeg open other files and addresses. What a damaged header may ask for is bounded: pixels, sample rate, length, gaps.
