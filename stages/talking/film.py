@@ -200,8 +200,9 @@ def talk(
 
     picture = portrait.read_picture(face, options.max_side)
     points = portrait.choose(face, picture, options.which)
-    heard = voice.read(sound, HEARD_HZ, start=options.start, seconds=options.seconds)
-    told = voice.read(sound, settings.sample_rate, start=options.start, seconds=options.seconds)
+    heard, remarks = voice.read(sound, HEARD_HZ, start=options.start, seconds=options.seconds)
+    told, _ = voice.read(sound, settings.sample_rate, start=options.start, seconds=options.seconds)
+    warnings.extend(remarks)
     frames = max(round((len(heard) / HEARD_HZ + options.tail) * fps), 1)
     rng = np.random.default_rng(options.seed)
 

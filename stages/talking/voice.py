@@ -20,8 +20,8 @@ FADE_BLOCKS = 2  # over which the gate opens and shuts, on either side
 LEAST_DB = -120.0
 
 
-def read(path: Path, rate: int, *, start: float, seconds: float | None) -> NDArray[np.int16]:
-    """A part of a file's sound, mono, 16 bits.
+def read(path: Path, rate: int, *, start: float, seconds: float | None) -> tuple[NDArray[np.int16], tuple[str, ...]]:
+    """A part of a file's sound, mono, 16 bits, and what is to be said of it.
 
     Raises:
         InputError: it is missing, has no sound, is silent, or ends before the part begins.
@@ -29,17 +29,19 @@ def read(path: Path, rate: int, *, start: float, seconds: float | None) -> NDArr
     if not path.is_file():
         raise InputError(path, "no such file", "name a file with sound")
     try:
-        sound = media.to_int16(media.decode_audio(path, rate))
+        found = media.hear(path, rate)
     except ClipError as error:
         raise InputError(path, error.reason, "name a file with sound") from None
+    sound = media.to_int16(found.samples)
     part = sound[round(start * rate) :]
     if seconds is not None:
         part = part[: round(seconds * rate)]
     if not len(part):
         raise InputError(path, f"has {len(sound) / rate:.2f} s of sound, and --from is {start:g}", "begin earlier")
     if not np.any(part):
-        raise InputError(path, "the sound is silent throughout", "choose another file or part")
-    return part
+        problem = "; ".join(["the sound is silent throughout", *found.remarks])
+        raise InputError(path, problem, "choose another file or part")
+    return part, found.remarks
 
 
 def levelled(sound_N: NDArray[np.int16], rate: int, level_db: float | None) -> tuple[NDArray[np.float32], float]:
