@@ -14,12 +14,12 @@ FFmpeg open other files and addresses. What a damaged header may ask for is boun
 T frames, H height, W width, C = 3 channels (RGB), N audio samples.
 """
 
-from stages.media.container import VIDEO_SUFFIXES, Source
+from stages.media.container import Source
 from stages.media.sound import Sound, decode_audio, hear, to_float, to_int16
 from stages.media.video import Converter, Picture, Planes, cut, decode, frame_rate, pictures
 from stages.media.writing import rate, write_video
 
 __all__ = [
-    "VIDEO_SUFFIXES", "Converter", "Picture", "Planes", "Sound", "Source", "cut", "decode", "decode_audio", "frame_rate", "hear",
+    "Converter", "Picture", "Planes", "Sound", "Source", "cut", "decode", "decode_audio", "frame_rate", "hear",
     "pictures", "rate", "to_float", "to_int16", "write_video",
 ]  # fmt: skip

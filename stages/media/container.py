@@ -24,17 +24,6 @@ FORMATS = (
     "mov", "mp4", "matroska", "webm", "flv", "avi", "mpegts", "mpeg", "mpegvideo", "h264", "hevc", "asf", "ogg", "mxf", "nut",
     "dv", "rm", "gif", "wav", "w64", "aiff", "au", "mp3", "aac", "flac",
 )  # fmt: skip
-VIDEO_SUFFIXES = {
-    ".mp4",
-    ".mov",
-    ".mkv",
-    ".webm",
-    ".avi",
-    ".flv",
-    ".m4v",
-    ".mpg",
-    ".mpeg",
-}  # of videos that programs make
 
 _CONTAINER_OPTIONS = {"format_whitelist": ",".join(FORMATS), "protocol_whitelist": "file"}
 
