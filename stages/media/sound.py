@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import av
@@ -28,11 +29,44 @@ def decode_audio(source: Source, sample_rate: int, *, clip: str = "") -> NDArray
         ClipError: not a media file, no audio stream, no sample, damaged, or longer than :data:`MAX_S`.
     """
     clip = clip or name_of(source)
+    chunks: list[NDArray[np.float32]] = []
+    track = _Track(clip, chunks.append)
+    late = track.late(_read(source, track, np.inf))
+    samples = np.concatenate(chunks)
+    if not np.isfinite(samples).all():
+        raise ClipError(clip, "damaged audio (samples that are no numbers)")
+    samples = np.pad(samples, (late, 0)) if late > 0 else samples[-late:]
+    if track.rate != sample_rate:
+        samples = _resampled(samples, track.rate, sample_rate)
+    return samples
+
+
+def store_audio(
+    source: Source, keep: Callable[[NDArray[np.float32]], object], *, until: float = np.inf, clip: str = ""
+) -> tuple[int, int]:
+    """Hand on the first audio stream piece by piece, mono float32, (N,) each, at its own rate, so that memory holds one piece.
+
+    Gives the rate in Hz, and how many samples after the first picture the first one stands; negative: so many of them are to be
+    left out. Decoding ends ``until`` seconds after the first sample, or a little later. Raises like :func:`decode_audio`.
+    """
+    clip = clip or name_of(source)
+
+    def checked(samples: NDArray[np.float32]) -> None:
+        if not np.isfinite(samples).all():
+            raise ClipError(clip, "damaged audio (samples that are no numbers)")
+        keep(samples)
+
+    track = _Track(clip, checked)
+    late = track.late(_read(source, track, until))
+    return track.rate, late
+
+
+def _read(source: Source, track: _Track, until: float) -> float | None:
+    """Decode into a track, up to so many seconds; gives the first picture's time, None without pictures."""
+    clip, zero = track.clip, None
     with opened(source, clip) as container:
         stream = first_stream(container.streams.audio, clip, "no audio stream")
         video = container.streams.video[0] if container.streams.video else None
-        track = _Track(clip)
-        zero = None
         try:
             for packet in container.demux([stream] if video is None else [stream, video]):
                 if packet.stream is video:
@@ -41,36 +75,48 @@ def decode_audio(source: Source, sample_rate: int, *, clip: str = "") -> NDArray
                     continue
                 for frame in packet.decode():
                     track.add(frame)
+                if track.count > until * max(track.rate, 1) and (video is None or zero is not None):
+                    break
         except (av.error.FFmpegError, ValueError) as error:
             raise ClipError(clip, f"damaged audio ({explain(error)})") from None
-    samples = track.samples(zero)
-    if track.rate != sample_rate:
-        samples = _resampled(samples, track.rate, sample_rate)
-    return samples
+    return zero
 
 
 def _resampled(samples: NDArray[np.float32], rate: int, to: int) -> NDArray[np.float32]:
-    """By soxr at 28 bits, which it computes in float64: at fewer, two processors' results differ in 16-bit samples."""
-    stream = soxr.ResampleStream(rate, to, 1, dtype="float64", quality="VHQ")
     starts = range(0, len(samples), RESAMPLED_AT_ONCE)
-    parts = [samples[start : start + RESAMPLED_AT_ONCE].astype(np.float64) for start in starts]
-    made = [stream.resample_chunk(part, last=start == starts[-1]) for start, part in zip(starts, parts, strict=True)]
-    return np.concatenate(made).astype(np.float32)
+    parts = (samples[start : start + RESAMPLED_AT_ONCE] for start in starts)
+    return np.concatenate(list(resampled(parts, rate, to))).astype(np.float32)
+
+
+def resampled(parts: Iterable[NDArray[np.floating]], rate: int, to: int) -> Iterator[NDArray[np.float64]]:
+    """Pieces of a sound at another rate, (N,) each; soxr at 28 bits, which it computes in float64: at fewer, two processors'
+    results differ in 16-bit samples.
+    """
+    if rate == to:
+        yield from (np.asarray(part, np.float64) for part in parts)
+        return
+    stream, held = soxr.ResampleStream(rate, to, 1, dtype="float64", quality="VHQ"), None
+    for part in parts:
+        if held is not None:
+            yield stream.resample_chunk(held)
+        held = part.astype(np.float64)
+    if held is not None:
+        yield stream.resample_chunk(held, last=True)
 
 
 class _Track:
-    """Audio frames put one behind the other, each where its timestamp says.
+    """Audio frames put one behind the other, each where its timestamp says; their samples are handed on.
 
     Containers round stamps to a millisecond, so that the frames' offsets from the samples counted so far scatter: the track
     starts at their median. An offset by more than :data:`SOUND_GAP_S` is a gap, which becomes silence, or an overlap, which
     is cut.
     """
 
-    def __init__(self, clip: str) -> None:
+    def __init__(self, clip: str, keep: Callable[[NDArray[np.float32]], object]) -> None:
         self.clip, self.rate = clip, 0
+        self.count = 0  # samples so far
         self._to_planar = AudioResampler(format="fltp")
-        self._chunks: list[NDArray[np.float32]] = []
-        self._count = 0
+        self._keep = keep
         self._starts: list[float] = []  # each frame's stamp less the samples before it, seconds
         self._drop = 0  # samples of an overlap still to be left out
 
@@ -82,7 +128,7 @@ class _Track:
                 raise ClipError(self.clip, f"damaged audio ({frame.sample_rate} samples a second)")
             self.rate = frame.sample_rate
         if frame.time is not None:
-            start = frame.time - (self._count - self._drop) / self.rate
+            start = frame.time - (self.count - self._drop) / self.rate
             gap = start - self._starts[0] if self._starts else 0.0
             if abs(gap) > MAX_GAP_S:
                 raise ClipError(self.clip, f"damaged audio (timestamps jump by {gap:.0f} s)")
@@ -98,24 +144,22 @@ class _Track:
     def _put(self, samples: NDArray[np.float32]) -> None:
         left_out = min(self._drop, len(samples))
         self._drop -= left_out
-        self._count += len(samples) - left_out
-        self._chunks.append(samples[left_out:])
-        if self._count > MAX_S * self.rate:
+        self.count += len(samples) - left_out
+        self._keep(samples[left_out:])
+        if self.count > MAX_S * self.rate:
             raise ClipError(self.clip, f"the sound is longer than {MAX_S / 3600:.0f} hours; cut it into parts")
 
-    def samples(self, zero: float | None) -> NDArray[np.float32]:
-        """All samples (N,) from the time ``zero`` on, in seconds; None: from the first."""
-        if not self._count:
+    def late(self, zero: float | None) -> int:
+        """How many samples after the time ``zero``, in seconds, the first one stands; None: it stands there."""
+        if not self.count:
             raise ClipError(self.clip, "no audio sample could be decoded")
         late = float(np.median(self._starts)) - zero if self._starts and zero is not None else 0.0
         if late > MAX_LATE_S:
             raise ClipError(self.clip, f"the sound starts {late:.0f} s after the first picture")
-        samples, offset = np.concatenate(self._chunks), round(late * self.rate)
-        if -offset >= len(samples):
+        offset = round(late * self.rate)
+        if -offset >= self.count:
             raise ClipError(self.clip, "the sound ends before the first picture")
-        if not np.isfinite(samples).all():
-            raise ClipError(self.clip, "damaged audio (samples that are no numbers)")
-        return np.pad(samples, (offset, 0)) if offset > 0 else samples[-offset:]
+        return offset
 
 
 def to_int16(audio_N: NDArray[np.floating]) -> NDArray[np.int16]:

@@ -1,15 +1,15 @@
-"""A talking portrait, made as it is walked through. T frames, H, W of the picture, K side of the network's pictures.
+"""A talking face, made as it is walked through. T frames, H, W of the picture, K side of the network's pictures.
 
 A frame depends on its own window of the sound, its eyes, its head's place and one noise that all frames share: length has no
-limit, and there are no seams between batches.
+limit, there are no seams between batches, and any rate is exact.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,124 +20,144 @@ from stages.base import devices
 from stages.base.errors import InputError, ParameterError
 from stages.base.lazy import LazyArray
 from stages.base.params import Sample, Spectrogram
+from stages.clips import conditions
 from stages.clips.corpus import Clip
-from stages.clips.mel import Mel
 from stages.faces import observed
-from stages.faces.geometry import ClipMask, clip_mask, ear, mouth_opening, transform
-from stages.faces.square import crop_square, to_crop
-from stages.methods.generate import generate
+from stages.faces.geometry import ClipMask, ear, mouth_opening
+from stages.methods.generate import Noise, sampled
+from stages.networks.hifidiff import Conditions
 from stages.pretrained.hifidiff import CONFIG, HifiDiff
 from stages.store import atomic
-from stages.talking import eyes, mark, portrait, voice
+from stages.talking import eyes, footage, heads, mark, portrait, voice
+from stages.talking.footage import Footage
+from stages.talking.label import Label
+from stages.talking.options import BLINKS, Options
 from stages.talking.paste import Paste
+from stages.talking.subject import Frame, Moving, Still, Subject
+
+__all__ = ["Film", "Options", "talk"]
 
 Picture = NDArray[np.uint8]
 
-HEARD_HZ = 48_000  # of the result's sound
+FPS = 25.0  # of a picture's film
 CRF, PRESET = 16, "veryfast"
-BLINKS = 0.28  # a second, an adult's
 BLUR = 3.0  # times the network's side: a larger face is blurred, and it is said
-CHECKED_S, LARGE = 2.0, 4  # seconds that are measured; how many times dlib sees the network's pictures enlarged
+CHECKED_S, LARGE = (
+    2.0,
+    4,
+)  # seconds of speech that are measured; how many times dlib sees the network's pictures enlarged
 STILL = 0.25  # a mouth that moves by less than this share of the training's opening hardly moves
-
-
-@dataclass(frozen=True)
-class Options:
-    """How a portrait talks; None is what the model and the face say."""
-
-    motion: float = 1.0  # of the head; 0 is none at all
-    blink: float | None = None  # a second; 0 is none
-    which: str = "one"  # face; see portrait.choose
-    level: float | Literal["auto", "off"] = "auto"  # dB that the network is told the speech at
-    gate: float | Literal["auto", "off"] = "auto"  # dB below which it is told silence
-    jaw: float | None = None  # how far below the chin the mask reaches, distances of the eye corners
-    paste: Literal["detail", "plain", "none"] = "detail"  # none: the network's face alone
-    feather: float = 0.06  # of the crop's side
-    sampler: Literal["ancestral", "ddim", "dpm_solver++"] = "ddim"
-    steps: int | None = None
-    guidance_audio: float = 1.0
-    guidance_blink: float = 1.0
-    batch: int = 25
-    seed: int = 5
-    start: float = 0.0  # seconds of the sound that are left out
-    seconds: float | None = None  # of the sound that are used
-    tail: float = 0.0  # seconds that go on in silence
-    max_side: int = 1920  # a larger picture is scaled down
-    check: bool = True
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    precision: Literal["fp32", "bf16"] = "fp32"
+AROUND = 2  # frames before and after that a frame's own place on the head is measured by
+MUCH_DISK = 2**30  # bytes of temporary files that are said
 
 
 @dataclass(frozen=True)
 class Film:
-    """A portrait that talks. Nothing is made before it is walked through or saved.
+    """A face that talks. Nothing is made before it is walked through or saved.
 
     Each walk gives the same frames, (H, W, 3) uint8 RGB.
     """
 
     model: HifiDiff
-    clip: Clip  # the portrait as the test clips are; its frames are made when they are read
+    subject: Subject
+    told: voice.Told
+    ear_T2: NDArray[np.float32]  # the eye aspect ratios that are asked for
     sampling: Sample
     device: torch.device
     fps: float
-    heard: NDArray[np.int16]  # the sound of the result, at HEARD_HZ
+    heard: voice.Stored  # the sound of the result
     paste: Paste | None
-    mask: ClipMask
-    pictures: Pictures
+    label: Label | None
     facts: dict[str, Any]  # what was found and chosen
-    check: bool  # whether a saved film's first seconds are measured
+    check: bool  # whether a saved film's first seconds of speech are measured
     progress: Callable[[int], None] = field(default=lambda frames: None)
 
     def __len__(self) -> int:
-        return len(self.clip.frames_THWC)
+        return len(self.subject)
 
     @property
     def seconds(self) -> float:
         return len(self) / self.fps
 
     @property
-    def ear_T2(self) -> NDArray[np.float32]:
-        """The eye aspect ratios that were asked for."""
-        return self.clip.ear_T2
+    def landmarks_TL2(self) -> NDArray[np.float64]:
+        """Where the face is in each frame, pixels of the network's pictures, (T, 68, 2)."""
+        return self.subject.small(self.subject.landmarks(np.arange(len(self))))
 
     def faces(self) -> Iterator[Picture]:
         """The network's own pictures, (K, K, 3)."""
-        for batch in generate(self.model, self.clip, self.clip, self.sampling, self.device, self.progress):
-            yield from batch
+        return (made for made, _ in self._made())
 
     def __iter__(self) -> Iterator[Picture]:
-        return (self._whole(number, made) for number, made in enumerate(self.faces()))
+        return (self._whole(number, made, pictures) for number, (made, pictures) in enumerate(self._made()))
 
-    def _whole(self, number: int, made: Picture) -> Picture:
+    def _made(self) -> Iterator[tuple[Picture, _Batch]]:
+        size = self.subject.frame.size
+        shares = {"shared": self.sampling.shared_noise, "interpolation": self.sampling.interpolation}
+        noise = Noise("talk", (3, size, size), self.sampling.seed, **shares)
+        first, most = 0, self.sampling.batch
+        while first < len(self):
+            batch = _Batch(self, range(first, min(first + most, len(self))))
+            try:
+                made = sampled(
+                    self.model, batch.given(), batch.masks(), batch.frames, noise, self.sampling, self.device
+                )
+            except torch.OutOfMemoryError:
+                if len(batch.frames) == 1:
+                    raise ParameterError("the device's memory does not hold one frame: take --device cpu") from None
+                most = len(batch.frames) // 2
+                print(f"the device's memory is full: {most} frames at a time from here on", flush=True)
+                continue
+            yield from ((picture, batch) for picture in made)
+            first = batch.frames.stop
+            self.progress(len(batch.frames))
+
+    def _whole(self, number: int, made: Picture, batch: _Batch) -> Picture:
         if self.paste is None:
-            return made
-        return self.paste(self.pictures.take(number), made, self._hull(number))
+            return self.label(made) if self.label else made
+        share = self.subject.shown(number)
+        picture = batch.pictures[number]
+        if share > 0:
+            picture = self.paste(picture, made, batch.hull(number), share)
+        return self.label(picture) if self.label else picture
 
-    def _hull(self, number: int) -> NDArray[np.floating]:
-        return transform(self.mask.hull_P2, self.mask.moves_T23[number])
-
-    def save(self, out: Path) -> list[str]:
+    def save(self, out: str | Path) -> list[str]:
         """Write an MP4 with the sound and the mark that it is synthetic, whole or not at all; gives warnings.
 
         Raises:
             ParameterError: the file's ending is another.
+            InputError: it can't be written, for want of room or of the right to.
         """
+        out = Path(out)
         if out.suffix.lower() != ".mp4":
             raise ParameterError(f"--out is {out}: the result is an MP4; give it the ending .mp4")
         first: list[Picture] = []
-        checked = round(CHECKED_S * self.fps) if self.check else 0
+        from_frame = int(self.told.first_speech_s * self.fps)
+        checked = range(from_frame, from_frame + round(CHECKED_S * self.fps) if self.check else from_frame)
 
         def pictures() -> Iterator[Picture]:
-            for number, made in enumerate(self.faces()):
-                if number < checked:
+            for number, (made, batch) in enumerate(self._made()):
+                if number in checked:
                     first.append(made)
-                yield self._whole(number, made)
+                yield self._whole(number, made, batch)
 
-        with atomic.whole_file(out) as part:
-            media.write_video(
-                part, pictures(), fps=self.fps, audio=self.heard, sample_rate=HEARD_HZ, crf=CRF, preset=PRESET
-            )
-            mark.append(part, f"Synthetic: face and lips made by HifiDiff. {self.facts['made_by']}")
+        words = f"Synthetic: face and lips made by HifiDiff. {self.facts['made_by']}"
+        try:
+            with atomic.whole_file(out) as part:
+                media.write_video(
+                    part,
+                    pictures(),
+                    fps=self.fps,
+                    audio=self.heard,
+                    sample_rate=voice.HEARD_HZ,
+                    crf=CRF,
+                    preset=PRESET,
+                    metadata={"comment": words, "description": mark.SOURCE_TYPE},
+                )
+                mark.append(part, words)
+        except OSError as error:
+            problem = f"can't be written ({error.strerror or error})"
+            raise InputError(out, problem, "nothing is left of it: make room, or name another place by --out") from None
         hardly = self.hardly_speaks(np.stack(first)) if first else ""
         return [*self.facts["warnings"], *([hardly] if hardly else [])]
 
@@ -155,26 +175,89 @@ class Film:
         )
 
 
-class Pictures:
-    """The portrait with its head moved, made once for the network and for the paste."""
+class _Batch:
+    """Consecutive frames as a clip, with what lies around them; their pictures are made once."""
 
-    def __init__(self, mover: portrait.Mover, moves_T23: NDArray[np.float64], most: int) -> None:
-        self.mover, self.moves_T23, self.most = mover, moves_T23, most
-        self._made: dict[int, Picture] = {}
+    def __init__(self, film: Film, frames: range) -> None:
+        self.film, self.frames, self.pictures = film, frames, dict[int, Picture]()
+        subject = film.subject
+        last = len(subject) - 1
+        self.numbers = np.clip(np.arange(frames.start - AROUND, frames.stop + AROUND), 0, last)
+        self.shown, shown_52L2 = subject.reference()
+        self.before = len(shown_52L2)  # landmarks of the reference and around it come first
+        points = np.concatenate([shown_52L2, subject.landmarks(self.numbers)])
+        self.points = subject.small(points)
+        self.hulls = subject.hulls(self.points)
 
-    def __getitem__(self, frame: int) -> Picture:
-        found = self._made.get(frame)
-        if found is None:
-            found = self._made[frame] = self.mover(self.moves_T23[frame])
-            while len(self._made) > self.most:
-                del self._made[next(iter(self._made))]
-        return found
+    @property
+    def local(self) -> range:
+        """Where the frames lie in the clip."""
+        return range(self.before + AROUND, self.before + AROUND + len(self.frames))
 
-    def take(self, frame: int) -> Picture:
-        """A frame that is not asked for again."""
-        found = self[frame]
-        del self._made[frame]
-        return found
+    @property
+    def clip(self) -> Clip:
+        """The reference, two frames of its surroundings on either side, and the batch with its own."""
+        size = self.film.subject.frame.size
+        count = len(self.points)
+        crop = self.film.subject.crop
+
+        def cut(item: int, into: Picture) -> None:
+            if item < self.before:
+                into[...] = media.cut(self.shown, crop, size)
+                return
+            number = int(self.numbers[item - self.before])
+            if number not in self.pictures:
+                self.pictures[number] = self.film.subject.picture(number)
+            into[...] = media.cut(self.pictures[number], crop, size)
+
+        still = np.tile(np.eye(2, 3), (1, 1, 1))
+
+        def mask(item: int, into: NDArray[np.bool_]) -> None:
+            ClipMask(self.hulls[item], still)(0, into)
+
+        return Clip(
+            name="talk",
+            speaker="face",
+            frames_THWC=LazyArray((count, size, size, 3), np.dtype(np.uint8), cut),
+            landmarks_TL2=self.points.astype(np.float32),
+            masks_THW=LazyArray((count, size, size), np.dtype(np.bool_), mask),
+            ear_T2=np.zeros((count, 2), np.float32),
+            mel_SM=np.empty((0, self.film.told.mel.n_mels), np.float32),
+            audio=np.empty(0, np.int16),
+            blinks=[],
+        )
+
+    def given(self) -> Conditions:
+        """The network's conditions; sound and eyes are taken on the film's own time base."""
+        film, network = self.film, self.film.model.config["network"]
+        found = conditions.conditions(
+            clip := self.clip,
+            clip,
+            self.local,
+            self.before // 2,
+            align=network["reference"] == "aligned",
+            places_too=network["places"],
+            audio_steps=network["audio_steps"],
+            blink_frames=network["blink_frames"],
+            drop=film.model.drop,
+        )
+        mel = film.told.mel
+        per_frame = film.told.sound.rate / mel.hop / film.fps
+        starts = [round(per_frame * number) - network["audio_steps"] // 2 for number in self.frames]
+        found = replace(found, mel_NSM=torch.from_numpy(film.told.windows(starts, network["audio_steps"])))
+        if "blink" in film.model.drop:
+            return found
+        ratio = film.fps / float(film.model.config["mask"]["fps"])
+        beside = np.round((np.arange(network["blink_frames"]) - network["blink_frames"] // 2) * ratio).astype(int)
+        around = (np.asarray(self.frames)[:, None] + beside).clip(0, len(film) - 1)
+        return replace(found, ear_NK2=torch.from_numpy(film.ear_T2[around]))
+
+    def masks(self) -> torch.Tensor:
+        return conditions.masks(self.clip, self.local)
+
+    def hull(self, number: int) -> NDArray[np.float64]:
+        """The mask's outline in a frame, (P, 2)."""
+        return self.hulls[number - self.frames.start + self.before + AROUND]
 
 
 def talk(
@@ -186,95 +269,154 @@ def talk(
     named: str = "",
     progress: Callable[[int], None] = lambda frames: None,
 ) -> Film:
-    """A portrait that says a sound. Reads and measures both; makes nothing yet. ``named``: the model, for the mark in the file.
+    """A face that says a sound. Reads and measures both; makes nothing yet. ``named``: the model, for the mark in the file.
 
     Raises:
-        InputError: the picture shows no face, several, or one of no use; the sound is none; the model lacks what it needs.
-        ParameterError: an option has no meaning for this model.
+        InputError: picture or video show no face, several, or one of no use; the sound is none; the model lacks what it needs.
+        ParameterError: an option has no meaning for this model or face.
     """
-    config = _complete(model)
-    fps, size = float(config["mask"]["fps"]), int(config["network"]["size"])
+    config, options = _complete(model), options.settled
     settings = Spectrogram.model_validate(config["spectrogram"])
     known: dict[str, list[float]] = config["corpus"]
-    warnings: list[str] = []
-
-    picture = portrait.read_picture(face, options.max_side)
-    points = portrait.choose(face, picture, options.which)
-    heard = voice.read(sound, HEARD_HZ, start=options.start, seconds=options.seconds)
-    told = voice.read(sound, settings.sample_rate, start=options.start, seconds=options.seconds)
-    frames = max(round((len(heard) / HEARD_HZ + options.tail) * fps), 1)
-    rng = np.random.default_rng(options.seed)
-
-    moves = portrait.motion(points, frames, fps, options.motion, rng)
-    landmarks = np.asarray(transform(np.repeat(points[None], frames, 0), moves), np.float64)
-    crop = crop_square(landmarks, config["mask"]["margin"])
-    small = to_crop(landmarks, crop, size)
-    jaw = known["jaw_drop"][1] if options.jaw is None else options.jaw
-    mask = clip_mask(np.concatenate([small, portrait.lowered(small[0], jaw)[None]]), config["mask"]["dilation"])
-    if crop[2] > BLUR * size:
-        warnings.append(f"the face's square is {crop[2]} pixels wide and the model makes {size}: expect blur")
-
-    own = ear(points)
-    is_open = np.clip(own, known["open_ear"][0], known["open_ear"][2])
-    if options.blink and "blink" in model.drop:
+    device = devices.choose(options.device, "--device")
+    if options.blink not in (None, "off", 0) and "blink" in model.drop:
         raise ParameterError("--blink: the model was trained without the blink signal; leave it out")
-    rate = 0.0 if "blink" in model.drop else BLINKS if options.blink is None else options.blink
-    closed = known["closed_ear"][1] if "closed_ear" in known else 1.0
-    trace, onsets = eyes.trace(is_open, closed, frames, fps, rate, rng)
+    seen = _Seen.of(face, options)
 
+    heard, told = voice.read(sound, settings.sample_rate, start=options.start, seconds=options.seconds)
+    length = len(heard) / voice.HEARD_HZ + options.tail
+    if len(told) <= settings.n_fft:
+        raise InputError(sound, f"{len(told) / settings.sample_rate:.3f} s of sound are too short", "give more")
     level: float | None = known["level_db"][1] if "level_db" in known else None
     if options.level != "auto":
         level = None if options.level == "off" else float(options.level)
-    speech, gain = voice.levelled(told, settings.sample_rate, level)
-    speech, gate = voice.gated(speech, settings.sample_rate, options.gate)
-    samples = round(frames / fps * settings.sample_rate)
-    speech = np.pad(speech[:samples], (0, max(samples - len(speech), 0)))
-    if len(speech) <= settings.n_fft:
-        raise InputError(
-            sound, f"{len(told) / settings.sample_rate:.3f} s of sound are too short", "give more, or --tail"
-        )
+    speech = voice.Told.of(told, settings, level_db=level, gate=options.gate)
 
-    pictures = Pictures(portrait.Mover.of(picture, points), moves, options.batch + 1)
-
-    def cut(frame: int, into: Picture) -> None:
-        into[...] = media.cut(pictures[frame], crop, size)
-
-    clip = Clip(
-        name="talk",
-        speaker="portrait",
-        frames_THWC=LazyArray((frames, size, size, 3), np.dtype(np.uint8), cut),
-        landmarks_TL2=small.astype(np.float32),
-        masks_THW=LazyArray((frames, size, size), np.dtype(np.bool_), mask),
-        ear_T2=trace,
-        mel_SM=Mel(settings)(speech),
-        audio=media.to_int16(speech),
-        blinks=[],
-    )
+    jaw = known["jaw_drop"][1] if options.jaw is None else options.jaw
+    frame = Frame(int(config["network"]["size"]), config["mask"]["margin"], config["mask"]["dilation"], jaw)
+    subject, fps, filmed = seen.subject(options, length, frame)
+    trace, onsets = _eyes(model, options, subject, filmed, fps)
+    crop, warnings = subject.crop, seen.warnings
+    if crop[2] > BLUR * frame.size:
+        warnings.append(f"the face's square is {crop[2]} pixels wide and the model makes {frame.size}: expect blur")
     sampling = _sampling(model, options)
-    wanted = round(frames / fps * HEARD_HZ)
-    facts = {
-        "made_by": f"{named + ', ' if named else ''}seed {options.seed}, {sampling.steps} steps",
-        "face": [round(float(v), 1) for v in points.mean(0)],
-        "crop": list(crop),
-        "gain_db": round(float(gain), 2),
-        "gate_db": None if gate is None else round(gate, 1),
-        "blinks_s": [round(onset, 3) for onset in onsets],
-        "warnings": warnings,
-    }
     return Film(
         model=model,
-        clip=clip,
+        subject=subject,
+        told=speech,
+        ear_T2=trace,
         sampling=sampling,
-        device=devices.choose(options.device, "--device"),
+        device=device,
         fps=fps,
-        heard=np.pad(heard[:wanted], (0, max(wanted - len(heard), 0))),
+        heard=heard.padded(len(subject) / fps),
         paste=None if options.paste == "none" else Paste(crop, options.feather, options.paste == "detail"),
-        mask=mask,
-        pictures=pictures,
-        facts=facts,
+        label=Label(options.label) if options.label else None,
+        facts={
+            "made_by": f"{named + ', ' if named else ''}seed {options.seed}, {sampling.steps} steps",
+            "face": [round(float(v), 1) for v in subject.landmarks(np.arange(1))[0].mean(0)],
+            "crop": list(crop),
+            "gain_db": round(speech.gain_db, 2),
+            "gate_db": None if speech.gate_db is None else round(speech.gate_db, 1),
+            "blinks_s": None if onsets is None else [round(onset, 3) for onset in onsets],
+            "as_it_is_s": [] if filmed is None else [[round(t, 3) for t in gap] for gap in filmed.gaps()],
+            "warnings": warnings,
+        },
         check=options.check,
         progress=progress,
     )
+
+
+@dataclass
+class _Seen:
+    """The face as it was given: a picture, or a video whose frames are read once it is known how many are needed."""
+
+    path: Path
+    picture: Picture | None
+    points: NDArray[np.float64] | None
+    warnings: list[str]
+
+    @classmethod
+    def of(cls, path: Path, options: Options) -> _Seen:
+        if portrait.is_video(path):
+            return cls(path, None, None, [])
+        for name in ("motion", "blink"):
+            if getattr(options, name) == "own":
+                raise ParameterError(
+                    f"--{name} is own: {path} is a picture, which has none; give a number, a video or a CSV"
+                )
+        picture = portrait.read_picture(path, options.max_side)
+        points = portrait.choose(path, picture, options.which, blinks=options.blink not in ("off", 0))
+        return cls(path, picture, points, [])
+
+    def subject(self, options: Options, seconds: float, frame: Frame) -> tuple[Subject, float, Footage | None]:
+        """The face in as many frames as the sound needs, the frames a second, and the video that it is of."""
+        filmed: Footage | None = None
+        picture, points = self.picture, self.points
+        fps = options.fps or FPS
+        if picture is None or points is None:
+            filmed = footage.read(
+                self.path, fps=options.fps, seconds=seconds, max_side=options.max_side, which=options.which
+            )
+            self.warnings += filmed.warnings
+            fps = filmed.fps
+            shown = filmed.reference(None if options.reference == "auto" else float(options.reference), self.path)
+            frames = max(round(seconds * fps), 1)
+            if options.motion in (None, "own"):
+                order = heads.order(len(filmed), frames, options.when_short)
+                return Moving(filmed, order, shown, frame), fps, filmed
+            picture, points = filmed.picture(shown), filmed.landmarks_TL2[shown]
+        frames = max(round(seconds * fps), 1)
+        return Still(picture, points, self._poses(options, frames, fps), frame), fps, filmed
+
+    def _poses(self, options: Options, frames: int, fps: float) -> NDArray[np.float64]:
+        amount = 1.0 if options.motion is None else options.motion
+        if not isinstance(amount, str):
+            return heads.wandering(frames, fps, float(amount), np.random.default_rng([options.seed, 0]))
+        path = Path(amount)
+        if path.suffix.lower() == ".csv":
+            poses = heads.table(path, heads.COLUMNS)[1]
+            if (poses[:, 3] <= 0).any():
+                raise InputError(path, f"holds a scale of {poses[:, 3].min():g}", "give factors above 0")
+        else:
+            other = _other(path, "--motion", fps, frames / fps)
+            self.warnings += other.warnings
+            poses = heads.of_landmarks(other.landmarks_TL2)
+        return poses[heads.order(len(poses), frames, "hold" if options.when_short == "stop" else options.when_short)]
+
+
+def _other(path: Path, name: str, fps: float, seconds: float) -> Footage:
+    """A video that lends its motion or its blinks; raises where it is none."""
+    if not path.is_file():
+        raise ParameterError(f"{name} is {str(path)!r}: no number, word or file; give one of these")
+    return footage.read(path, fps=fps, seconds=seconds, max_side=portrait.LENT_SIDE, which="largest")
+
+
+def _eyes(
+    model: HifiDiff, options: Options, subject: Subject, filmed: Footage | None, fps: float
+) -> tuple[NDArray[np.float32], list[float] | None]:
+    """The eye aspect ratios that the network is told, (T, 2), and the onsets of blinks where they are known."""
+    known: dict[str, list[float]] = model.config["corpus"]
+    low, _, high = known["open_ear"]
+    frames = len(subject)
+    rng = np.random.default_rng([options.seed, 1])
+    own = filmed.open_ear if filmed is not None else np.asarray(ear(subject.reference()[1][2]), np.float64)
+    is_open = np.clip(own, low, high)
+    closed = known["closed_ear"][1] if "closed_ear" in known else 1.0
+    blink = options.blink
+    if blink is None:
+        blink = "own" if isinstance(subject, Moving) else BLINKS
+    if "blink" in model.drop or blink == "off":
+        blink = 0.0
+    if not isinstance(blink, str):
+        return eyes.blinking(is_open, closed, frames, fps, float(blink), rng)
+    if blink != "own" and Path(blink).suffix.lower() == ".csv":
+        return eyes.of_table(Path(blink), is_open, closed, frames, fps, options.when_short, rng)
+    other = filmed if blink == "own" else _other(Path(blink), "--blink", fps, frames / fps)
+    assert other is not None, "a picture's own blinks are refused before"
+    order = subject.order if isinstance(subject, Moving) and blink == "own" else None
+    if order is None:
+        order = heads.order(len(other), frames, "hold" if options.when_short == "stop" else options.when_short)
+    return eyes.carried(other.ear_T2, is_open)[order], None
 
 
 def _complete(model: HifiDiff) -> dict[str, Any]:
