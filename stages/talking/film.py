@@ -6,6 +6,7 @@ limit, there are no seams between batches, and any rate is exact.
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -275,7 +276,17 @@ def talk(
         InputError: picture or video show no face, several, or one of no use; the sound is none; the model lacks what it needs.
         ParameterError: an option has no meaning for this model or face.
     """
-    config, options = _complete(model), options.settled
+    try:
+        return _film(model, face, sound, options.settled, named, progress)
+    except OSError as error:  # of the temporary files that sound and video lie in
+        problem = f"no temporary file can be written ({error.strerror or error})"
+        raise InputError(tempfile.gettempdir(), problem, "make room, or name another folder by TMPDIR") from None
+
+
+def _film(
+    model: HifiDiff, face: Path, sound: Path, options: Options, named: str, progress: Callable[[int], None]
+) -> Film:
+    config = _complete(model)
     settings = Spectrogram.model_validate(config["spectrogram"])
     known: dict[str, list[float]] = config["corpus"]
     device = devices.choose(options.device, "--device")
@@ -299,6 +310,9 @@ def talk(
     crop, warnings = subject.crop, seen.warnings
     if crop[2] > BLUR * frame.size:
         warnings.append(f"the face's square is {crop[2]} pixels wide and the model makes {frame.size}: expect blur")
+    stored = speech.sound.nbytes + heard.nbytes + (0 if filmed is None else filmed.nbytes)
+    if stored > MUCH_DISK:
+        warnings.append(f"{stored / 1e9:.1f} GB of temporary files lie in {tempfile.gettempdir()} until it is done")
     sampling = _sampling(model, options)
     return Film(
         model=model,
@@ -404,7 +418,7 @@ def _eyes(
     closed = known["closed_ear"][1] if "closed_ear" in known else 1.0
     blink = options.blink
     if blink is None:
-        blink = "own" if isinstance(subject, Moving) else BLINKS
+        blink = BLINKS if filmed is None else "own"
     if "blink" in model.drop or blink == "off":
         blink = 0.0
     if not isinstance(blink, str):

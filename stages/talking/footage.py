@@ -54,6 +54,11 @@ class Footage:
         return simplejpeg.decode_jpeg(self.file.read(self.starts[frame + 1] - self.starts[frame]))
 
     @property
+    def nbytes(self) -> int:
+        """Of the temporary file."""
+        return self.starts[-1]
+
+    @property
     def ear_T2(self) -> Array:
         return np.asarray(ear(self.landmarks_TL2), np.float64)
 

@@ -44,7 +44,9 @@ def of_landmarks(landmarks_TL2: Array) -> Array:
     scale = np.hypot(linear[:, 0, 0], linear[:, 1, 0])
     roll = np.rad2deg(np.arctan2(linear[:, 1, 0], linear[:, 0, 0]))
     moved = (linear @ neck + shift - neck) @ axes.T / distance
-    return np.column_stack([roll, moved, scale])
+    poses = np.column_stack([roll, moved, scale])
+    poses[0] = [0, 0, 0, 1]
+    return poses
 
 
 def moves(points_L2: Array, poses_T4: Array) -> Array:

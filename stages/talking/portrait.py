@@ -22,7 +22,7 @@ Box = NDArray[np.float64]
 
 MAX_PIXELS = 8192 * 8192
 LEAST_SIDE = 60  # pixels of a face; the detector finds none of less than some 40
-SHUT_EAR = 0.15  # of a portrait whose eyes are shut
+SHUT_EAR = 0.18  # of a portrait whose eyes are shut: rendered ones have 0.16, a blink of the training 0.15
 LENT_SIDE = 640  # pixels; a video that lends motion or blinks is scaled down to it
 WHICH = ("one", "largest", "left", "right")
 # Half-axes of what moves with the head, and how far beyond it fades, in distances of the eye corners.

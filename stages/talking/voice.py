@@ -40,6 +40,10 @@ class Stored:
     def __len__(self) -> int:
         return self.count
 
+    @property
+    def nbytes(self) -> int:
+        return 2 * self.count
+
     def __getitem__(self, part: slice) -> NDArray[np.int16]:
         start, stop, _ = part.indices(self.count)
         self.file.seek(2 * start)

@@ -146,6 +146,7 @@ def test_a_videos_motion_can_be_taken_away(given: Given) -> None:
     assert np.ptp(film.landmarks_TL2, 0).max() == 0
     assert film.fps == FPS
     assert np.array_equal(film.subject.picture(0), film.subject.picture(40))
+    assert np.array_equal(film.ear_T2, given.film("speech.mp4").ear_T2)  # its blinks stay its own
 
 
 def test_another_videos_head_moves_a_portrait(given: Given) -> None:
