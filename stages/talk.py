@@ -39,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "sound", type=Path, nargs="?", metavar="SOUND", help="anything with sound: WAV, MP3, FLAC, a video"
     )
-    made.add_argument("--out", type=Path, help="MP4 to write; <face>-<sound>.mp4 where not given")
+    made.add_argument("--out", type=Path, help="MP4 to write, or a folder of PNGs; <face>-<sound>.mp4 where not given")
     made.add_argument("--list", type=Path, metavar="CSV", help="many: a row a film")
     made.add_argument("--threads", type=int, default=1, help="of the CPU")
     for option in fields(Options):

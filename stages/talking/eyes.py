@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.base.errors import InputError
-from stages.corpora.rendered.motion import blink_times, eyelid
+from stages.corpora.rendered.paths import blink_times, eyelid
 from stages.talking import heads
 
 Array = NDArray[np.floating]

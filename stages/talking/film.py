@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,28 +19,25 @@ from numpy.typing import NDArray
 from stages import media
 from stages.base import devices
 from stages.base.errors import InputError, ParameterError
-from stages.base.lazy import LazyArray
 from stages.base.params import Sample, Spectrogram
-from stages.clips import conditions
-from stages.clips.corpus import Clip
 from stages.faces import observed
-from stages.faces.geometry import ClipMask, ear, mouth_opening
+from stages.faces.geometry import mouth_opening
 from stages.methods.generate import Noise, sampled
-from stages.networks.hifidiff import Conditions
 from stages.pretrained.hifidiff import CONFIG, HifiDiff
 from stages.store import atomic
-from stages.talking import eyes, footage, heads, mark, portrait, voice
-from stages.talking.footage import Footage
+from stages.talking import mark, voice
+from stages.talking import pictures as as_pictures
+from stages.talking.batch import Batch
 from stages.talking.label import Label
-from stages.talking.options import BLINKS, Options
+from stages.talking.options import Options
 from stages.talking.paste import Paste
-from stages.talking.subject import Frame, Moving, Still, Subject
+from stages.talking.seen import Seen, eyes_of
+from stages.talking.subject import Frame, Subject
 
 __all__ = ["Film", "Options", "talk"]
 
 Picture = NDArray[np.uint8]
 
-FPS = 25.0  # of a picture's film
 CRF, PRESET = 16, "veryfast"
 BLUR = 3.0  # times the network's side: a larger face is blurred, and it is said
 CHECKED_S, LARGE = (
@@ -48,7 +45,6 @@ CHECKED_S, LARGE = (
     4,
 )  # seconds of speech that are measured; how many times dlib sees the network's pictures enlarged
 STILL = 0.25  # a mouth that moves by less than this share of the training's opening hardly moves
-AROUND = 2  # frames before and after that a frame's own place on the head is measured by
 MUCH_DISK = 2**30  # bytes of temporary files that are said
 
 
@@ -92,13 +88,13 @@ class Film:
     def __iter__(self) -> Iterator[Picture]:
         return (self._whole(number, made, pictures) for number, (made, pictures) in enumerate(self._made()))
 
-    def _made(self) -> Iterator[tuple[Picture, _Batch]]:
+    def _made(self) -> Iterator[tuple[Picture, Batch]]:
         size = self.subject.frame.size
         shares = {"shared": self.sampling.shared_noise, "interpolation": self.sampling.interpolation}
         noise = Noise("talk", (3, size, size), self.sampling.seed, **shares)
         first, most = 0, self.sampling.batch
         while first < len(self):
-            batch = _Batch(self, range(first, min(first + most, len(self))))
+            batch = Batch(self, range(first, min(first + most, len(self))))
             try:
                 made = sampled(
                     self.model, batch.given(), batch.masks(), batch.frames, noise, self.sampling, self.device
@@ -113,7 +109,7 @@ class Film:
             first = batch.frames.stop
             self.progress(len(batch.frames))
 
-    def _whole(self, number: int, made: Picture, batch: _Batch) -> Picture:
+    def _whole(self, number: int, made: Picture, batch: Batch) -> Picture:
         if self.paste is None:
             return self.label(made) if self.label else made
         share = self.subject.shown(number)
@@ -125,13 +121,17 @@ class Film:
     def save(self, out: str | Path) -> list[str]:
         """Write an MP4 with the sound and the mark that it is synthetic, whole or not at all; gives warnings.
 
+        A name without an ending is a folder of PNGs; see :func:`stages.talking.pictures.write`.
+
         Raises:
             ParameterError: the file's ending is another.
             InputError: it can't be written, for want of room or of the right to.
         """
         out = Path(out)
-        if out.suffix.lower() != ".mp4":
-            raise ParameterError(f"--out is {out}: the result is an MP4; give it the ending .mp4")
+        if out.suffix.lower() not in (".mp4", ""):
+            raise ParameterError(
+                f"--out is {out}: the result is an MP4, or a folder of pictures; give it the ending .mp4, or none"
+            )
         first: list[Picture] = []
         from_frame = int(self.told.first_speech_s * self.fps)
         checked = range(from_frame, from_frame + round(CHECKED_S * self.fps) if self.check else from_frame)
@@ -144,23 +144,29 @@ class Film:
 
         words = f"Synthetic: face and lips made by HifiDiff. {self.facts['made_by']}"
         try:
-            with atomic.whole_file(out) as part:
-                media.write_video(
-                    part,
-                    pictures(),
-                    fps=self.fps,
-                    audio=self.heard,
-                    sample_rate=voice.HEARD_HZ,
-                    crf=CRF,
-                    preset=PRESET,
-                    metadata={"comment": words, "description": mark.SOURCE_TYPE},
-                )
-                mark.append(part, words)
+            if out.suffix:
+                self._video(out, pictures(), words)
+            else:
+                as_pictures.write(out, pictures(), self.heard, words)
         except OSError as error:
             problem = f"can't be written ({error.strerror or error})"
             raise InputError(out, problem, "nothing is left of it: make room, or name another place by --out") from None
         hardly = self.hardly_speaks(np.stack(first)) if first else ""
         return [*self.facts["warnings"], *([hardly] if hardly else [])]
+
+    def _video(self, out: Path, pictures: Iterator[Picture], words: str) -> None:
+        with atomic.whole_file(out) as part:
+            media.write_video(
+                part,
+                pictures,
+                fps=self.fps,
+                audio=self.heard,
+                sample_rate=voice.HEARD_HZ,
+                crf=CRF,
+                preset=PRESET,
+                metadata={"comment": words, "description": mark.SOURCE_TYPE},
+            )
+            mark.append(part, words)
 
     def hardly_speaks(self, faces_THWC: Picture) -> str:
         """A warning where the mouth hardly moves though there is speech, by dlib on the network's pictures; empty otherwise."""
@@ -174,91 +180,6 @@ class Film:
             f"the mouth hardly moves (by {spread:.3f}; the training's opens by {usual:.3f}): this face or voice is unlike those "
             "that the model was trained on, which its card names"
         )
-
-
-class _Batch:
-    """Consecutive frames as a clip, with what lies around them; their pictures are made once."""
-
-    def __init__(self, film: Film, frames: range) -> None:
-        self.film, self.frames, self.pictures = film, frames, dict[int, Picture]()
-        subject = film.subject
-        last = len(subject) - 1
-        self.numbers = np.clip(np.arange(frames.start - AROUND, frames.stop + AROUND), 0, last)
-        self.shown, shown_52L2 = subject.reference()
-        self.before = len(shown_52L2)  # landmarks of the reference and around it come first
-        points = np.concatenate([shown_52L2, subject.landmarks(self.numbers)])
-        self.points = subject.small(points)
-        self.hulls = subject.hulls(self.points)
-
-    @property
-    def local(self) -> range:
-        """Where the frames lie in the clip."""
-        return range(self.before + AROUND, self.before + AROUND + len(self.frames))
-
-    @property
-    def clip(self) -> Clip:
-        """The reference, two frames of its surroundings on either side, and the batch with its own."""
-        size = self.film.subject.frame.size
-        count = len(self.points)
-        crop = self.film.subject.crop
-
-        def cut(item: int, into: Picture) -> None:
-            if item < self.before:
-                into[...] = media.cut(self.shown, crop, size)
-                return
-            number = int(self.numbers[item - self.before])
-            if number not in self.pictures:
-                self.pictures[number] = self.film.subject.picture(number)
-            into[...] = media.cut(self.pictures[number], crop, size)
-
-        still = np.tile(np.eye(2, 3), (1, 1, 1))
-
-        def mask(item: int, into: NDArray[np.bool_]) -> None:
-            ClipMask(self.hulls[item], still)(0, into)
-
-        return Clip(
-            name="talk",
-            speaker="face",
-            frames_THWC=LazyArray((count, size, size, 3), np.dtype(np.uint8), cut),
-            landmarks_TL2=self.points.astype(np.float32),
-            masks_THW=LazyArray((count, size, size), np.dtype(np.bool_), mask),
-            ear_T2=np.zeros((count, 2), np.float32),
-            mel_SM=np.empty((0, self.film.told.mel.n_mels), np.float32),
-            audio=np.empty(0, np.int16),
-            blinks=[],
-        )
-
-    def given(self) -> Conditions:
-        """The network's conditions; sound and eyes are taken on the film's own time base."""
-        film, network = self.film, self.film.model.config["network"]
-        found = conditions.conditions(
-            clip := self.clip,
-            clip,
-            self.local,
-            self.before // 2,
-            align=network["reference"] == "aligned",
-            places_too=network["places"],
-            audio_steps=network["audio_steps"],
-            blink_frames=network["blink_frames"],
-            drop=film.model.drop,
-        )
-        mel = film.told.mel
-        per_frame = film.told.sound.rate / mel.hop / film.fps
-        starts = [round(per_frame * number) - network["audio_steps"] // 2 for number in self.frames]
-        found = replace(found, mel_NSM=torch.from_numpy(film.told.windows(starts, network["audio_steps"])))
-        if "blink" in film.model.drop:
-            return found
-        ratio = film.fps / float(film.model.config["mask"]["fps"])
-        beside = np.round((np.arange(network["blink_frames"]) - network["blink_frames"] // 2) * ratio).astype(int)
-        around = (np.asarray(self.frames)[:, None] + beside).clip(0, len(film) - 1)
-        return replace(found, ear_NK2=torch.from_numpy(film.ear_T2[around]))
-
-    def masks(self) -> torch.Tensor:
-        return conditions.masks(self.clip, self.local)
-
-    def hull(self, number: int) -> NDArray[np.float64]:
-        """The mask's outline in a frame, (P, 2)."""
-        return self.hulls[number - self.frames.start + self.before + AROUND]
 
 
 def talk(
@@ -292,7 +213,7 @@ def _film(
     device = devices.choose(options.device, "--device")
     if options.blink not in (None, "off", 0) and "blink" in model.drop:
         raise ParameterError("--blink: the model was trained without the blink signal; leave it out")
-    seen = _Seen.of(face, options)
+    seen = Seen.of(face, options)
 
     heard, told = voice.read(sound, settings.sample_rate, start=options.start, seconds=options.seconds)
     length = len(heard) / voice.HEARD_HZ + options.tail
@@ -306,7 +227,7 @@ def _film(
     jaw = known["jaw_drop"][1] if options.jaw is None else options.jaw
     frame = Frame(int(config["network"]["size"]), config["mask"]["margin"], config["mask"]["dilation"], jaw)
     subject, fps, filmed = seen.subject(options, length, frame)
-    trace, onsets = _eyes(model, options, subject, filmed, fps)
+    trace, onsets = eyes_of(model, options, subject, filmed, fps)
     crop, warnings = subject.crop, seen.warnings
     if crop[2] > BLUR * frame.size:
         warnings.append(f"the face's square is {crop[2]} pixels wide and the model makes {frame.size}: expect blur")
@@ -338,99 +259,6 @@ def _film(
         check=options.check,
         progress=progress,
     )
-
-
-@dataclass
-class _Seen:
-    """The face as it was given: a picture, or a video whose frames are read once it is known how many are needed."""
-
-    path: Path
-    picture: Picture | None
-    points: NDArray[np.float64] | None
-    warnings: list[str]
-
-    @classmethod
-    def of(cls, path: Path, options: Options) -> _Seen:
-        if portrait.is_video(path):
-            return cls(path, None, None, [])
-        for name in ("motion", "blink"):
-            if getattr(options, name) == "own":
-                raise ParameterError(
-                    f"--{name} is own: {path} is a picture, which has none; give a number, a video or a CSV"
-                )
-        picture = portrait.read_picture(path, options.max_side)
-        points = portrait.choose(path, picture, options.which, blinks=options.blink not in ("off", 0))
-        return cls(path, picture, points, [])
-
-    def subject(self, options: Options, seconds: float, frame: Frame) -> tuple[Subject, float, Footage | None]:
-        """The face in as many frames as the sound needs, the frames a second, and the video that it is of."""
-        filmed: Footage | None = None
-        picture, points = self.picture, self.points
-        fps = options.fps or FPS
-        if picture is None or points is None:
-            filmed = footage.read(
-                self.path, fps=options.fps, seconds=seconds, max_side=options.max_side, which=options.which
-            )
-            self.warnings += filmed.warnings
-            fps = filmed.fps
-            shown = filmed.reference(None if options.reference == "auto" else float(options.reference), self.path)
-            frames = max(round(seconds * fps), 1)
-            if options.motion in (None, "own"):
-                order = heads.order(len(filmed), frames, options.when_short)
-                return Moving(filmed, order, shown, frame), fps, filmed
-            picture, points = filmed.picture(shown), filmed.landmarks_TL2[shown]
-        frames = max(round(seconds * fps), 1)
-        return Still(picture, points, self._poses(options, frames, fps), frame), fps, filmed
-
-    def _poses(self, options: Options, frames: int, fps: float) -> NDArray[np.float64]:
-        amount = 1.0 if options.motion is None else options.motion
-        if not isinstance(amount, str):
-            return heads.wandering(frames, fps, float(amount), np.random.default_rng([options.seed, 0]))
-        path = Path(amount)
-        if path.suffix.lower() == ".csv":
-            poses = heads.table(path, heads.COLUMNS)[1]
-            if (poses[:, 3] <= 0).any():
-                raise InputError(path, f"holds a scale of {poses[:, 3].min():g}", "give factors above 0")
-        else:
-            other = _other(path, "--motion", fps, frames / fps)
-            self.warnings += other.warnings
-            poses = heads.of_landmarks(other.landmarks_TL2)
-        return poses[heads.order(len(poses), frames, "hold" if options.when_short == "stop" else options.when_short)]
-
-
-def _other(path: Path, name: str, fps: float, seconds: float) -> Footage:
-    """A video that lends its motion or its blinks; raises where it is none."""
-    if not path.is_file():
-        raise ParameterError(f"{name} is {str(path)!r}: no number, word or file; give one of these")
-    return footage.read(path, fps=fps, seconds=seconds, max_side=portrait.LENT_SIDE, which="largest")
-
-
-def _eyes(
-    model: HifiDiff, options: Options, subject: Subject, filmed: Footage | None, fps: float
-) -> tuple[NDArray[np.float32], list[float] | None]:
-    """The eye aspect ratios that the network is told, (T, 2), and the onsets of blinks where they are known."""
-    known: dict[str, list[float]] = model.config["corpus"]
-    low, _, high = known["open_ear"]
-    frames = len(subject)
-    rng = np.random.default_rng([options.seed, 1])
-    own = filmed.open_ear if filmed is not None else np.asarray(ear(subject.reference()[1][2]), np.float64)
-    is_open = np.clip(own, low, high)
-    closed = known["closed_ear"][1] if "closed_ear" in known else 1.0
-    blink = options.blink
-    if blink is None:
-        blink = BLINKS if filmed is None else "own"
-    if "blink" in model.drop or blink == "off":
-        blink = 0.0
-    if not isinstance(blink, str):
-        return eyes.blinking(is_open, closed, frames, fps, float(blink), rng)
-    if blink != "own" and Path(blink).suffix.lower() == ".csv":
-        return eyes.of_table(Path(blink), is_open, closed, frames, fps, options.when_short, rng)
-    other = filmed if blink == "own" else _other(Path(blink), "--blink", fps, frames / fps)
-    assert other is not None, "a picture's own blinks are refused before"
-    order = subject.order if isinstance(subject, Moving) and blink == "own" else None
-    if order is None:
-        order = heads.order(len(other), frames, "hold" if options.when_short == "stop" else options.when_short)
-    return eyes.carried(other.ear_T2, is_open)[order], None
 
 
 def _complete(model: HifiDiff) -> dict[str, Any]:

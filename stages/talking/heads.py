@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.base.errors import InputError
-from stages.corpora.rendered.motion import smoothstep, wander
+from stages.corpora.rendered.paths import smoothstep, wander
 from stages.faces.geometry import RIGID, head_axes, similarity
 
 Array = NDArray[np.float64]

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages import media
-from stages.corpora.rendered.motion import smoothstep
+from stages.corpora.rendered.paths import smoothstep
 
 Picture = NDArray[np.uint8]
 KEPT = (

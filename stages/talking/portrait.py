@@ -12,7 +12,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from stages import media
 from stages.base.errors import ClipError, InputError
-from stages.corpora.rendered.motion import smoothstep
+from stages.corpora.rendered.paths import smoothstep
 from stages.faces import landmarks
 from stages.faces.geometry import NOSE_TIP, ear, head_axes, inter_ocular
 

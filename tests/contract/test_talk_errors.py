@@ -176,3 +176,18 @@ def test_the_file_says_what_it_is_in_its_own_metadata(given: Path, tmp_path: Pat
     assert said["comment"].startswith("Synthetic: face and lips made by HifiDiff. Model model, sha256 ")
     assert said["comment"].endswith("seed 9, 2 steps")
     assert said["description"] == mark.SOURCE_TYPE
+
+
+def test_a_name_without_an_ending_is_a_folder_of_marked_pictures(given: Path, tmp_path: Path) -> None:
+    film = model().talk(given / "good.png", given / "speech.mp4", check=False, seconds=0.2)
+    film.save(tmp_path / "frames")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["frames"]
+    names = [f"{number:06d}.png" for number in range(5)]
+    assert sorted(path.name for path in (tmp_path / "frames").iterdir()) == [*names, "sound.wav"]
+    for name, expected in zip(names, film, strict=True):
+        with Image.open(tmp_path / "frames" / name) as picture:
+            assert np.array_equal(np.asarray(picture), expected)
+            assert mark.SOURCE_TYPE in picture.info["XML:com.adobe.xmp"]
+    assert np.array_equal(media.to_int16(media.decode_audio(tmp_path / "frames/sound.wav", 48_000)), film.heard[:])
+    with pytest.raises(InputError, match=r"frames: is there already; name another folder"):
+        film.save(tmp_path / "frames")

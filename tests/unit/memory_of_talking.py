@@ -23,6 +23,7 @@ from stages.base import params
 from stages.diffusion.schedule import Diffusion
 from stages.pretrained.hifidiff import HifiDiff
 from stages.talking import film, portrait
+from stages.talking.batch import Batch
 from stages.talking.film import Options, talk
 
 HZ, MINUTE = 8000, 60
@@ -75,7 +76,7 @@ def main() -> None:
         whole = made(seconds)
         assert len(whole) == 25 * seconds
         deque(islice(whole, 50), maxlen=0)
-        last = film._Batch(whole, range(len(whole) - 25, len(whole)))
+        last = Batch(whole, range(len(whole) - 25, len(whole)))
         assert last.given().mel_NSM.shape == (25, 16, 80)
         whole.heard[len(whole.heard) - HZ :]
 
