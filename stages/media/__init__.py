@@ -11,11 +11,12 @@ T frames, H height, W width, C = 3 channels (RGB), N audio samples.
 """
 
 from stages.media.container import VIDEO_SUFFIXES, Source
-from stages.media.sound import decode_audio, resampled, store_audio, to_float, to_int16
+from stages.media.long import StoredSound, store_audio
+from stages.media.sound import decode_audio, resampled, to_float, to_int16
 from stages.media.video import Converter, Picture, Planes, cut, decode, frame_rate, pictures
 from stages.media.writing import rate, write_video
 
 __all__ = [
-    "VIDEO_SUFFIXES", "Converter", "Picture", "Planes", "Source", "cut", "decode", "decode_audio", "frame_rate", "pictures",
-    "rate", "resampled", "store_audio", "to_float", "to_int16", "write_video",
+    "VIDEO_SUFFIXES", "Converter", "Picture", "Planes", "Source", "StoredSound", "cut", "decode", "decode_audio", "frame_rate",
+    "pictures", "rate", "resampled", "store_audio", "to_float", "to_int16", "write_video",
 ]  # fmt: skip

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+import math
+from collections.abc import Iterable, Iterator
+from typing import Any, Protocol
 
 import av
 import numpy as np
@@ -28,41 +29,15 @@ def decode_audio(source: Source, sample_rate: int, *, clip: str = "") -> NDArray
     Raises:
         ClipError: not a media file, no audio stream, no sample, damaged, or longer than :data:`MAX_S`.
     """
-    clip = clip or name_of(source)
-    chunks: list[NDArray[np.float32]] = []
-    track = _Track(clip, chunks.append)
-    late = track.late(_read(source, track, np.inf))
-    samples = np.concatenate(chunks)
-    if not np.isfinite(samples).all():
-        raise ClipError(clip, "damaged audio (samples that are no numbers)")
-    samples = np.pad(samples, (late, 0)) if late > 0 else samples[-late:]
+    track = _Track(clip or name_of(source))
+    samples = track.samples(read_track(source, track))
     if track.rate != sample_rate:
         samples = _resampled(samples, track.rate, sample_rate)
     return samples
 
 
-def store_audio(
-    source: Source, keep: Callable[[NDArray[np.float32]], object], *, until: float = np.inf, clip: str = ""
-) -> tuple[int, int]:
-    """Hand on the first audio stream piece by piece, mono float32, (N,) each, at its own rate, so that memory holds one piece.
-
-    Gives the rate in Hz, and how many samples after the first picture the first one stands; negative: so many of them are to be
-    left out. Decoding ends ``until`` seconds after the first sample, or a little later. Raises like :func:`decode_audio`.
-    """
-    clip = clip or name_of(source)
-
-    def checked(samples: NDArray[np.float32]) -> None:
-        if not np.isfinite(samples).all():
-            raise ClipError(clip, "damaged audio (samples that are no numbers)")
-        keep(samples)
-
-    track = _Track(clip, checked)
-    late = track.late(_read(source, track, until))
-    return track.rate, late
-
-
-def _read(source: Source, track: _Track, until: float) -> float | None:
-    """Decode into a track, up to so many seconds; gives the first picture's time, None without pictures."""
+def read_track(source: Source, track: _Track, until: float = math.inf) -> float | None:
+    """Decode into a track, ``until`` seconds or a little more; gives the first picture's time, None without pictures."""
     clip, zero = track.clip, None
     with opened(source, clip) as container:
         stream = first_stream(container.streams.audio, clip, "no audio stream")
@@ -89,11 +64,11 @@ def _resampled(samples: NDArray[np.float32], rate: int, to: int) -> NDArray[np.f
 
 
 def resampled(parts: Iterable[NDArray[np.floating]], rate: int, to: int) -> Iterator[NDArray[np.float64]]:
-    """Pieces of a sound at another rate, (N,) each; soxr at 28 bits, which it computes in float64: at fewer, two processors'
+    """Pieces of a sound at another rate, (N,) each; by soxr at 28 bits, which it computes in float64: at fewer, two processors'
     results differ in 16-bit samples.
     """
     if rate == to:
-        yield from (np.asarray(part, np.float64) for part in parts)
+        yield from (part.astype(np.float64) for part in parts)
         return
     stream, held = soxr.ResampleStream(rate, to, 1, dtype="float64", quality="VHQ"), None
     for part in parts:
@@ -104,19 +79,27 @@ def resampled(parts: Iterable[NDArray[np.floating]], rate: int, to: int) -> Iter
         yield stream.resample_chunk(held, last=True)
 
 
+class Chunks(Protocol):
+    """Where a track's samples go: a list of arrays, or what keeps them elsewhere."""
+
+    def append(self, samples: NDArray[np.float32], /) -> None: ...
+
+    def __iter__(self) -> Iterator[NDArray[np.float32]]: ...
+
+
 class _Track:
-    """Audio frames put one behind the other, each where its timestamp says; their samples are handed on.
+    """Audio frames put one behind the other, each where its timestamp says.
 
     Containers round stamps to a millisecond, so that the frames' offsets from the samples counted so far scatter: the track
     starts at their median. An offset by more than :data:`SOUND_GAP_S` is a gap, which becomes silence, or an overlap, which
     is cut.
     """
 
-    def __init__(self, clip: str, keep: Callable[[NDArray[np.float32]], object]) -> None:
+    def __init__(self, clip: str, chunks: Chunks | None = None) -> None:
         self.clip, self.rate = clip, 0
-        self.count = 0  # samples so far
+        self.count = 0  # samples
         self._to_planar = AudioResampler(format="fltp")
-        self._keep = keep
+        self._chunks: Chunks = [] if chunks is None else chunks
         self._starts: list[float] = []  # each frame's stamp less the samples before it, seconds
         self._drop = 0  # samples of an overlap still to be left out
 
@@ -145,7 +128,7 @@ class _Track:
         left_out = min(self._drop, len(samples))
         self._drop -= left_out
         self.count += len(samples) - left_out
-        self._keep(samples[left_out:])
+        self._chunks.append(samples[left_out:])
         if self.count > MAX_S * self.rate:
             raise ClipError(self.clip, f"the sound is longer than {MAX_S / 3600:.0f} hours; cut it into parts")
 
@@ -160,6 +143,14 @@ class _Track:
         if -offset >= self.count:
             raise ClipError(self.clip, "the sound ends before the first picture")
         return offset
+
+    def samples(self, zero: float | None) -> NDArray[np.float32]:
+        """All samples (N,) from the time ``zero`` on, in seconds; None: from the first."""
+        offset = self.late(zero)
+        samples = np.concatenate(list(self._chunks))
+        if not np.isfinite(samples).all():
+            raise ClipError(self.clip, "damaged audio (samples that are no numbers)")
+        return np.pad(samples, (offset, 0)) if offset > 0 else samples[-offset:]
 
 
 def to_int16(audio_N: NDArray[np.floating]) -> NDArray[np.int16]:

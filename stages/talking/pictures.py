@@ -38,7 +38,7 @@ def write(out: Path, frames: Iterable[NDArray[np.uint8]], sound: Stored, words: 
             Image.fromarray(frame).save(part / f"{number:06d}.png", pnginfo=said)
         with wave.open(str(part / SOUND), "wb") as file:
             file.setparams((1, 2, sound.rate, 0, "NONE", ""))
-            for samples in sound.blocks(AT_ONCE):
+            for samples in sound.pieces(AT_ONCE):
                 file.writeframes(samples.tobytes())
         part.rename(out)
     finally:

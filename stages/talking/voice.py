@@ -6,7 +6,7 @@ A sound is decoded once and lies in temporary files, which have no name: memory 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -49,7 +49,7 @@ class Stored:
         self.file.seek(2 * start)
         return np.frombuffer(self.file.read(2 * max(stop - start, 0)), "<i2")
 
-    def blocks(self, size: int) -> Iterator[NDArray[np.int16]]:
+    def pieces(self, size: int) -> Iterator[NDArray[np.int16]]:
         """Consecutive pieces of so many samples; the last may be shorter."""
         return (self[start : start + size] for start in range(0, self.count, size))
 
@@ -70,40 +70,30 @@ def read(path: Path, rate: int, *, start: float, seconds: float | None) -> tuple
         raise InputError(path, "no such file", "name a file with sound")
     until = np.inf if seconds is None else start + seconds
     try:
-        with tempfile.TemporaryFile() as file:
-            own, late = media.store_audio(
-                path, lambda part: file.write(media.to_int16(part).tobytes()), until=until + MORE_S
-            )
-            count = file.tell() // 2
-            source = Stored(file, own, count)
-            length = (count + late) / own
-            first = round(start * own) - late
-            last = count if seconds is None else min(round(until * own) - late, count)
-            if first >= last:
-                raise InputError(path, f"has {length:.2f} s of sound, and --from is {start:g}", "begin earlier")
-            heard, other = (_resampled(source, first, last, to) for to in (HEARD_HZ, rate))
+        found = media.store_audio(path, until=until + MORE_S)
     except ClipError as error:
         problem = error.reason.replace("not a readable video", "not a sound that can be read")
         raise InputError(path, problem, "name a file with sound") from None
-    if not any(np.any(part) for part in heard.blocks(AT_ONCE)):
+    if start >= found.seconds:
+        raise InputError(path, f"has {found.seconds:.2f} s of sound, and --from is {start:g}", "begin earlier")
+    first = round(start * HEARD_HZ)
+    heard = stored(found.pieces(HEARD_HZ), HEARD_HZ, slice(first, None if seconds is None else round(until * HEARD_HZ)))
+    if not any(np.any(part) for part in heard.pieces(AT_ONCE)):
         raise InputError(path, "the sound is silent throughout", "choose another file or part")
-    return heard, other
+    other = media.resampled((part / 32768.0 for part in heard.pieces(AT_ONCE)), HEARD_HZ, rate)
+    return heard, stored(other, rate)
 
 
-def _resampled(source: Stored, first: int, last: int, to: int) -> Stored:
-    """Samples [first, last) at another rate; before the first sample there is silence."""
-
-    def parts() -> Iterator[NDArray[np.float64]]:
-        if first < 0:
-            yield np.zeros(min(-first, last - first))
-        for start in range(max(first, 0), last, AT_ONCE):
-            yield source[start : min(start + AT_ONCE, last)] / 32768.0
-
-    file, count = tempfile.TemporaryFile(), 0  # noqa: SIM115  it lives as long as what reads it
-    for part in media.resampled(parts(), source.rate, to):
-        count += len(part)
-        file.write(media.to_int16(part).tobytes())
-    return Stored(file, to, count)
+def stored(parts: Iterable[NDArray[np.floating]], rate: int, part: slice = slice(None)) -> Stored:
+    """Consecutive pieces of a sound in [-1, 1], or a part of all of it, in a file."""
+    file, seen = tempfile.TemporaryFile(), 0  # noqa: SIM115  it lives as long as what reads it
+    last = np.inf if part.stop is None else part.stop
+    for samples in parts:
+        first = max((part.start or 0) - seen, 0)
+        kept = samples[first : max(int(min(last - seen, len(samples))), 0)]
+        file.write(media.to_int16(kept).tobytes())
+        seen += len(samples)
+    return Stored(file, rate, file.tell() // 2)
 
 
 def powers(sound: Stored) -> NDArray[np.float64]:
@@ -111,7 +101,7 @@ def powers(sound: Stored) -> NDArray[np.float64]:
     block = round(BLOCK_S * sound.rate)
     found = [
         (np.pad(part, (0, -len(part) % block)).reshape(-1, block).astype(np.float64) ** 2).mean(1) / 32768.0**2
-        for part in sound.blocks(block * 1000)
+        for part in sound.pieces(block * 1000)
     ]
     return np.concatenate(found)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -217,10 +216,8 @@ def test_a_model_that_cannot_is_refused(given: Path) -> None:
         film.talk(before, given / "ada.png", given / "speech.mp4", QUIET)
 
 
-def stored(sound: np.ndarray, rate: int = 16000) -> voice.Stored:
-    file = tempfile.TemporaryFile()  # noqa: SIM115  it lives as long as what reads it
-    file.write(media.to_int16(sound).tobytes())
-    return voice.Stored(file, rate, len(sound))
+def stored(sound: np.ndarray) -> voice.Stored:
+    return voice.stored([sound], 16000)
 
 
 def test_the_network_is_told_speech_at_the_trainings_level_and_silence_below_the_gate() -> None:
