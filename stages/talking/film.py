@@ -29,12 +29,12 @@ from stages.talking import mark, voice
 from stages.talking import pictures as as_pictures
 from stages.talking.batch import Batch
 from stages.talking.label import Label
-from stages.talking.options import Options
+from stages.talking.options import BLINKS, Options
 from stages.talking.paste import Paste
 from stages.talking.seen import Seen, eyes_of
 from stages.talking.subject import Frame, Subject
 
-__all__ = ["Film", "Options", "talk"]
+__all__ = ["BLINKS", "Film", "Options", "talk"]
 
 Picture = NDArray[np.uint8]
 

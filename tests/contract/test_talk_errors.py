@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -98,7 +99,10 @@ def test_a_full_disk_leaves_nothing_and_says_so(given: Path, tmp_path: Path) -> 
 def test_interrupted_nothing_is_left(given: Path, tmp_path: Path, how: signal.Signals) -> None:
     out = tmp_path / "a.mp4"
     started = subprocess.Popen(
-        command(given, "--out", out, "--tail", "3000", "--no-check"), stderr=subprocess.PIPE, text=True
+        command(given, "--out", out, "--tail", "3000", "--no-check"),
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # which a shell's background job ignores
     )
     while not any(tmp_path.iterdir()):  # until it writes
         assert started.poll() is None
