@@ -23,6 +23,7 @@ class StoredSound:
     rate: int
     count: int  # samples in the file
     late: int  # samples by which the first one stands after the first picture; negative: so many are left out
+    remarks: tuple[str, ...] = ()  # what a listener might have chosen otherwise
 
     @property
     def seconds(self) -> float:

@@ -215,7 +215,7 @@ def _film(
         raise ParameterError("--blink: the model was trained without the blink signal; leave it out")
     seen = Seen.of(face, options)
 
-    heard, told = voice.read(sound, settings.sample_rate, start=options.start, seconds=options.seconds)
+    heard, told, remarks = voice.read(sound, settings.sample_rate, start=options.start, seconds=options.seconds)
     length = len(heard) / voice.HEARD_HZ + options.tail
     if len(told) <= settings.n_fft:
         raise InputError(sound, f"{len(told) / settings.sample_rate:.3f} s of sound are too short", "give more")
@@ -228,7 +228,7 @@ def _film(
     frame = Frame(int(config["network"]["size"]), config["mask"]["margin"], config["mask"]["dilation"], jaw)
     subject, fps, filmed = seen.subject(options, length, frame)
     trace, onsets = eyes_of(model, options, subject, filmed, fps)
-    crop, warnings = subject.crop, seen.warnings
+    crop, warnings = subject.crop, [*remarks, *seen.warnings]
     if crop[2] > BLUR * frame.size:
         warnings.append(f"the face's square is {crop[2]} pixels wide and the model makes {frame.size}: expect blur")
     stored = speech.sound.nbytes + heard.nbytes + (0 if filmed is None else filmed.nbytes)

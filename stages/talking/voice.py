@@ -60,8 +60,8 @@ class Stored:
         return Stored(self.file, self.rate, count)
 
 
-def read(path: Path, rate: int, *, start: float, seconds: float | None) -> tuple[Stored, Stored]:
-    """A part of a file's sound, mono: as it is heard, at :data:`HEARD_HZ`, and at another rate.
+def read(path: Path, rate: int, *, start: float, seconds: float | None) -> tuple[Stored, Stored, tuple[str, ...]]:
+    """A part of a file's sound, mono: as it is heard, at :data:`HEARD_HZ`, and at another rate; and what is to be said of it.
 
     Raises:
         InputError: it is missing, has no sound, is damaged, silent, or ends before the part begins.
@@ -79,9 +79,10 @@ def read(path: Path, rate: int, *, start: float, seconds: float | None) -> tuple
     first = round(start * HEARD_HZ)
     heard = stored(found.pieces(HEARD_HZ), HEARD_HZ, slice(first, None if seconds is None else round(until * HEARD_HZ)))
     if not any(np.any(part) for part in heard.pieces(AT_ONCE)):
-        raise InputError(path, "the sound is silent throughout", "choose another file or part")
+        problem = "; ".join(["the sound is silent throughout", *found.remarks])
+        raise InputError(path, problem, "choose another file or part")
     other = media.resampled((part / 32768.0 for part in heard.pieces(AT_ONCE)), HEARD_HZ, rate)
-    return heard, stored(other, rate)
+    return heard, stored(other, rate), found.remarks
 
 
 def stored(parts: Iterable[NDArray[np.floating]], rate: int, part: slice = slice(None)) -> Stored:
