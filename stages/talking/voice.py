@@ -69,32 +69,35 @@ def read(path: Path, rate: int, *, start: float, seconds: float | None) -> tuple
     if not path.is_file():
         raise InputError(path, "no such file", "name a file with sound")
     until = np.inf if seconds is None else start + seconds
+    part = slice(round(start * HEARD_HZ), None if seconds is None else round(until * HEARD_HZ))
     try:
         found = media.store_audio(path, until=until + MORE_S)
+        heard, count = _part(found.pieces(HEARD_HZ), HEARD_HZ, part)
     except ClipError as error:
         problem = error.reason.replace("not a readable video", "not a sound that can be read")
         raise InputError(path, problem, "name a file with sound") from None
-    if start >= found.seconds:
-        raise InputError(path, f"has {found.seconds:.2f} s of sound, and --from is {start:g}", "begin earlier")
-    first = round(start * HEARD_HZ)
-    heard = stored(found.pieces(HEARD_HZ), HEARD_HZ, slice(first, None if seconds is None else round(until * HEARD_HZ)))
-    if not any(np.any(part) for part in heard.pieces(AT_ONCE)):
+    if not len(heard):
+        raise InputError(path, f"has {count / HEARD_HZ:.2f} s of sound, and --from is {start:g}", "begin earlier")
+    if not any(np.any(samples) for samples in heard.pieces(AT_ONCE)):
         problem = "; ".join(["the sound is silent throughout", *found.remarks])
         raise InputError(path, problem, "choose another file or part")
-    other = media.resampled((part / 32768.0 for part in heard.pieces(AT_ONCE)), HEARD_HZ, rate)
+    other = media.resampled((samples / 32768.0 for samples in heard.pieces(AT_ONCE)), HEARD_HZ, rate)
     return heard, stored(other, rate), found.remarks
 
 
-def stored(parts: Iterable[NDArray[np.floating]], rate: int, part: slice = slice(None)) -> Stored:
-    """Consecutive pieces of a sound in [-1, 1], or a part of all of it, in a file."""
+def stored(parts: Iterable[NDArray[np.floating]], rate: int) -> Stored:
+    """Consecutive pieces of a sound in [-1, 1], in a file."""
+    return _part(parts, rate, slice(None))[0]
+
+
+def _part(parts: Iterable[NDArray[np.floating]], rate: int, part: slice) -> tuple[Stored, int]:
+    """Some of the samples of a sound, in a file, and how many samples the sound has."""
     file, seen = tempfile.TemporaryFile(), 0  # noqa: SIM115  it lives as long as what reads it
-    last = np.inf if part.stop is None else part.stop
     for samples in parts:
-        first = max((part.start or 0) - seen, 0)
-        kept = samples[first : max(int(min(last - seen, len(samples))), 0)]
-        file.write(media.to_int16(kept).tobytes())
+        first, last, _ = part.indices(seen + len(samples))
+        file.write(media.to_int16(samples[max(first - seen, 0) : max(last - seen, 0)]).tobytes())
         seen += len(samples)
-    return Stored(file, rate, file.tell() // 2)
+    return Stored(file, rate, file.tell() // 2), seen
 
 
 def powers(sound: Stored) -> NDArray[np.float64]:
