@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 from stages.base.errors import ClipError
 from stages.media.container import Source, name_of
-from stages.media.sound import RESAMPLED_AT_ONCE, _Track, read_track, resampled
+from stages.media.sound import _Track, read_track, resampled
+
+AT_ONCE = 1 << 17  # samples; at another rate they may be ten times as many
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class StoredSound:
     def _own(self) -> Iterator[NDArray[np.float32]]:
         start = -self.late
         while start < self.count:
-            stop = min(start + RESAMPLED_AT_ONCE, self.count)
+            stop = min(start + AT_ONCE, self.count)
             self.file.seek(4 * max(start, 0))
             part = np.frombuffer(self.file.read(4 * (stop - max(start, 0))) if stop > 0 else b"", np.float32)
             yield np.pad(part, (stop - start - len(part), 0))
