@@ -162,9 +162,9 @@ def wav2lip(scene: Scene, folder: Path) -> None:
             frame.pict_type = av.video.frame.PictureType.NONE
             out.mux(video.encode(frame))
         out.mux(video.encode(None))
-        frame = av.AudioFrame.from_ndarray(np.asarray(scene.sound, np.float32)[None], format="fltp", layout="mono")
-        frame.sample_rate = HZ
-        out.mux(heard.encode(frame))
+        samples = av.AudioFrame.from_ndarray(np.asarray(scene.sound, np.float32)[None], format="fltp", layout="mono")
+        samples.sample_rate = HZ
+        out.mux(heard.encode(samples))
         out.mux(heard.encode(None))
 
 
@@ -181,9 +181,9 @@ class Quality:
         hulls = subject.hulls(subject.small(subject.landmarks(np.arange(len(made)))))
         error, border, sharp = [], [], []
         for one, true, hull in zip(made, truth, hulls, strict=True):
-            inside = _drawn(hull, subject, one.shape[:2])
-            ring = cv2.morphologyEx(inside, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)) > 0
-            inside = inside > 0
+            drawn = _drawn(hull, subject, one.shape[:2])
+            ring = cv2.morphologyEx(drawn, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)) > 0
+            inside = drawn > 0
             error.append(((one.astype(np.float64) - true)[inside] ** 2).mean())
             border.append([_gradient(picture)[ring].mean() for picture in (one, true)])
             sharp.append([_laplacian(picture)[inside].var() for picture in (one, true)])
