@@ -14,6 +14,10 @@ CORES ?= all
 WORKERS ?= 2
 
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+# Snakemake stops where a user has no home, as in a container of a number alone.
+ifneq ($(shell test -d "$$HOME" -a -w "$$HOME" && echo home),home)
+export HOME := $(CURDIR)/.snakemake/home
+endif
 export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 export PIP_DISABLE_PIP_VERSION_CHECK := 1

@@ -3,6 +3,7 @@
 #   snakemake --cores all          make everything that params.yaml names; goes on after a failure or a kill
 #   snakemake -n                   what would run, and why
 #   snakemake --list-rules
+import os
 import sys
 from pathlib import Path
 
@@ -11,12 +12,13 @@ from snakemake.utils import min_version, validate
 
 sys.path.insert(0, workflow.basedir)
 
-from workflow import checks, lock, sources
+from workflow import checks, lock, machine, sources
 from workflow.artifacts import artifacts, everything
 from workflow.sources import code, code_of_kind
 
 min_version("9.16")
 
+os.environ |= machine.environment()
 if workflow.is_main_process:
     if lock.release(Path.cwd()):
         logger.warning("A killed run had left the folder locked; going on from there.")

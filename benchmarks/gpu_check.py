@@ -129,7 +129,7 @@ class Check:
         shown = " ".join(["python", *command[1:]])
         self.say(shown)
         try:
-            done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=max(seconds, 1))
+            done = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8", timeout=max(seconds, 1))
         except subprocess.TimeoutExpired:
             self.failed += 1
             self.say(f"not finished within {seconds:.0f} s")

@@ -238,7 +238,11 @@ def processor() -> str:
     """The CPU's name, where the system tells it."""
     cpuinfo = Path("/proc/cpuinfo")
     names = (
-        [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
+        [
+            line.split(":", 1)[1].strip()
+            for line in cpuinfo.read_text(encoding="utf-8").splitlines()
+            if line.startswith("model name")
+        ]
         if cpuinfo.exists()
         else []
     )

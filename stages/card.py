@@ -172,7 +172,7 @@ def main() -> None:
     params.check_method(args.method, settings.trained)
     text = card(args.data, args.method, settings)
     with atomic.whole_file(args.out) as part:
-        part.write_text(text)
+        part.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

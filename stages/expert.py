@@ -160,7 +160,7 @@ def load(data: Path, split: str, settings: params.Params) -> list[Clip]:
 
 def write_curve(out: Path, rows: list[dict[str, float]]) -> None:
     """``curves.csv`` beside the weights."""
-    with atomic.whole_file(out.parent / "curves.csv") as part, part.open("w", newline="") as file:
+    with atomic.whole_file(out.parent / "curves.csv") as part, part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)

@@ -37,7 +37,7 @@ def export(data: Path, method: str, out: Path, *, replace: bool = False) -> list
     if not card.exists():
         raise InputError(card, "no such file", make)
     digest = hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
-    if digest not in card.read_text():
+    if digest not in card.read_text(encoding="utf-8"):
         raise InputError(card, f"is the card of other weights than {folder / WEIGHTS} (sha256 {digest})", make)
     sources = {CARD: card, CONFIG: folder / CONFIG, WEIGHTS: folder / WEIGHTS}
     for name, source in sources.items():

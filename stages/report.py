@@ -29,7 +29,7 @@ def main() -> None:
     found = results.read(args.data, params.load(args.params))
     print(results.check_recorded(found))
     write(found, args.out)
-    print((args.out / "headline.txt").read_text(), end="")
+    print((args.out / "headline.txt").read_text(encoding="utf-8"), end="")
     print(f"report: {args.out / 'index.html'}")
 
 
@@ -89,7 +89,7 @@ def draw(found: Results, shown: list[str], folder: Path) -> None:
 
 def _text(path: Path, text: str) -> None:
     with whole_file(path) as part:
-        part.write_text(text)
+        part.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -48,10 +48,12 @@ def usable_row(
 ) -> dict[str, Any]:
     """The row of a clip of this length; raises ClipError where it has no usable audio."""
     with tars.member(raw, file) as source:
-        audio = media.decode_audio(source, settings.sample_rate, clip=clip)
-    if not np.any(audio):
-        raise ClipError(clip, "the audio is silent throughout")
-    audio = fit(audio, round(seconds * settings.sample_rate))
+        sound = media.hear(source, settings.sample_rate, clip=clip)
+    if sound.silent:
+        raise ClipError(clip, "; ".join(["the audio is silent throughout", *sound.remarks]))
+    for remark in sound.remarks:
+        print(f"clip {clip}: {remark}", flush=True)
+    audio = fit(sound.samples, round(seconds * settings.sample_rate))
     if len(audio) <= settings.n_fft // 2:
         raise ClipError(clip, f"{len(audio)} audio samples are too short for a window of {settings.n_fft}")
     samples = media.to_int16(audio)

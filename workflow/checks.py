@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Collection, Mapping, Sequence
+import hashlib
+import json
+import os
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
 from snakemake.cli import get_argument_parser
 from snakemake.exceptions import WorkflowError
 
-from stages.base import presets
+from stages.base import places, presets
 from stages.base.errors import InputError, ParameterError
 from stages.base.params import BUILT_IN, PARAMS_FILE, Params, Train, parse, validate
 from workflow.artifacts import artifacts
@@ -23,7 +27,7 @@ def read(path: Path = Path(PARAMS_FILE)) -> Any:
         WorkflowError: it is missing, is no YAML, or holds only what differs from another.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = presets.read(path)
         if (base := presets.base_of(text)) is not None:
             raise WorkflowError(
                 f"{path} holds only what differs from {base}; write the whole one with 'make use RUN=<preset>'"
@@ -120,19 +124,35 @@ def targets(command: Sequence[str], params: Params, rules: Collection[str]) -> N
             raise WorkflowError(f"{target}: no rule of this name, and no file that the run {params.run} makes{fix}")
 
 
-def videos(params: Params, shard: str) -> list[str]:
-    """The user's own files of a shard and the table that tells of them, where the corpus is a folder."""
+def videos(params: Params) -> dict[str, dict[str, str]]:
+    """By shard, what its download depends on of the user's own videos and their table, where the corpus is a folder.
+
+    They are no inputs of the rule: Snakemake takes braces in a name for a wildcard, and compares times only to see what is newer.
+    """
     if params.corpus.source != "folder":
-        return []
+        return {}
     from stages.corpora import folder
 
-    own = params.corpus.folder
     try:
-        found = folder.speakers(own)
+        found = folder.speakers(params.corpus.folder)
     except InputError:
-        return []  # the stage says it, as the user's own error
-    table = [Path(own.path, own.table).as_posix()] if own.table else []
-    return [video.path.as_posix() for video in found.get(shard, [])] + table
+        return {}  # the stage says it, as the user's own error
+    return {
+        shard: {"videos": _digest([(video.path, astuple(video)[1:]) for video in own])} for shard, own in found.items()
+    }
+
+
+def _digest(files: Iterable[tuple[Path, tuple[str, ...]]]) -> str:
+    """Whether one of the files was replaced shows in these 16 digits: of paths, sizes, times, and what is said of each."""
+    told = hashlib.sha256()
+    for path, said in files:
+        try:
+            state = path.stat()
+            own = [state.st_size, state.st_mtime_ns]
+        except OSError:  # a broken link, for example, which the stage names
+            own = []
+        told.update(os.fsencode(path) + json.dumps([*own, *said]).encode() + b"\n")
+    return told.hexdigest()[:16]
 
 
 def server(params: Params) -> int:
@@ -141,7 +161,9 @@ def server(params: Params) -> int:
 
 
 def public_expert(params: Params) -> list[str]:
-    """The converted weights of the public lip-sync expert, where the loss asks it.
+    """See that the converted weights of the public lip-sync expert are there, where the loss asks it.
+
+    Nothing is given to depend on: the stage takes one file alone, known by its hash.
 
     Raises:
         WorkflowError: they are not there.
@@ -149,16 +171,16 @@ def public_expert(params: Params) -> list[str]:
     if params.expert.source != "wav2lip":
         return []
     path = params.expert.path
-    if not Path(path).exists():
+    if not places.place(path).exists():
         raise WorkflowError(
             f"expert.path is {path}: no such file; make it by 'python -m stages.convert wav2lip-expert --out {path}', "
             "or set expert.source to trained"
         )
-    return [path]
+    return []
 
 
 def made_from(params: Params, method: str) -> list[str]:
-    """What a method's videos are made from: the clips as they came, a trained method's files, or somebody's videos.
+    """What a method's videos are made from, as far as rules make it: the clips as they came, or a trained method's files.
 
     Raises:
         WorkflowError: weights or videos that no rule makes are not there.
@@ -170,15 +192,32 @@ def made_from(params: Params, method: str) -> list[str]:
         if f"{rule}@{entry.weights_of}" in owned:
             return owned[f"{rule}@{entry.weights_of}"]
     folder = params.data / entry.made_from
-    found = sorted(path.as_posix() for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
-    if not found:
+    if not _below(folder):
         fix = (
             f"put the videos there, each of the name of its test clip, or take methods.{method} out of {PARAMS_FILE}"
             if entry.kind == "videos"
             else f"name {entry.weights_of} in baselines to train it, or make it by 'python -m stages.convert'"
         )
         raise WorkflowError(f"{folder}: no such folder, or an empty one, which methods.{method} is made from; {fix}")
-    return found
+    return owned["download"] if entry.kind == "videos" else []  # whole frames are cut as the clips' own
+
+
+def given(params: Params, method: str) -> dict[str, str]:
+    """What a method's sampling depends on of files that no rule makes; as :func:`videos`, no inputs of the rule."""
+    entry = params.methods[method]
+    if entry.made_from == "raw" or {f"train@{entry.weights_of}", f"train_baseline@{entry.weights_of}"} & {
+        *artifacts(params)
+    }:
+        return {}
+    return {"given": _digest((path, ()) for path in _below(params.data / entry.made_from))}
+
+
+def _below(folder: Path) -> list[Path]:
+    """All files below a folder but hidden ones; none where there is no such folder."""
+    if not folder.is_dir():
+        return []
+    found = places.below(folder)
+    return sorted(found.videos + found.others)
 
 
 def sampling(params: Params, method: str) -> list[str]:

@@ -132,8 +132,8 @@ def numbers(report: Path) -> str:
     """A report's headline, and the claims that do not hold, for the README."""
     if not report.exists():
         return "No report is committed yet.\n"
-    rows = list(csv.DictReader((report / "claims.csv").open()))
-    headline = (report / "headline.txt").read_text().strip()
+    rows = list(csv.DictReader((report / "claims.csv").open(newline="", encoding="utf-8")))
+    headline = (report / "headline.txt").read_text(encoding="utf-8").strip()
     shown = [row for row in rows if row["holds"] != "yes" or row["claim"].startswith(SHOWN)]
     table = markdown(["claim", "expected", "measured", "holds"], [_claim(row) for row in shown])
     count = f"[All {len(rows)} claims](reports/demo/index.md#claims)"
@@ -164,12 +164,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.parse_args()
     _write(OUTPUT, output_page())
-    _write(README, readme(README.read_text()))
+    _write(README, readme(README.read_text(encoding="utf-8")))
 
 
 def _write(path: Path, text: str) -> None:
     with whole_file(path) as part:
-        part.write_text(text)
+        part.write_text(text, encoding="utf-8")
     print(path)
 
 

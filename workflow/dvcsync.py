@@ -94,7 +94,7 @@ def _foreign(path: str) -> bool:
     if _record_path(INCOMPLETE, path).exists():
         return False  # of a killed run; Snakemake itself makes it again
     try:
-        record = json.loads(_record_path(RECORDS, path).read_text())
+        record = json.loads(_record_path(RECORDS, path).read_text(encoding="utf-8"))
     except (FileNotFoundError, json.JSONDecodeError):
         return True
     return abs(record["endtime"] - made) > 1e-3
@@ -133,7 +133,7 @@ def adopt(params: Params) -> None:
 
 
 def _changed_stages() -> list[str]:
-    status = subprocess.run(["dvc", "status", "--json"], cwd=ROOT, capture_output=True, text=True)
+    status = subprocess.run(["dvc", "status", "--json"], cwd=ROOT, capture_output=True, encoding="utf-8")
     if status.returncode:
         raise OutOfStepError(f"'dvc status' failed: {status.stderr.strip()}; correct that first")
     return [name for name in json.loads(status.stdout) if name not in ("code", "in_step")]
@@ -143,14 +143,14 @@ def _snakemake(*args: str) -> None:
     Path(RECORDED).parent.mkdir(exist_ok=True)
     Path(RECORDED).touch()
     command = ["snakemake", *args, "--quiet", "all"]
-    done = subprocess.run(command, cwd=ROOT, env=os.environ | {ADOPTING: "1"}, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=ROOT, env=os.environ | {ADOPTING: "1"}, capture_output=True, encoding="utf-8")
     if done.returncode:
         raise OutOfStepError(f"'{' '.join(command)}' failed: {done.stderr.strip()}; correct that first")
 
 
 def record_finished() -> None:
     """After a failed run: record in dvc.lock the stages that are whole and current, so that DVC doesn't make them again."""
-    summary = subprocess.run(["snakemake", "--summary"], cwd=ROOT, capture_output=True, text=True).stdout
+    summary = subprocess.run(["snakemake", "--summary"], cwd=ROOT, capture_output=True, encoding="utf-8").stdout
     rows = [line.split("\t") for line in summary.splitlines()[1:]]
     current = {row[0] for row in rows if row[-1] == "no update"}
     owned = artifacts(load(ROOT / PARAMS_FILE))

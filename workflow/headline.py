@@ -12,7 +12,7 @@ from stages.base.params import load
 def main() -> None:
     reports = load().reports
     try:
-        print((reports / "headline.txt").read_text().rstrip())
+        print((reports / "headline.txt").read_text(encoding="utf-8").rstrip())
     except FileNotFoundError:
         raise InputError(reports / "headline.txt", "no such file", "run 'make reproduce'") from None
     print(f"report: {reports / 'index.html'}")

@@ -29,7 +29,7 @@ def release(root: Path) -> bool:
     locks = sorted((root / LOCKS).glob("*.lock"))
     if not locks or not (root / HOLDER).exists():
         return False
-    holder = json.loads((root / HOLDER).read_text())
+    holder = json.loads((root / HOLDER).read_text(encoding="utf-8"))
     if holder["host"] != platform.node() or _runs(holder["process"], holder["started"]):
         return False
     for lock in locks:

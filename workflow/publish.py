@@ -57,7 +57,7 @@ def hardware() -> dict[str, str]:
     }
     query = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader"]
     try:
-        listed = subprocess.run(query, capture_output=True, text=True, check=True).stdout
+        listed = subprocess.run(query, capture_output=True, encoding="utf-8", check=True).stdout
     except (OSError, subprocess.CalledProcessError):
         return found
     return found | {"gpus": "; ".join(listed.splitlines())}
@@ -65,7 +65,7 @@ def hardware() -> dict[str, str]:
 
 def _processor() -> str:
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         return platform.processor()
     return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
@@ -103,13 +103,16 @@ def sampling_times(folder: Path, params: Params) -> dict[str, dict[str, float]]:
         benchmark, scores = folder / "sample" / f"{method}.tsv", params.data / "metrics" / f"{method}.json"
         if not entry.is_sampled or not benchmark.exists() or not scores.exists():
             continue
-        times[method] = {"frames": json.loads(scores.read_text())["n_frames"], "seconds": _column(benchmark, "s")[-1]}
+        times[method] = {
+            "frames": json.loads(scores.read_text(encoding="utf-8"))["n_frames"],
+            "seconds": _column(benchmark, "s")[-1],
+        }
     return times
 
 
 def _column(path: Path, name: str) -> list[float]:
     """A column of one of Snakemake's benchmark files, a value a run of the job."""
-    with open(path, newline="") as file:
+    with open(path, newline="", encoding="utf-8") as file:
         return [float(row[name]) for row in csv.DictReader(file, delimiter="\t")]
 
 
@@ -174,7 +177,7 @@ def _table(head: tuple[str, ...], rows: list[Any]) -> list[str]:
 def main() -> None:
     params = load()
     made = logs(params) / "provenance.json"
-    found = json.loads(made.read_text()) if made.exists() else collect(params)
+    found = json.loads(made.read_text(encoding="utf-8")) if made.exists() else collect(params)
     trainings = quality.points(params, found["training"])
     if quality.several(trainings):
         quality.drawn(trainings, quality.floors(params), params.reports / f"{QUALITY}.png")
@@ -182,7 +185,7 @@ def main() -> None:
         trainings = []
     path = params.reports / "provenance.md"
     with atomic.whole_file(path) as part:
-        part.write_text(page(found, run_ids(params), trainings))
+        part.write_text(page(found, run_ids(params), trainings), encoding="utf-8")
     print(path)
 
 

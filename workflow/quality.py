@@ -75,7 +75,7 @@ def floors(params: Params) -> dict[str, float | None]:
 
 def _values(path: Path, names: Sequence[str]) -> dict[str, float | None]:
     """Scores of all test clips from a file of ``metrics``."""
-    scores = json.loads(path.read_text())["scores"]
+    scores = json.loads(path.read_text(encoding="utf-8"))["scores"]
     return {name: scores.get(name, {}).get("all", {}).get("value") for name in names}
 
 

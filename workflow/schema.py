@@ -22,7 +22,7 @@ def text() -> str:
 
 def main() -> None:
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
-    SCHEMA.write_text(text())
+    SCHEMA.write_text(text(), encoding="utf-8")
 
 
 if __name__ == "__main__":

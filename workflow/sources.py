@@ -137,7 +137,7 @@ def _looked_up(path: Path, root: Path, _as_of: tuple[int, int]) -> dict[str, Any
 def _remembered(root: Path) -> dict[str, dict[str, Any]]:
     """By a file's path and the digest of its bytes. Of this module and the names of all files, too: imports depend on them."""
     try:
-        read = json.loads((root / KNOWN).read_text())
+        read = json.loads((root / KNOWN).read_text(encoding="utf-8"))
     except (FileNotFoundError, json.JSONDecodeError):
         return {}
     return read["files"] if read["of"] == _state(root) else {}
@@ -151,11 +151,11 @@ def _remember(root: Path) -> None:
 
 def _put(path: Path, text: str) -> bool:
     """Write a file whole, if it is not so already; whether it was not."""
-    if path.exists() and path.read_text() == text:
+    if path.exists() and path.read_text(encoding="utf-8") == text:
         return False
     path.parent.mkdir(exist_ok=True)
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    part.write_text(text)
+    part.write_text(text, encoding="utf-8")
     part.replace(path)
     return True
 

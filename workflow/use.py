@@ -25,12 +25,12 @@ def use(name: str, root: Path = ROOT) -> None:
     if name not in paths:
         raise ParameterError(f"RUN is {name!r}; allowed: {', '.join(paths)} (make use RUN=<name>)")
     current = root / PARAMS_FILE
-    if current.exists() and all(current.read_text() != presets.whole(path) for path in paths.values()):
+    if current.exists() and all(presets.read(current) != presets.whole(path) for path in paths.values()):
         raise HifiDiffError(
             f"{PARAMS_FILE} has edits that no preset has, and they would be lost; keep them with "
             f"'cp {PARAMS_FILE} presets/<name>.yaml' or drop them with 'rm {PARAMS_FILE}', then run the command again"
         )
-    current.write_text(presets.whole(paths[name]))
+    current.write_text(presets.whole(paths[name]), encoding="utf-8")
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from typing import NoReturn
@@ -38,7 +39,14 @@ class TrainingError(HifiDiffError):
 
 
 def run(main: Callable[[], None]) -> NoReturn:
-    """Run a stage's ``main`` and exit: 0, or 2 with one line on stderr for a :class:`HifiDiffError`."""
+    """Run a stage's ``main`` and exit: 0, or 2 with one line on stderr for a :class:`HifiDiffError`.
+
+    Where the locale has another encoding, the interpreter starts once more in its UTF-8 mode: names of files are UTF-8 whatever
+    the locale says, and a library asked for ``é`` would make another file of it.
+    """
+    if sys.getfilesystemencoding() != "utf-8":
+        os.environ["PYTHONUTF8"] = "1"  # for the processes that this one starts, too
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
     try:
         main()
     except HifiDiffError as error:

@@ -33,7 +33,9 @@ def huge_pages() -> bool:
     """
     try:
         madvise = ctypes.CDLL(None).madvise
-        heap = next(line for line in Path("/proc/self/maps").read_text().splitlines() if line.endswith("[heap]"))
+        heap = next(
+            line for line in Path("/proc/self/maps").read_text(encoding="utf-8").splitlines() if line.endswith("[heap]")
+        )
     except (AttributeError, OSError, StopIteration, TypeError):
         return False
     madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]

@@ -6,7 +6,8 @@ from these models (``python -m workflow.schema``); a test holds it current.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import datetime
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -23,6 +24,13 @@ KINDS = sorted(
 )
 BUILT_IN = ("truth", "hifidiff", "videos")
 CREMAD_SPEAKERS = {str(number) for number in range(1001, 1092)}
+# What YAML makes of text without quotes: no, 1001, 2024-01-01, null.
+YAML_READS = (
+    (bool, "true or false"),
+    ((int, float), "a number"),
+    (datetime.date, "a date"),
+    (type(None), "nothing"),
+)
 OWN_SECTIONS = ("network", "loss", "train")  # of which a row of kind hifidiff may have values of its own
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -648,16 +656,35 @@ def load(path: str | Path = PARAMS_FILE) -> Params:
     return validate(raw, path)
 
 
+class _TwiceError(yaml.MarkedYAMLError):
+    """A key that stands twice in one section."""
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that stands twice: PyYAML would take the last, DVC neither."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        lines: dict[tuple[str, str], int] = {}
+        for key, _ in node.value:
+            line = key.start_mark.line + 1
+            if isinstance(key, yaml.ScalarNode) and lines.setdefault((key.tag, key.value), line) != line:
+                problem = f"line {line}: {key.value} stands twice, first in line {lines[key.tag, key.value]}"
+                raise _TwiceError(problem=problem, problem_mark=key.start_mark)
+        return super().construct_mapping(node, deep)
+
+
 def parse(text: str, path: str | Path) -> Any:
     """What a parameter file says, not validated.
 
     Raises:
-        ParameterError: it is not YAML; names the line.
+        ParameterError: it is not YAML, or a key stands twice; names the line.
     """
     try:
-        return yaml.safe_load(text)
+        return yaml.load(text, _Loader)
     except yaml.MarkedYAMLError as error:
         mark, problem = error.problem_mark, error.problem or error.context
+        if isinstance(error, _TwiceError):
+            raise ParameterError(f"{path}: {error.problem}; keep one of the two") from None
         where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "somewhere"
         raise ParameterError(
             f"{path}: not valid YAML: {where}: {problem}; correct that line or the one above"
@@ -672,8 +699,31 @@ def validate(raw: Any, path: str | Path = PARAMS_FILE) -> Params:
     try:
         return Params.model_validate(raw)
     except ValidationError as error:
-        lines = [explain(e) for e in error.errors()]
+        node = _nodes(path)
+        lines = [explain(e, written=_written(node, e["loc"], e["input"])) for e in error.errors()]
         raise ParameterError(f"{path}: " + "; ".join(lines)) from None
+
+
+def _nodes(path: str | Path) -> yaml.Node | None:
+    """The file as YAML's nodes, which hold values as they are written; None where it can't be read now."""
+    try:
+        return yaml.compose(presets.whole(Path(path)), _Loader)
+    except (OSError, yaml.YAMLError, ParameterError):
+        return None
+
+
+def _written(node: yaml.Node | None, keys: Sequence[str | int], value: Any) -> str | None:
+    """How the file writes the ``value`` at some keys: ``0x1f``, not 31; None where it does not have it."""
+    for key in keys:
+        if isinstance(node, yaml.MappingNode):
+            node = next((inner for own, inner in node.value if own.value == str(key)), None)
+        elif isinstance(node, yaml.SequenceNode) and isinstance(key, int) and key < len(node.value):
+            node = node.value[key]
+        else:
+            return None
+    if not isinstance(node, yaml.ScalarNode) or _Loader("").construct_document(node) != value:
+        return None
+    return str(node.value)
 
 
 def check_method(name: str, allowed: Iterable[str]) -> None:
@@ -682,8 +732,8 @@ def check_method(name: str, allowed: Iterable[str]) -> None:
         raise ParameterError(f"--method is {name!r}; allowed: {', '.join(names)}")
 
 
-def explain(error: Any, prefix: str = "") -> str:
-    """One of pydantic's errors in a line: the key (after ``prefix``), its value and what is allowed."""
+def explain(error: Any, prefix: str = "", written: str | None = None) -> str:
+    """One of pydantic's errors in a line: the key (after ``prefix``), its value (as it is ``written``) and what is allowed."""
     key = prefix + ".".join(str(part) for part in error["loc"]) or "the file"
     if error["type"] == "value_error":  # of a validator above, whose message names keys itself
         return str(error["ctx"]["error"])
@@ -692,5 +742,12 @@ def explain(error: Any, prefix: str = "") -> str:
         return f"{key} is missing; add it (presets/demo.yaml shows every key)"
     if error["type"] == "extra_forbidden":
         return f"{key} is not a setting; remove it or correct its name"
-    shown = f" is {value!r}" if isinstance(value, (str, int, float, bool)) else ""
+    kind = next((name for types, name in YAML_READS if isinstance(value, types)), "")
+    if error["type"] == "string_type" and kind:
+        return f"{key} is {value if written is None else written}, which YAML reads as {kind}; put it in quotes"
+    shown = ""
+    if isinstance(value, str):
+        shown = f" is {value!r}"
+    elif kind:
+        shown = f" is {value if written is None else written or 'empty'}"
     return f"{key}{shown}; allowed: {error['msg'][0].lower()}{error['msg'][1:]}"

@@ -48,19 +48,32 @@ def whole(path: Path) -> str:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ParameterError: its base is missing, or it removes what the base does not have.
+        ParameterError: its base is missing, it removes what the base does not have, or a key of it stands twice.
     """
-    text = path.read_text(encoding="utf-8")
+    text = read(path)
     name = base_of(text)
     if name is None:
         return text
-    top, entries = _read(text)
+    top, entries = _read(text, path)
     base = path.with_name(f"{name}.yaml")
     if not base.exists():
         raise ParameterError(f"{path}: base is {name!r}; there is no {base}")
-    _, under = _read(whole(base))
+    _, under = _read(whole(base), base)
     merged = _merged(under, entries[1:], path)
     return "\n".join([*top, *(line for entry in merged for line in entry.lines())]) + "\n"
+
+
+def read(path: Path) -> str:
+    """The text of a parameter file as it stands.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ParameterError: it is not UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ParameterError(f"{path}: not UTF-8 (byte {error.start}); save it as UTF-8") from None
 
 
 def base_of(text: str) -> str | None:
@@ -85,13 +98,13 @@ def _merged(base: list[Entry], over: list[Entry], path: Path) -> list[Entry]:
     return list(found.values())
 
 
-def _read(text: str) -> tuple[list[str], list[Entry]]:
+def _read(text: str, path: Path) -> tuple[list[str], list[Entry]]:
     """The comment lines at the top, and the keys of a file as our parameter files are written: blocks, a key a line."""
     top: list[str] = []
     entries: list[Entry] = []
     open_entries: list[Entry] = []
     above: list[str] = []
-    for line in text.rstrip("\n").split("\n"):
+    for number, line in enumerate(text.rstrip("\n").split("\n"), 1):
         match = KEY.match(line)
         if match is None:
             if not line.strip() or line.lstrip().startswith("#"):
@@ -105,7 +118,10 @@ def _read(text: str) -> tuple[list[str], list[Entry]]:
         indent = len(match[1])
         open_entries = [entry for entry in open_entries if entry.indent < indent]
         entry = Entry(match[2], indent, above, line)
-        (open_entries[-1].inside if open_entries else entries).append(entry)
+        beside = open_entries[-1].inside if open_entries else entries
+        if any(other.key == entry.key for other in beside):
+            raise ParameterError(f"{path}: line {number}: {entry.key} stands twice; keep one of the two")
+        beside.append(entry)
         open_entries.append(entry)
         above = []
     return top, entries

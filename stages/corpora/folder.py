@@ -5,8 +5,9 @@ The speaker is the first sub-folder's name, and the file's own where it lies at 
 ``sentence``, ``emotion`` and ``level``; an empty cell leaves what there is. Names may have spaces, accents and emoji; shards and
 clips have slugs of them.
 
-Files that are no videos by their ending are ignored. Videos are taken as they are, in order of name; whether they can be used
-the mask stage finds out, so that a damaged or empty file is named in the index and stops nothing.
+Files that are no videos by their ending are ignored. Linked folders are followed, each folder once. Videos are taken as they
+are, in order of name; whether they can be used the mask stage finds out, so that a damaged or empty file is named in the index
+and stops nothing.
 """
 
 from __future__ import annotations
@@ -22,15 +23,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
+from stages.base import places
 from stages.base.errors import InputError
 from stages.base.params import Folder
+from stages.base.places import Below
 from stages.base.progress import Progress
 from stages.store import tars
 
-SUFFIXES = {
-    ".3gp", ".asf", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".ogv", ".ts",
-    ".webm", ".wmv",
-}  # fmt: skip
 COLUMNS = ("file", "speaker", "split", "sentence", "emotion", "level")
 SPLITS = ("train", "validation", "test_seen", "test_unseen", "test_long", "out")
 LONGEST_SPEAKER, LONGEST_CLIP = 30, 50  # characters of a slug; a tar's names have 100 at most
@@ -79,19 +80,15 @@ def _same(name: str) -> str:
     return unicodedata.normalize("NFC", name).strip().casefold()
 
 
-def files(root: Path) -> tuple[list[Path], list[Path]]:
-    """The videos below a folder and what else lies there, but hidden files; both in order.
+def files(root: Path) -> Below:
+    """The videos below a folder and what else lies there, but hidden files.
 
     Raises:
-        InputError: there is no such folder.
+        InputError: there is no such folder, or one in it can't be read.
     """
     if not root.is_dir():
         raise InputError(root, "no such folder", "set corpus.folder.path to the folder that holds the videos")
-    found: tuple[list[Path], list[Path]] = ([], [])
-    for path in sorted(root.rglob("*")):
-        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(root).parts):
-            found[path.suffix.lower() not in SUFFIXES].append(path)
-    return found
+    return places.below(root)
 
 
 def speakers(settings: Folder) -> dict[str, list[Video]]:
@@ -100,12 +97,11 @@ def speakers(settings: Folder) -> dict[str, list[Video]]:
     Raises:
         InputError: there is no such folder, no video in it, or the table has a fault.
     """
-    root = Path(settings.path)
-    found = [_video(root, path) for path in files(root)[0]]
+    root = places.place(settings.path)
+    found = [_video(root, path) for path in files(root).videos]
     if not found:
-        raise InputError(
-            root, f"no video in it ({', '.join(sorted(SUFFIXES))})", "put videos there, a sub-folder a speaker"
-        )
+        endings = ", ".join(sorted(places.VIDEO_SUFFIXES))
+        raise InputError(root, f"no video in it ({endings})", "put videos there, a sub-folder a speaker")
     if settings.table:
         found = _told(root, found, table(root, settings.table))
     names = slugs(video.speaker for video in found)
@@ -131,7 +127,7 @@ def table(root: Path, name: str) -> dict[str, dict[str, str]]:
     Raises:
         InputError: it is missing, lies elsewhere, can't be read, or has a column, split or file that it can't have.
     """
-    path = root / name
+    path = root / places.place(name)
     if Path(name).is_absolute() or ".." in Path(name).parts:
         raise InputError(
             path, "lies outside the corpus's folder", "put it there and give its name in corpus.folder.table"
@@ -208,19 +204,34 @@ def clip_names(speaker: str, videos: list[Video]) -> list[tuple[str, str]]:
 
 
 def line(found: Iterable[str]) -> str:
-    """The line of ``params.yaml`` that lists these shards."""
-    return f"shards: [{', '.join(found)}]"
+    """The line of ``params.yaml`` that lists these shards, in quotes where YAML would read a number, a date or a truth value."""
+    return f"shards: [{', '.join(_quoted(shard) for shard in found)}]"
+
+
+def _quoted(shard: str) -> str:
+    """A slug as YAML needs it: 1.1, or 1.2 as DVC reads it. What begins with a letter is text to both, but for a few words."""
+    plain = shard[0].isalpha() and shard not in ("y", "n") and isinstance(yaml.safe_load(shard), str)
+    return shard if plain else f'"{shard}"'
 
 
 def listing(settings: Folder) -> str:
     """YAML to paste below ``corpus:``; comments say who is who and what is ignored."""
-    root, found = Path(settings.path), speakers(settings)
+    root, found = places.place(settings.path), speakers(settings)
     lines = []
     for shard, videos in found.items():
         names = ", ".join(sorted({video.speaker for video in videos}))
         lines.append(f"# {shard}: {len(videos)} {'video' if len(videos) == 1 else 'videos'} of {names}")
-    lines += [f"# ignored, no video by its ending: {_text(str(path.relative_to(root)))}" for path in files(root)[1]]
-    return "\n".join([" ".join(text.split()) for text in lines] + [line(found)])
+    beside = files(root)
+    lines += [f"# ignored, no video by its ending: {_text(str(path.relative_to(root)))}" for path in beside.others]
+    lines += [
+        f"# ignored, a link to a folder that is listed: {_text(str(path.relative_to(root)))}" for path in beside.again
+    ]
+    return "\n".join([_printable(" ".join(text.split())) for text in lines] + [line(found)])
+
+
+def _printable(text: str) -> str:
+    """Without the characters that YAML allows in no comment."""
+    return "".join(character if character.isprintable() else "\ufffd" for character in text)
 
 
 def take(settings: Folder, speaker: str, out: Path) -> None:
@@ -229,8 +240,7 @@ def take(settings: Folder, speaker: str, out: Path) -> None:
     Raises:
         InputError: the folder is missing or has no video of this speaker, or the table has a fault.
     """
-    root = Path(settings.path)
-    found = speakers(settings)
+    root, found = places.place(settings.path), speakers(settings)
     if speaker not in found:
         raise InputError(root, f"no videos of the shard {speaker!r}", f"in corpus of params.yaml, write  {line(found)}")
     videos = found[speaker]

@@ -9,12 +9,16 @@ from pathlib import Path
 from typing import IO, Any
 
 import av
+from av.format import Flags
+from av.stream import Disposition
 
 from stages.base.errors import ClipError
 
 Source = str | Path | bytes | IO[bytes]
 
 MAX_GAP_S = 10.0  # a longer step between two pictures' timestamps is damage, not a variable frame rate
+BACK_S = 0.1  # a step back by more, and by more than two pictures, is no rounding: the timestamps start again
+LEAST_S, ROUNDED_S = 0.005, 0.002  # a shorter duration of a picture says nothing; one so near to the step is the step
 MAX_S = 4 * 3600.0  # a longer clip is refused: its sound would fill the memory
 FORMATS = (
     "mov", "mp4", "matroska", "webm", "flv", "avi", "mpegts", "mpeg", "mpegvideo", "h264", "hevc", "asf", "ogg", "mxf", "nut",
@@ -59,11 +63,53 @@ def _size(file: IO[bytes]) -> int:
     return size
 
 
-def first_stream(streams: Any, clip: str, otherwise: str) -> Any:
-    """The first of a container's streams of one kind; raises ClipError with the reason ``otherwise`` where there is none."""
+def chosen_stream(streams: Any, clip: str, otherwise: str) -> Any:
+    """The stream that a player takes of a container's streams of one kind, the first of several that are alike.
+
+    A cover picture comes last, and so does what FFmpeg can't decode; the default track comes before others, and so does one that
+    is no commentary and not for those who hear or see badly, as FFmpeg ranks them (``av_find_best_stream``).
+
+    Raises:
+        ClipError: there is none, with the reason ``otherwise``.
+    """
     if not len(streams):
         raise ClipError(clip, otherwise)
-    return streams[0]
+    return max(streams, key=_rank)  # the first of the best
+
+
+def _rank(stream: Any) -> tuple[bool, bool, int]:
+    said = stream.disposition
+    cover = bool(said & (Disposition.attached_pic | Disposition.timed_thumbnails))
+    special = bool(said & (Disposition.comment | Disposition.hearing_impaired | Disposition.visual_impaired))
+    return not cover, stream.codec_context is not None, bool(said & Disposition.default) + (not special)
+
+
+def describe(stream: Any) -> str:
+    """What to call an audio track in a message: its number among the container's streams, its language and title."""
+    said = [stream.metadata.get(key, "") for key in ("language", "title")]
+    return " ".join([str(stream.index), *(f"({text})" for text in said if text not in ("", "und"))])
+
+
+def starts_again(container: Any) -> bool:
+    """Whether timestamps may start again within files of this kind: transport and programme streams can be joined as they are."""
+    return bool(container.format.flags & Flags.ts_discont.value)
+
+
+def step_of(stream: Any) -> float:
+    """Seconds from a frame to the next, as the file says on average; 1/25 where it says nothing that can be."""
+    rate = stream.average_rate or stream.guessed_rate or 25
+    return float(1 / rate) if 1 / MAX_GAP_S <= rate <= 1000 else 1 / 25
+
+
+def length_of(duration_s: float, step_s: float, clip: str) -> float:
+    """How long a picture is shown: as its own duration says, else the stream's step; seconds.
+
+    Raises:
+        ClipError: longer than :data:`MAX_GAP_S`.
+    """
+    if duration_s > MAX_GAP_S:
+        raise ClipError(clip, f"damaged: a picture lasts {duration_s:.0f} s")
+    return duration_s if duration_s >= LEAST_S and abs(duration_s - step_s) > ROUNDED_S else step_s
 
 
 def name_of(source: Source) -> str:

@@ -15,7 +15,20 @@ from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from stages.base.errors import ClipError
-from stages.media.container import MAX_GAP_S, MAX_S, Source, explain, first_stream, name_of, opened
+from stages.media import display
+from stages.media.container import (
+    BACK_S,
+    MAX_GAP_S,
+    MAX_S,
+    Source,
+    chosen_stream,
+    explain,
+    length_of,
+    name_of,
+    opened,
+    starts_again,
+    step_of,
+)
 
 MAX_PIXELS = 8192 * 4352  # of a picture; 4K has a quarter
 # Shares of red and blue in luma, by FFmpeg's number of the colour space; without one the scaler takes BT.601, whatever the size.
@@ -31,9 +44,19 @@ class Picture:
     """A frame on the time base."""
 
     number: int  # k, at k / fps seconds
-    frame: av.VideoFrame  # the source frame nearest in time, as decoded
+    frame: (
+        av.VideoFrame
+    )  # the source frame nearest in time, as it was decoded or as :mod:`stages.media.display` made it
     repeated: bool  # the same source frame as the one before
     rotation: int  # degrees counter-clockwise that turn the picture upright: 0, 90, 180 or 270
+    mirrored: bool = False  # left and right change places after that
+
+    def upright(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """An array of the frame's pixels, (H, W) or (H, W, C), turned upright."""
+        if not (self.rotation or self.mirrored):
+            return image
+        turned = np.rot90(image, self.rotation // 90)
+        return np.ascontiguousarray(turned[:, ::-1] if self.mirrored else turned)
 
     @property
     def nbytes(self) -> int:
@@ -61,14 +84,14 @@ class Converter:
     def rgb(self, picture: Picture) -> NDArray[np.uint8]:
         """(H, W, 3) uint8 RGB."""
         image = self._reformatter.reformat(picture.frame, format="rgb24").to_ndarray()
-        return _upright(image.astype(np.uint8, copy=False), picture.rotation)
+        return picture.upright(image.astype(np.uint8, copy=False))
 
     def luma(self, picture: Picture) -> NDArray[np.uint8]:
         """(H, W) uint8: the frame's own Y plane where it has one (no conversion), else converted."""
         frame = picture.frame
         if not frame.format.name.startswith(("yuv", "nv12", "nv21", "gray")) or frame.format.components[0].bits != 8:
             frame = self._reformatter.reformat(frame, format="gray")
-        return np.ascontiguousarray(_upright(_plane(frame, 0), picture.rotation))
+        return np.ascontiguousarray(picture.upright(_plane(frame, 0)))
 
     def planes(self, picture: Picture) -> Planes | None:
         """The planes as they were decoded, or None where :meth:`rgb` has to convert them: another format, or odd sides."""
@@ -76,7 +99,7 @@ class Converter:
         halvings, space = PLANAR.get(frame.format.name), LUMA_OF.get(int(frame.colorspace))
         if halvings is None or space is None or frame.width % 2 or frame.height % 2:
             return None
-        luma, blue, red = (_upright(_plane(frame, number), picture.rotation) for number in range(3))
+        luma, blue, red = (picture.upright(_plane(frame, number)) for number in range(3))
         full = int(frame.color_range) == FULL_RANGE or frame.format.name.startswith("yuvj")
         return Planes(luma, blue, red, halvings, _to_rgb(*space, full))
 
@@ -99,10 +122,6 @@ def _plane(frame: av.VideoFrame, number: int) -> NDArray[np.uint8]:
     """A plane of 8 bits as it lies in the frame's memory, which it keeps alive, (H, W)."""
     plane = frame.planes[number]
     return np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[: plane.height, : plane.width]
-
-
-def _upright(image: NDArray[np.uint8], rotation: int) -> NDArray[np.uint8]:
-    return np.ascontiguousarray(np.rot90(image, rotation // 90)) if rotation else image
 
 
 def cut(image_HWC: NDArray[np.uint8], square: tuple[int, int, int], size: int) -> NDArray[np.uint8]:
@@ -133,36 +152,40 @@ def pictures(source: Source, *, fps: float, clip: str = "") -> Iterator[Picture]
     """
     clip = clip or name_of(source)
     with opened(source, clip) as container:
-        stream = first_stream(container.streams.video, clip, "no video stream")
+        stream = chosen_stream(container.streams.video, clip, "no video stream")
         if stream.codec_context is None:
             raise ClipError(clip, "damaged, or its video codec is unknown")
         stream.thread_type = "NONE"
         stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
-        step = _step(stream)
-        zero = before = None  # the first picture's timestamp; the picture not yet given out and its time since zero
-        number, now = 0, 0.0
-        for frame in _frames(container, stream, clip):
+        step, again = step_of(stream), starts_again(container)
+        frames = display.shown(_frames(container, stream, clip), stream.sample_aspect_ratio, clip)
+        zero = before = None  # the first picture's timestamp; the picture not yet given out
+        upright = (0, False)
+        number, now, own = 0, 0.0, 0.0  # the number to give out next; `before`'s time since zero, and its own duration
+        for frame, image in frames:
             stamp = frame.time if frame.time is not None else (0.0 if zero is None else zero + now + step)
-            zero = stamp if zero is None else zero
+            if zero is None:
+                zero, upright = stamp, display.orientation(frame)
+            if stamp - zero < now - max(BACK_S, 2 * step):
+                if not again:
+                    raise ClipError(clip, f"damaged: timestamps go back by {now - (stamp - zero):.1f} s at {now:.2f} s")
+                zero = stamp - (now + length_of(own, step, clip))  # another stream begins, where the one before ends
             then, now = now, max(stamp - zero, now)
             if now - then > MAX_GAP_S:
                 raise ClipError(clip, f"damaged: timestamps jump by {now - then:.0f} s at {then:.2f} s")
             if now > MAX_S:
                 raise ClipError(clip, f"longer than {MAX_S / 3600:.0f} hours; cut it into parts")
-            if before is not None and (frame.width, frame.height) != (before.width, before.height):
-                sizes = f"from {before.width}x{before.height} to {frame.width}x{frame.height}"
-                raise ClipError(clip, f"the picture's size changes {sizes} at {now:.2f} s")
             if before is not None:  # `before` is nearest to every k / fps up to half way to this frame
                 first = number
                 while number / fps < (then + now) / 2:
-                    yield Picture(number, before, number > first, _rotation(before))
+                    yield Picture(number, before, number > first, *upright)
                     number += 1
-            before = frame
+            before, own = image, float((frame.duration or 0) * (frame.time_base or 0))
         if before is None:
             raise ClipError(clip, "no video frame could be decoded")
-        first, end = number, now + step
+        first, end = number, now + length_of(own, step, clip)
         while number / fps < end - 0.5 * min(step, 1 / fps) - 1e-9 or number == 0:
-            yield Picture(number, before, number > first, _rotation(before))
+            yield Picture(number, before, number > first, *upright)
             number += 1
         _check_whole(container, stream, end, clip)
 
@@ -171,14 +194,8 @@ def frame_rate(source: Source, *, clip: str = "") -> float:
     """Frames a second as the file says, on average; raises ClipError where it can't be opened or has no video."""
     clip = clip or name_of(source)
     with opened(source, clip) as container:
-        stream = first_stream(container.streams.video, clip, "no video stream")
-        return 1 / _step(stream)
-
-
-def _step(stream: Any) -> float:
-    """Seconds from a frame to the next, as the file says on average; 1/25 where it says nothing that can be."""
-    rate = stream.average_rate or stream.guessed_rate or 25
-    return float(1 / rate) if 1 / MAX_GAP_S <= rate <= 1000 else 1 / 25
+        stream = chosen_stream(container.streams.video, clip, "no video stream")
+        return 1 / step_of(stream)
 
 
 def decode(source: Source, *, fps: float, clip: str = "") -> NDArray[np.uint8]:
@@ -188,9 +205,12 @@ def decode(source: Source, *, fps: float, clip: str = "") -> NDArray[np.uint8]:
 
 
 def _frames(container: Any, stream: Any, clip: str) -> Iterator[av.VideoFrame]:
-    """Decoded frames in order of presentation; a frame that the decoder had to make up counts as damage."""
+    """Decoded frames in order of presentation, of one size, and all upright in one way.
+
+    A frame that the decoder had to make up counts as damage.
+    """
     decoded = container.decode(stream)
-    count = 0
+    count, first = 0, None
     while True:
         try:
             frame = next(decoded)
@@ -200,6 +220,13 @@ def _frames(container: Any, stream: Any, clip: str) -> Iterator[av.VideoFrame]:
             raise ClipError(clip, f"damaged after {count} frames ({explain(error)})") from None
         if frame.is_corrupt:
             raise ClipError(clip, f"damaged after {count} frames")
+        form = frame.width, frame.height, display.orientation(frame)
+        first = first or form
+        if form[:2] != first[:2]:
+            sizes = f"from {first[0]}x{first[1]} to {form[0]}x{form[1]}"
+            raise ClipError(clip, f"the picture's size changes {sizes} after {count} frames")
+        if form != first:
+            raise ClipError(clip, f"the picture is turned after {count} frames, by another display matrix")
         count += 1
         yield frame
 
@@ -213,8 +240,3 @@ def _check_whole(container: Any, stream: Any, end_s: float, clip: str) -> None:
         return
     if end_s < promised - MISSING_S:
         raise ClipError(clip, f"truncated: {end_s:.2f} of {promised:.2f} s are there")
-
-
-def _rotation(frame: av.VideoFrame) -> int:
-    degrees = frame.rotation
-    return round(degrees / 90) * 90 % 360 if math.isfinite(degrees) else 0

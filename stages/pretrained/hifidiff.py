@@ -68,7 +68,7 @@ class HifiDiff:
         """
         folder = Path(folder)
         try:
-            config = json.loads((folder / CONFIG).read_text())
+            config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         except OSError as error:
             raise InputError(
                 folder / CONFIG,

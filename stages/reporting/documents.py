@@ -43,7 +43,7 @@ def read(path: Path) -> dict[str, Any]:
         InputError: it is missing or damaged.
     """
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(path, "no such file", "run 'snakemake --cores all' to make it") from None
     except json.JSONDecodeError as error:

@@ -87,7 +87,7 @@ def save_picture(picture: Picture, path: Path) -> None:
 
 def inline_svg(path: Path, title: str) -> str:
     """A chart's SVG for embedding: its ink follows the page's colour, its width the column's; ``title`` is read aloud."""
-    text = path.read_text()
+    text = path.read_text(encoding="utf-8")
     text = text[text.index("<svg") :]
     width, height = (float(x) for x in re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', text).groups())  # type: ignore
     head = (

@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages import media
+from stages.base import places
 from stages.base.errors import ClipError, InputError
 from stages.base.params import Params
 from stages.base.progress import Progress
@@ -77,17 +78,20 @@ def pair(videos: Path, truth: Path) -> dict[str, tuple[Path, Path]]:
 def _files(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         raise InputError(folder, "no such folder", "give a folder of videos")
-    found: dict[str, Path] = {}
-    for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in media.VIDEO_SUFFIXES and path.is_file() and not path.name.startswith("."):
-            name = path.relative_to(folder).with_suffix("").as_posix()
-            if name in found:
-                raise InputError(path, f"another file of this name, {found[name].name}", "keep one of the two")
-            found[name] = path
-    if not found:
+    listed = places.below(folder)
+    if listed.again:
         raise InputError(
-            folder, f"no video in it ({', '.join(sorted(media.VIDEO_SUFFIXES))})", "give a folder of videos"
+            listed.again[0], "a link to a folder that is there already", "take it out, or put copies there"
         )
+    found: dict[str, Path] = {}
+    for path in listed.videos:
+        name = path.relative_to(folder).with_suffix("").as_posix()
+        if name in found:
+            raise InputError(path, f"another file of this name, {found[name].name}", "keep one of the two")
+        found[name] = path
+    if not found:
+        endings = ", ".join(sorted(places.VIDEO_SUFFIXES))
+        raise InputError(folder, f"no video in it ({endings})", "give a folder of videos")
     return found
 
 

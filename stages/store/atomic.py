@@ -26,4 +26,4 @@ def whole_file(path: str | Path) -> Iterator[Path]:
 def write_json(path: str | Path, value: Any) -> None:
     """Write JSON, sorted and indented; floats at full precision, no NaN (use null)."""
     with whole_file(path) as part:
-        part.write_text(json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n")
+        part.write_text(json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")

@@ -18,14 +18,16 @@ import logging
 import math
 import os
 import platform
+import sqlite3
 import subprocess
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import quote
 
 import pandas as pd
 
@@ -45,6 +47,7 @@ METRICS = (*TRAINING, "judges", "sample", "metrics")
 PACKAGES = ("torch", "numpy", "opencv-python-headless", "dlib-bin", "av", "soxr", "mlflow")
 BATCH = 1000  # metrics that MLflow takes in one call
 LOG_PARAMS = 100  # parameters, likewise
+TIMEOUT_S = 60  # that a writer waits for another
 
 
 @dataclass(frozen=True)
@@ -213,11 +216,23 @@ def _find(client: MlflowClient, experiment: str, own: str) -> list[Run]:
 
 
 def _experiment(client: MlflowClient, data: Path) -> str:
+    artifacts = (database(data).parent / "mlflow-artifacts").as_uri()
     found = client.get_experiment_by_name(data.name)
-    if found is not None:
-        return found.experiment_id
-    artifacts = database(data).parent / "mlflow-artifacts"
-    return client.create_experiment(data.name, artifact_location=artifacts.as_uri())
+    if found is None:
+        return client.create_experiment(data.name, artifact_location=artifacts)
+    if found.artifact_location != artifacts:
+        _move(database(data), found.artifact_location, artifacts)
+    return found.experiment_id
+
+
+def _move(path: Path, old: str, new: str) -> None:
+    """Let the database's artifacts lie below ``new``: MLflow keeps the old address where the project was moved or copied."""
+    with closing(sqlite3.connect(path, timeout=TIMEOUT_S)) as base, base:
+        for table, column in (("experiments", "artifact_location"), ("runs", "artifact_uri")):
+            base.execute(
+                f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE {column} = ? OR substr({column}, 1, ?) = ?",
+                (new, len(old) + 1, old, len(old) + 1, f"{old}/"),
+            )
 
 
 @contextmanager
@@ -225,7 +240,7 @@ def _client(data: Path) -> Iterator[MlflowClient]:
     """A client of the database, made where it is missing, that this process has alone."""
     path = database(data)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path.with_suffix(".lock"), "w") as lock:
+    with open(path.with_suffix(".lock"), "wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
         logging.getLogger("alembic").setLevel(logging.WARNING)
@@ -233,7 +248,15 @@ def _client(data: Path) -> Iterator[MlflowClient]:
         from mlflow import MlflowClient
 
         logging.getLogger("mlflow").setLevel(logging.WARNING)  # the import sets it back
-        yield MlflowClient(tracking_uri=f"sqlite:///{path}?timeout=60")
+        yield MlflowClient(tracking_uri=_uri(path))
+
+
+def _uri(path: Path) -> str:
+    """MLflow's address of a database of any name: SQLAlchemy takes what follows a ``?`` for options, and undoes no escapes.
+
+    SQLite undoes those of an address of its own. MLflow makes folders of it, unless the driver is named.
+    """
+    return f"sqlite+pysqlite:///file:{quote(os.fsencode(path))}?uri=true&timeout={TIMEOUT_S}"
 
 
 def _curve_metrics(curves: pd.DataFrame | None, prefix: str = "") -> list[Metric]:
@@ -278,10 +301,18 @@ def environment() -> dict[str, str]:
 
 
 def _commit() -> str:
+    """The commit that this code is of: unknown where no repository holds it, such as beside somebody else's files in theirs."""
+    folder = Path(__file__).parent
+
     def git(*arguments: str) -> str:
-        return subprocess.run(["git", *arguments], capture_output=True, text=True, check=True).stdout.strip()
+        # Git refuses folders that another user owns, since their configuration may call programs; their code runs already.
+        command = ["git", "-c", "safe.directory=*", "-C", os.fspath(folder), *arguments]
+        return subprocess.run(
+            command, capture_output=True, encoding="utf-8", errors="replace", check=True
+        ).stdout.strip()
 
     try:
+        git("ls-files", "--error-unmatch", "--", Path(__file__).name)
         return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"

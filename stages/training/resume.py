@@ -91,7 +91,7 @@ def lock(folder: Path) -> Iterator[None]:
     The lock is the kernel's (``flock``): it goes with its process, however that ends, and never goes stale.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / "lock", "a+") as handle:
+    with open(folder / "lock", "a+", encoding="utf-8") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -114,6 +114,14 @@ def test_two_files_of_one_name_are_refused(folders: tuple[Path, Path]) -> None:
     refused(folders, r"one\.mp4: another file of this name, one\.mov")
 
 
+def test_a_linked_folder_is_followed_and_a_second_way_to_one_is_refused(folders: tuple[Path, Path]) -> None:
+    (folders[0] / "ada").rename(folders[0].parent / "elsewhere")
+    (folders[0] / "ada").symlink_to("../elsewhere")
+    assert list(folder.pair(*folders)) == ["ada/one", "emil/one"]
+    (folders[0] / "ada" / "all").symlink_to(folders[0])
+    refused(folders, r"made/ada/all: a link to a folder that is there already; take it out")
+
+
 def test_folders_that_are_none_or_empty(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such folder"):
         folder.pair(tmp_path / "absent", tmp_path)

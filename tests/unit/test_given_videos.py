@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
 import fake_run
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from stages.base.errors import InputError
 from stages.clips import corpus
 from stages.methods.kinds import videos
 from stages.methods.systems import Row
-from stages.store import schemas, tables
+from stages.store import schemas, tables, tars
 
 CLIP, SIZE = "ada_s09", 64
 
@@ -88,6 +89,57 @@ def test_frames_too_many_are_cut_and_other_rates_and_sizes_are_brought_to_ours(
     assert own.notes[CLIP]["cut_at_end"] == 1
 
 
+def take_for_source(data: Path, width: int, height: int) -> None:
+    """Let the clip's own video have this size."""
+    path = data.parent / "source.mp4"
+    media.write_video(path, [np.zeros((height, width, 3), np.uint8)] * 3, fps=25, audio=None, sample_rate=16000, crf=20)
+    entry = {"clip": CLIP, "file": f"{CLIP}.mp4"}
+    tars.write(data / "raw" / "ada.tar", [(tars.CLIPS, tars.json_bytes([entry])), (entry["file"], path)])
+
+
+def psnr(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
+    return float(10 * np.log10(255**2 / np.mean((a.astype(float) - b) ** 2)))
+
+
+@pytest.mark.parametrize("factor", [0.5, 1.5, 2])
+def test_whole_frames_of_another_size_are_scaled_before_they_are_cut(
+    factor: float, row: Callable[..., Row], data: Path, tmp_path: Path
+) -> None:
+    given = clip(data)
+    x, y, side = corpus.crop(data, "ada", CLIP)
+    width, height = 2 * (x + side), 2 * (y + side)
+    across, down = np.meshgrid(np.arange(width), np.arange(height))
+    picture = np.stack([127 + 100 * np.sin(across / 9), 127 + 100 * np.sin(down / 7), 90 + 0 * down], -1).astype(
+        np.uint8
+    )
+    take_for_source(data, width, height)
+
+    def made(size: tuple[int, int]) -> tuple[NDArray[np.uint8], Row]:
+        frames = [cv2.resize(picture, size, interpolation=cv2.INTER_AREA)] * len(given.frames_THWC)
+        media.write_video(
+            tmp_path / f"{CLIP}.mp4", frames, fps=25, audio=None, sample_rate=16000, crf=1, chroma="yuv444"
+        )
+        own = row(shows="frame")
+        return render(own, given), own
+
+    same, own = made((width, height))
+    assert "scaled_from" not in own.notes[CLIP]
+    size = round(width * factor), round(height * factor)
+    other, own = made(size)
+    assert psnr(same, other) > 30, "a cut at the source's pixels would give some 10 dB"
+    assert own.notes[CLIP]["scaled_from"] == f"{size[0]}x{size[1]}"
+
+
+def test_whole_frames_of_another_shape_are_refused(row: Callable[..., Row], data: Path, tmp_path: Path) -> None:
+    take_for_source(data, 480, 360)
+    frames = np.zeros((50, 360, 640, 3), np.uint8)
+    media.write_video(tmp_path / f"{CLIP}.mp4", frames, fps=25, audio=None, sample_rate=16000, crf=20)
+    with pytest.raises(
+        InputError, match=f"{CLIP}.mp4: pictures of 640x360, the clip's are 480x360, .* another shape; give"
+    ):
+        render(row(shows="frame"), clip(data))
+
+
 def test_whole_frames_are_cut_as_the_clip_was(row: Callable[..., Row], data: Path, tmp_path: Path) -> None:
     given = clip(data)
     x, y, side = corpus.crop(data, "ada", CLIP)
@@ -95,6 +147,7 @@ def test_whole_frames_are_cut_as_the_clip_was(row: Callable[..., Row], data: Pat
     picture[y : y + side // 2, x : x + side] = 250
     frames = [picture] * len(given.frames_THWC)
     media.write_video(tmp_path / f"{CLIP}.mp4", frames, fps=25, audio=None, sample_rate=16000, crf=1)
+    take_for_source(data, picture.shape[1], picture.shape[0])
     made = render(row(shows="frame"), given)
     assert made.shape == given.frames_THWC.shape
     assert made[:, : SIZE // 2 - 2].min() > 235

@@ -6,7 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import ruamel.yaml
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from stages import download
 from stages.base import params
@@ -51,10 +54,10 @@ def test_names_of_all_kinds_become_safe_slugs_that_differ(tmp_path):
     shards = found(tmp_path)
     assert len(shards) == len(names)
     assert all(re.fullmatch(r"[a-z0-9][a-z0-9_-]*", shard) and len(shard) <= 40 for shard in shards)
-    given = yaml.safe_load(Path(DEMO).read_text())
-    given["corpus"] |= {"source": "folder", "shards": list(shards)}
-    given["index"]["unseen_speakers"] = []
-    assert params.validate(given, DEMO).corpus.shards == list(shards)
+    raw = yaml.safe_load(Path(DEMO).read_text())
+    raw["corpus"] |= {"source": "folder", "shards": list(shards)}
+    raw["index"]["unseen_speakers"] = []
+    assert params.validate(raw, DEMO).corpus.shards == list(shards)
     for shard in shards:
         clip = taken(tmp_path, shard)[0]
         assert re.fullmatch(r"[a-z0-9_-]+", clip["clip"])
@@ -156,9 +159,9 @@ def command(monkeypatch, *arguments):
 
 def test_the_command_prints_what_to_paste(tmp_path, monkeypatch, capsys):
     lay(tmp_path / "videos", "Zoë/1.mp4", "Zoë/2.mp4", "Ada #1/x\ny.mp4", "cover.jpg")
-    given = yaml.safe_load(Path(DEMO).read_text())
-    given["corpus"]["folder"] = {"path": str(tmp_path / "videos"), "table": ""}
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump(given))
+    raw = yaml.safe_load(Path(DEMO).read_text())
+    raw["corpus"]["folder"] = {"path": str(tmp_path / "videos"), "table": ""}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(raw))
     command(monkeypatch, "--params", tmp_path / "params.yaml", "--shards")
     printed = capsys.readouterr().out
     assert yaml.safe_load(printed) == {"shards": ["ada-1", "zoe"]}
@@ -169,13 +172,64 @@ def test_the_command_prints_what_to_paste(tmp_path, monkeypatch, capsys):
     assert "give --shard and --out, or --shards" in capsys.readouterr().err
 
 
+WORDS = [
+    "1001",
+    "no",
+    "null",
+    "y",
+    "n",
+    "on",
+    "True",
+    "2024-01-01",
+    "0x1f",
+    "0o17",
+    "1_000",
+    "1e5",
+    "12:30",
+    "3",
+    "nan",
+    "zoe",
+]
+
+
+@given(st.lists(st.one_of(st.sampled_from(WORDS), st.text(max_size=30)), min_size=1, max_size=20))
+def test_the_shards_that_are_printed_are_read_as_they_are(names):
+    shards = sorted(set(folder.slugs(names).values()))
+    printed = f"{folder._printable(' '.join(names))}".join(["# ", "\n"]) + folder.line(shards)
+    assert yaml.safe_load(printed) == {"shards": shards}
+    assert ruamel.yaml.YAML(typ="safe").load(printed) == {"shards": shards}  # as DVC reads it
+
+
+def test_linked_folders_are_speakers_and_a_circle_is_named(tmp_path):
+    lay(tmp_path / "videos", "Ada/1.mp4")
+    lay(tmp_path / "elsewhere", "2.mp4")
+    (tmp_path / "videos/Bela").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "videos/Ada/all").symlink_to("..")
+    (tmp_path / "videos/Bela/lost.mp4").symlink_to("nowhere")
+    assert found(tmp_path / "videos") == {"ada": ["Ada/1.mp4"], "bela": ["Bela/2.mp4", "Bela/lost.mp4"]}
+    printed = folder.listing(settings(tmp_path / "videos"))
+    assert "# ignored, a link to a folder that is listed: Ada/all\n" in printed
+    clips = taken(tmp_path / "videos", "bela")
+    assert [tars.read(tmp_path / "out.tar", clip["file"]) for clip in clips] == [b"2.mp4", b""]
+
+
 def test_the_rule_sees_the_videos_and_the_table(tmp_path):
     lay(tmp_path, "ada/1.mp4", "bela/2.mp4")
     (tmp_path / "who.csv").write_text("file,speaker\nbela/2.mp4,Ada\n")
-    given = yaml.safe_load(Path(DEMO).read_text())
-    given["corpus"] |= {"source": "folder", "shards": ["ada"], "folder": {"path": str(tmp_path), "table": "who.csv"}}
-    given["index"]["unseen_speakers"] = []
-    checked = params.validate(given, DEMO)
-    assert checks.videos(checked, "ada") == [str(tmp_path / name) for name in ("ada/1.mp4", "bela/2.mp4", "who.csv")]
+    raw = yaml.safe_load(Path(DEMO).read_text())
+    raw["corpus"] |= {"source": "folder", "shards": ["ada"], "folder": {"path": str(tmp_path), "table": "who.csv"}}
+    raw["index"]["unseen_speakers"] = []
+    checked = params.validate(raw, DEMO)
+    before = checks.videos(checked)
+    assert before.keys() == {"ada"}
+    assert checks.videos(checked) == before
+
+    old = (tmp_path / "ada/1.mp4").stat()
+    (tmp_path / "ada/1.mp4").write_bytes(b"another")
+    os.utime(tmp_path / "ada/1.mp4", ns=(old.st_atime_ns, old.st_mtime_ns - 10**12))
+    replaced = checks.videos(checked)
+    assert replaced != before, "by one with an older date"
+    (tmp_path / "who.csv").write_text("file,speaker,emotion\nbela/2.mp4,Ada,happy\n")
+    assert checks.videos(checked) != replaced
     (tmp_path / "who.csv").unlink()
-    assert checks.videos(checked, "ada") == []  # the stage says what is missing
+    assert checks.videos(checked) == {}  # the stage says what is missing

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from pathlib import Path
 from typing import Any
 
@@ -147,7 +148,7 @@ def edited(**values: Any) -> dict[str, Any]:
             edited(corpus__source="cremad", corpus__shards=["1001", "1092"], index__unseen_speakers=["1001"]),
             "corpus.shards names ['1092']; CREMA-D's speakers are '1001' to '1091', in quotes",
         ),
-        (edited(corpus__shards=[1001]), "corpus.shards.0 is 1001; allowed: input should be a valid string"),
+        (edited(corpus__shards=[1001]), "corpus.shards.0 is 1001, which YAML reads as a number; put it in quotes"),
         (edited(cremad__folder="data/demo/cremad"), "cremad.folder must lie outside data/demo, which is the run's"),
         (edited(cremad__sources=["file:///etc"]), "cremad.sources.0 is 'file:///etc'; allowed: string should match"),
         (edited(cremad__connections=17), "cremad.connections is 17; allowed: input should be less than or equal to 16"),
@@ -279,3 +280,47 @@ def test_what_a_row_of_hifidiff_cannot_have_is_refused(row: str, settings: Any, 
     with pytest.raises(ParameterError) as caught:
         params.validate(raw)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("written", "kind"),
+    [
+        ("1001", "a number"),
+        ("0x1f", "a number"),
+        ("1_000", "a number"),
+        ("12:30:45", "a number"),
+        ("no", "true or false"),
+        ("null", "nothing"),
+        ("~", "nothing"),
+        ("2024-01-01", "a date"),
+    ],
+)
+def test_what_yaml_does_not_read_as_text_is_shown_as_written(tmp_path: Path, written: str, kind: str) -> None:
+    text = (ROOT / "presets" / "demo.yaml").read_text(encoding="utf-8")
+    path = tmp_path / "params.yaml"
+    path.write_text(text.replace("shards: [ada,", f"shards: [{written},", 1), encoding="utf-8")
+    message = f"corpus.shards.0 is {written}, which YAML reads as {kind}; put it in quotes"
+    with pytest.raises(ParameterError, match=re.escape(f"{path}: {message}")):
+        params.load(path)
+    path.write_text(text.replace("\nrun: demo ", f"\nrun: {written} ", 1), encoding="utf-8")
+    with pytest.raises(
+        ParameterError, match=re.escape(f"run is {written}, which YAML reads as {kind}; put it in quotes")
+    ):
+        params.load(path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("  hop: 200", "  hop: 200\n  hop: 201", r"line 45: hop stands twice, first in line 44; keep one of the two"),
+        ("\nmask:\n", "\nmask:\n  fps: 1\nmask:\n", r"line 25: mask stands twice, first in line 23; keep one"),
+        ("folder:\n    path: videos", "folder:\n    path: a\n    'path': videos", r"path stands twice"),
+    ],
+)
+def test_a_key_that_stands_twice_is_refused(tmp_path: Path, old: str, new: str, message: str) -> None:
+    text = (ROOT / "presets" / "demo.yaml").read_text(encoding="utf-8")
+    assert old in text
+    path = tmp_path / "params.yaml"
+    path.write_text(text.replace(old, new, 1), encoding="utf-8")
+    with pytest.raises(ParameterError, match=message):
+        params.load(path)

@@ -41,7 +41,7 @@ def written(path: Path) -> list[tuple[tuple[str, ...], presets.Entry]]:
             for found in [((*above, entry.key), entry), *walk(entry.inside, (*above, entry.key))]
         ]
 
-    return walk(presets._read(path.read_text())[1], ())
+    return walk(presets._read(path.read_text(encoding="utf-8"), path)[1], ())
 
 
 def merged(folder: Path, base: str, over: str) -> str:
@@ -64,6 +64,17 @@ rows: # of tables
     kind: b
     deep: {x: 1}
 """
+
+
+def test_a_file_that_is_not_utf8_is_named(tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_bytes("run: zoë".encode("latin-1"))
+    with pytest.raises(ParameterError, match=r"params\.yaml: not UTF-8 \(byte 7\); save it as UTF-8"):
+        params.load(tmp_path / "params.yaml")
+
+
+def test_a_key_that_stands_twice_is_refused_before_the_last_would_win(tmp_path: Path) -> None:
+    with pytest.raises(ParameterError, match=r"o\.yaml: line 4: steps stands twice; keep one of the two"):
+        merged(tmp_path, BASE, "base: b\ntrain:\n  steps: 2\n  steps: 4\n")
 
 
 def test_the_whole_keeps_order_and_comments(tmp_path: Path) -> None:

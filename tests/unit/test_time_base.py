@@ -143,6 +143,8 @@ FILMS = {
     "late-mp4": Film("mp4", "libx264", "aac", Fraction(30), late=0.483),
     "late-flv": Film("flv", "flv", "libmp3lame", Fraction(30), 44100, late=0.483),
     "early-mkv": Film("matroska", "libx264", "libopus", Fraction(30), early=0.3),
+    "late-transport": Film("mpegts", "libx264", "aac", Fraction(25), late=0.483),
+    "early-mp4": Film("mp4", "libx264", "aac", Fraction(30), early=0.3),
     "23.976": Film("mp4", "libx264", "aac", Fraction(24000, 1001)),
     "24": Film("matroska", "libx264", "libopus", Fraction(24)),
     "50": Film("mp4", "libx264", "aac", Fraction(50)),

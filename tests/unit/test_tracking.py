@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -119,6 +120,68 @@ def test_an_experiment_of_dvc_records_in_the_project(monkeypatch: pytest.MonkeyP
     assert tracking.database(Path("data/demo")) == tmp_path / "data" / "mlflow.db"
 
 
+@pytest.mark.parametrize("name", ["what?", "a {b} é #1 100% &=+", "'quoted\""])
+def test_the_database_lies_in_a_folder_of_any_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, params: Params, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    data = tmp_path / name / "data" / "demo"
+    data.mkdir(parents=True)
+    tables.write(data / "index.parquet", schemas.INDEX, [])
+    with tracking._client(data) as client:
+        tracking._experiment(client, data)
+    assert sorted(path.name for path in data.parent.iterdir()) == ["demo", "mlflow.db", "mlflow.lock"]
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_a_moved_project_has_its_artifacts_where_it_is(data: Path, tmp_path: Path, params: Params) -> None:
+    picture = data / "frame.png"
+    picture.write_bytes(b"png")
+    tracking.record_training(data, "full", params=params, curves=CURVES, summary={}, samples=[picture])
+    moved = tmp_path / "moved 100% é" / "data"
+    moved.parent.mkdir()
+    data.parent.rename(moved)
+    longer = params.model_copy(update={"train": params.train.model_copy(update={"steps": 9})})
+    tracking.record_training(
+        moved / "demo", "full", params=longer, curves=CURVES, summary={}, samples=[moved / "demo" / "frame.png"]
+    )
+    assert not data.parent.exists()
+    assert len(list((moved / "mlflow-artifacts").rglob("samples/frame.png"))) == 2
+    with tracking._client(moved / "demo") as client:
+        runs = client.search_runs([tracking._experiment(client, moved / "demo")])
+        assert all(run.info.artifact_uri.startswith((moved / "mlflow-artifacts").as_uri() + "/") for run in runs)
+        shown = [client.list_artifacts(run.info.run_id) for run in runs if run.data.tags["part"] == "training"]
+    assert [[file.path for file in files] for files in shown] == [["samples"], ["samples"]]
+
+
+def commit_of(project: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setattr(tracking, "__file__", str(project / "stages" / "store" / "tracking.py"))
+    return tracking._commit()
+
+
+def test_the_commit_is_that_of_the_repository_that_holds_the_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = tmp_path / "theirs" / "project"
+    (project / "stages" / "store").mkdir(parents=True)
+    (project / "stages" / "store" / "tracking.py").touch()
+    git = ["git", "-c", "user.name=test", "-c", "user.email=test@localhost"]
+    assert commit_of(project, monkeypatch) == "unknown"
+    for command in (["init", "--quiet"], ["commit", "--quiet", "--allow-empty", "-m", "theirs"]):
+        subprocess.run([*git, *command], cwd=tmp_path / "theirs", check=True)
+    assert commit_of(project, monkeypatch) == "unknown", "of somebody else's repository"
+    for command in (["init", "--quiet"], ["add", "."], ["commit", "--quiet", "-m", "ours"]):
+        subprocess.run([*git, *command], cwd=project, check=True)
+    head = subprocess.run([*git, "rev-parse", "HEAD"], cwd=project, check=True, capture_output=True, encoding="utf-8")
+    assert commit_of(project, monkeypatch) == head.stdout.strip()
+    (project / "stages" / "store" / "tracking.py").write_text("# changed", encoding="utf-8")
+    assert commit_of(project, monkeypatch) == head.stdout.strip() + "+"
+    if os.getuid() == 0:  # who alone can give files away
+        for path in [project, *project.rglob("*")]:
+            os.chown(path, 12345, 12345)
+        assert commit_of(project, monkeypatch) == head.stdout.strip() + "+", "another user's checkout"
+
+
 WRITER = """
 import sys
 from pathlib import Path
@@ -137,6 +200,6 @@ def test_processes_create_and_write_one_database_at_once(data: Path, params: Par
         [sys.executable, "-c", WRITER, str(data), method], stderr=subprocess.PIPE, text=True
     )
     for process in [start(method) for method in methods]:
-        _, errors = process.communicate(timeout=120)
+        _, errors = process.communicate(timeout=600)
         assert process.returncode == 0, errors
     assert _runs(data) == sorted((method, part) for method in methods for part in ("method", "training"))

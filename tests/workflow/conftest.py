@@ -33,7 +33,13 @@ class Project:
     def run(self, *command: str, fails: bool = False) -> str:
         """Run a command and give what it printed; it must succeed, or fail where ``fails``."""
         done = subprocess.run(
-            command, cwd=self.root, env=self.env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            command,
+            cwd=self.root,
+            env=self.env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+            errors="replace",
         )
         assert (done.returncode != 0) == fails, f"{' '.join(command)}: {done.returncode}\n{done.stdout[-8000:]}"
         return done.stdout
@@ -65,9 +71,9 @@ class Project:
     def edit(self, old: str, new: str) -> None:
         """Change params.yaml."""
         path = self.root / "params.yaml"
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
         assert text.count(old) == 1, f"{old!r} stands {text.count(old)} times in params.yaml"
-        path.write_text(text.replace(old, new))
+        path.write_text(text.replace(old, new), encoding="utf-8")
 
     def commit(self) -> None:
         self.run("git", "add", "--all")
@@ -98,8 +104,8 @@ def kill_when(process: subprocess.Popen[bytes], happened: Callable[[], bool], li
     process.wait()
 
 
-def new_project(root: Path, preset: str) -> Project:
-    """The working tree's files as a fresh clone, with a preset chosen."""
+def copy_tree(root: Path, preset: str) -> None:
+    """Copy the working tree's files, as a fresh clone has them, and choose a preset."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT,
@@ -110,7 +116,12 @@ def new_project(root: Path, preset: str) -> Project:
         if name and (ROOT / name).is_file() and not name.startswith("reports/") and name != "dvc.lock":
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(ROOT / name, root / name)
-    (root / "params.yaml").write_text(presets.whole(ROOT / "presets" / f"{preset}.yaml"))
+    (root / "params.yaml").write_text(presets.whole(ROOT / "presets" / f"{preset}.yaml"), encoding="utf-8")
+
+
+def new_project(root: Path, preset: str) -> Project:
+    """The working tree's files as a fresh clone, with a preset chosen."""
+    copy_tree(root, preset)
     project = Project(root)
     project.run("git", "init", "--quiet")
     project.commit()

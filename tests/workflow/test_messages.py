@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 
 import pytest
@@ -64,6 +65,7 @@ def test_a_file_that_snakemake_could_not_read(fresh: Project) -> None:
     whole = path.read_text()
     for text, expected in (
         (whole.replace("  fps: 25", "  fps: [25"), "params.yaml: not valid YAML: line "),
+        (whole.replace("  fps: 25", "  fps: 30\n  fps: 25"), ": fps stands twice, first in line "),
         (
             (fresh.root / "presets/demo-seeds.yaml").read_text(),
             "params.yaml holds only what differs from demo; write the",
@@ -88,15 +90,18 @@ def test_use_refuses_to_lose_edits(fresh: Project) -> None:
 
 
 def test_one_bad_clip_is_reported_and_the_others_go_on(fresh: Project) -> None:
-    """A folder of one's own: a good clip, one that is empty, one that is no video."""
+    """A folder of one's own, which is a link: good clips, one that is empty, one that is no video, in names with braces."""
     fresh.run("python", "-m", "stages.download", "--shard", "ada", "--out", "rendered.tar")
-    folder = fresh.root / "videos" / "ada"
+    folder = fresh.root / "elsewhere"
     folder.mkdir()
+    (fresh.root / "videos" / "ada").symlink_to("../elsewhere")
     subprocess.run(["tar", "-xf", "rendered.tar", "-C", str(folder)], cwd=fresh.root, check=True)
     for other in ("clips.json", "truth.parquet"):
         (folder / other).unlink(missing_ok=True)
     (folder / "empty.mp4").write_bytes(b"")
-    (folder / "text.mp4").write_text("no video")
+    text = folder / "a {shard}" / "{clip} text.mp4"
+    text.parent.mkdir()
+    text.write_text("no video")
     fresh.edit("source: rendered", "source: folder")
     fresh.edit("shards: [ada, bela, kira]", "shards: [ada]")
     fresh.edit("unseen_speakers: [kira]", "unseen_speakers: []")
@@ -111,5 +116,10 @@ def test_one_bad_clip_is_reported_and_the_others_go_on(fresh: Project) -> None:
     rows = pq.read_table(fresh.root / "data/smoke/index.parquet").to_pylist()
     status = {row["clip"]: row["status"] for row in rows}
     assert status["ada_empty"] != "ok"
-    assert status["ada_text"] != "ok"
+    assert status["ada_clip-text"] != "ok"
     assert sum(value == "ok" for value in status.values()) == 3
+
+    assert fresh.snakemake("--dry-run", "data/smoke/index.parquet") == {}
+    text.write_text("another")
+    os.utime(text, (0, 0))  # the date of before all that was made
+    assert fresh.snakemake("--dry-run", "data/smoke/index.parquet")["download"] == 1

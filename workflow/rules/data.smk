@@ -5,11 +5,13 @@ wildcard_constraints:
     shard="|".join(PARAMS.corpus.shards),
 
 
+VIDEOS = checks.videos(PARAMS)
+
+
 rule download:
     """Render a shard of the embedded corpus, take it from the folder corpus.folder.path, or fetch it (CREMA-D)."""
     input:
         code=code("download"),
-        videos=lambda wildcards: checks.videos(PARAMS, wildcards.shard),
     output:
         f"{DATA}/raw/{{shard}}.tar",
     log:
@@ -23,7 +25,7 @@ rule download:
         runtime=60,
         server=checks.server(PARAMS),  # the profiles let one job at a time ask CREMA-D's servers
     params:
-        cfg=settings("corpus"),
+        cfg=lambda wildcards: settings("corpus")(wildcards) | VIDEOS.get(wildcards.shard, {}),
     message:
         "download {wildcards.shard}"
     shell:

@@ -64,13 +64,19 @@ rule dvc_record:
     message:
         "dvc_record"
     shell:
-        "dvc commit --force --no-relink --quiet 2>&1 | tee {log}"
+        "dvc commit --force --no-relink 2>&1 | tee {log}"
 
 
 onstart:
     if OUT_OF_STEP and not workflow.touch:
         raise WorkflowError(OUT_OF_STEP)
     lock.hold(Path.cwd())
+    try:
+        told = machine.tell_dvc(Path.cwd())
+    except machine.MachineError as error:
+        raise WorkflowError(str(error)) from None
+    if told:
+        logger.warning(told)
 
 
 onerror:

@@ -20,7 +20,8 @@ rule sample:
         runtime=1440,
         gpu=lambda wildcards: checks.sampling_gpus(PARAMS, wildcards.method),
     params:
-        cfg=lambda wildcards: settings(*checks.sampling(PARAMS, wildcards.method))(wildcards),
+        cfg=lambda wildcards: settings(*checks.sampling(PARAMS, wildcards.method))(wildcards)
+        | checks.given(PARAMS, wildcards.method),
     message:
         "sample {wildcards.method}"
     shell:

@@ -19,24 +19,27 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
 from stages import media
-from stages.base import params
+from stages.base import params, places
 from stages.base.errors import ClipError, InputError
 from stages.clips import corpus
 from stages.clips.corpus import Clip
 from stages.faces.crops import resized
 from stages.methods.systems import Render, Row
+from stages.store import tars
 
 
 class Settings(params.Section):
     """``methods.<row>.settings`` of kind videos."""
 
     shows: Literal["face", "frame"] = Field(
-        description="face: the pictures are face crops as this pipeline's; frame: whole frames of the source's size, cut here"
+        description="face: the pictures are face crops as this pipeline's; frame: whole frames as the source's, cut here; of "
+        "another size they are scaled to the source's first"
     )
     lost_at_start: params.Count = Field(description="frames that the program loses at the start: PC-AVS 2, others 0")
     lost_at_end: params.Count = Field(description="frames that may be missing, or too many, at the end: Wav2Lip 2")
@@ -45,12 +48,14 @@ class Settings(params.Section):
 
 def files(folder: Path) -> dict[str, Path]:
     """The videos of a folder by name, without suffix; raises ``InputError`` where there is none, or two of one name."""
+    listed = places.below(folder)
+    if listed.again:
+        raise InputError(listed.again[0], "a link to a folder that is there already", "take it out")
     found: dict[str, Path] = {}
-    for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in media.VIDEO_SUFFIXES and path.is_file() and not path.name.startswith("."):
-            if path.stem in found:
-                raise InputError(path, f"another video of this name, {found[path.stem]}", "keep one of the two")
-            found[path.stem] = path
+    for path in listed.videos:
+        if path.stem in found:
+            raise InputError(path, f"another video of this name, {found[path.stem]}", "keep one of the two")
+        found[path.stem] = path
     if not found:
         raise InputError(folder, "no video in it", "put the videos there, each of the name of its test clip")
     return found
@@ -71,6 +76,14 @@ def renderer(row: Row) -> Render:
         except ClipError as error:
             raise InputError(path, error.reason, "give another file") from None
         height, width = pictures.shape[1:3]
+        source = source_size(row.data / "raw" / f"{clip.speaker}.tar", clip.name) if cut else (width, height)
+        if not same_shape((width, height), source):
+            raise InputError(
+                path,
+                f"pictures of {width}x{height}, the clip's are {source[0]}x{source[1]}, which is another shape",
+                "give its whole frames, scaled alone; or crops of the face, and set "
+                f"methods.{row.method}.settings.shows to face",
+            )
         if cut is None and height != width:
             fix = f"give square crops of the face, or set methods.{row.method}.settings.shows to frame"
             raise InputError(path, f"pictures of {width}x{height}, which are no face crops", fix)
@@ -89,12 +102,37 @@ def renderer(row: Row) -> Render:
             "repeated_at_end": max(missing, 0),
             "cut_at_end": max(-missing, 0),
         }
-        yield (np.stack([media.cut(picture, cut, size) for picture in pictures]) if cut else resized(pictures, size))[
-            order
-        ]
+        if (width, height) != source:
+            row.notes[clip.name]["scaled_from"] = f"{width}x{height}"
+        if cut:
+            yield np.stack([media.cut(scaled(picture, source), cut, size) for picture in pictures])[order]
+        else:
+            yield resized(pictures, size)[order]
         row.progress(count)
 
     return render
+
+
+def source_size(raw: Path, clip: str) -> tuple[int, int]:
+    """Width and height of a clip's own pictures, upright, in which its crop is told."""
+    file = next(entry["file"] for entry in tars.listing(raw) if entry["clip"] == clip)
+    with tars.member(raw, file) as source:
+        first = next(media.pictures(source, fps=1, clip=clip))
+        height, width = media.Converter().rgb(first).shape[:2]
+    return width, height
+
+
+def same_shape(size: tuple[int, int], other: tuple[int, int]) -> bool:
+    """Whether one (width, height) is the other scaled, both in whole, even pixels."""
+    return abs(size[0] * other[1] - size[1] * other[0]) < 2 * max(other)
+
+
+def scaled(image_HWC: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """A picture of another width and height: by area where it shrinks."""
+    if image_HWC.shape[1::-1] == size:
+        return image_HWC
+    how = cv2.INTER_AREA if image_HWC.shape[1] > size[0] else cv2.INTER_LINEAR
+    return cv2.resize(image_HWC, size, interpolation=how).astype(np.uint8, copy=False)
 
 
 def sees(entry: params.Method) -> str:

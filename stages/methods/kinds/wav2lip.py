@@ -523,7 +523,7 @@ def renderer(row: Row) -> Render:
         ParameterError: official weights, and the run's sound or frame rate are not those that they were trained on.
     """
     render = systems.trained(System, row)
-    config = json.loads((row.made_from / CONFIG).read_text())
+    config = json.loads((row.made_from / CONFIG).read_text(encoding="utf-8"))
     sound, fps = row.settings.spectrogram, row.settings.mask.fps
     if "source_sha256" in config and (sound, fps) != (params.WAV2LIP_SOUND, 25):
         raise ParameterError(
