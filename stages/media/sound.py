@@ -162,7 +162,8 @@ def _decoded(
                 if frame.time is not None:
                     last = frame.time if restarted else max(last, frame.time)
                 parts[-1].add(frame)
-            if sum(part.seconds for part in parts) > until and (video is None or zero is not None):
+            early = 0.0 if zero is None or parts[0].first is None else max(zero - parts[0].first, 0.0)
+            if sum(part.seconds for part in parts) - early > until and (video is None or zero is not None):
                 break
     except (av.error.FFmpegError, ValueError) as error:
         raise ClipError(clip, f"damaged audio ({explain(error)})") from None

@@ -185,7 +185,7 @@ def test_a_sound_that_starts_again_alone_is_named():
         frame.sample_rate, frame.pts, frame.time_base = RATE, 0, Fraction(1, RATE)
         part.add(frame)
     with pytest.raises(ClipError, match="the sound's timestamps start again and the pictures' do not"):
-        heard._joined(parts, [0.0], RATE, "a")
+        list(heard.Heard("a", parts, [0.0], ()).pieces(RATE, RATE))
     assert len(heard._joined(parts, [0.0, -1.0], RATE, "a")) == 2 * RATE
     assert len(heard._joined(parts, [], RATE, "a")) == 2 * RATE  # without pictures
 
