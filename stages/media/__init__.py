@@ -15,11 +15,12 @@ T frames, H height, W width, C = 3 channels (RGB), N audio samples.
 """
 
 from stages.media.container import Source
-from stages.media.sound import Sound, decode_audio, hear, to_float, to_int16
+from stages.media.long import StoredSound, store_audio
+from stages.media.sound import Sound, decode_audio, hear, resampled, to_float, to_int16
 from stages.media.video import Converter, Picture, Planes, cut, decode, frame_rate, pictures
 from stages.media.writing import rate, write_video
 
 __all__ = [
-    "Converter", "Picture", "Planes", "Sound", "Source", "cut", "decode", "decode_audio", "frame_rate", "hear",
-    "pictures", "rate", "to_float", "to_int16", "write_video",
+    "Converter", "Picture", "Planes", "Sound", "Source", "StoredSound", "cut", "decode", "decode_audio",
+    "frame_rate", "hear", "pictures", "rate", "resampled", "store_audio", "to_float", "to_int16", "write_video",
 ]  # fmt: skip

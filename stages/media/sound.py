@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
-from itertools import pairwise
-from typing import Any
+from itertools import chain, pairwise
+from typing import Any, Protocol
 
 import av
 import numpy as np
@@ -65,24 +66,76 @@ def hear(source: Source, sample_rate: int, *, clip: str = "") -> Sound:
     Raises:
         ClipError: not a media file, no audio stream, no sample, damaged, or longer than :data:`MAX_S`.
     """
-    clip = clip or name_of(source)
+    found = heard(source, clip or name_of(source), list)
+    return Sound(np.concatenate(list(found.pieces(sample_rate, RESAMPLED_AT_ONCE))), found.remarks)
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What was decoded of a file: parts of one rate, layout and run of timestamps; where time zero is in each run, seconds."""
+
+    clip: str
+    parts: list[_Track]
+    zeros: list[float]
+    remarks: tuple[str, ...]
+
+    def pieces(self, sample_rate: int, at_once: int) -> Iterator[NDArray[np.float32]]:
+        """All parts at one sample rate, each at its time, (N,) of ``at_once`` own samples.
+
+        Without pictures (no ``zeros``) runs of timestamps follow each other.
+        """
+        parts = [part for part in self.parts if part.count] or self.parts[:1]
+        count, before = 0, None
+        shift = self.zeros[0] if self.zeros else parts[0].first or 0.0  # the timestamp of sample 0
+        for part in parts:
+            missing = 0  # samples between the two; negative where they overlap
+            if before is not None and part.first is not None:
+                if part.run != before.run:
+                    if self.zeros and part.run >= len(self.zeros):
+                        raise ClipError(
+                            self.clip, "damaged: the sound's timestamps start again and the pictures' do not"
+                        )
+                    shift = self.zeros[part.run] if self.zeros else part.first - count / sample_rate
+                missing = round((part.first - shift) * sample_rate) - count
+            if abs(missing) > MAX_GAP_S * sample_rate:
+                raise ClipError(self.clip, f"damaged audio (timestamps jump by {missing / sample_rate:.0f} s)")
+            own = part.pieces(self.zeros[0] if before is None and self.zeros else None, at_once)
+            left_out = max(-missing, 0)
+            silence = np.zeros(max(missing, 0))
+            for samples in chain([silence] if len(silence) else [], resampled(own, part.rate, sample_rate)):
+                kept = samples[left_out:].astype(np.float32)
+                left_out -= len(samples) - len(kept)
+                count += len(kept)
+                if count > MAX_S * sample_rate:
+                    raise ClipError(self.clip, f"the sound is longer than {MAX_S / 3600:.0f} hours; cut it into parts")
+                yield kept
+            before = part
+
+
+def heard(source: Source, clip: str, keep: Callable[[], Chunks], until: float = math.inf) -> Heard:
+    """Decode a file's sound, ``until`` seconds or a little more; ``keep`` makes what a part's samples are kept in."""
     with opened(source, clip) as container:
         stream = chosen_stream(container.streams.audio, clip, "no audio stream")
         others = [describe(other) for other in container.streams.audio if other is not stream]
         remarks = [f"of several audio tracks, {describe(stream)} is taken, not {', '.join(others)}"] if others else []
-        parts, zeros = _decoded(container, stream, clip, {})
+        parts, zeros = _decoded(container, stream, clip, {}, keep, until)
     turned = {number: signs for number, part in enumerate(parts) if (signs := part.opposite()) is not None}
     if turned:
         layouts = sorted({parts[number].layout for number in turned})
         remarks.append(f"channels in opposite phase ({', '.join(layouts)}) are turned")
         with opened(source, clip) as container:
             stream = chosen_stream(container.streams.audio, clip, "no audio stream")
-            parts, zeros = _decoded(container, stream, clip, turned)
-    return Sound(_joined(parts, zeros, sample_rate, clip), tuple(remarks))
+            parts, zeros = _decoded(container, stream, clip, turned, keep, until)
+    return Heard(clip, parts, zeros, tuple(remarks))
 
 
 def _decoded(
-    container: Any, stream: Any, clip: str, turned: dict[int, NDArray[np.float32]]
+    container: Any,
+    stream: Any,
+    clip: str,
+    turned: dict[int, NDArray[np.float32]],
+    keep: Callable[[], Chunks],
+    until: float,
 ) -> tuple[list[_Track], list[float]]:
     """The track in parts of one rate, one layout and one run of timestamps, and where time zero is in each run, seconds.
 
@@ -91,7 +144,7 @@ def _decoded(
     video = chosen_stream(container.streams.video, clip, "") if container.streams.video else None
     again = starts_again(container)
     runs = _Runs(video, clip) if video is not None and again else None
-    parts = [_Track(clip, turned.get(0))]
+    parts = [_Track(clip, turned.get(0), chunks=keep())]
     zero, run, last = None, 0, -math.inf  # of the pictures; of the timestamps; the latest of the sound's in this run
     try:
         for packet in container.demux([stream] if video is None else [stream, video]):
@@ -105,48 +158,40 @@ def _decoded(
                 restarted = again and frame.time is not None and frame.time < last - SOUND_GAP_S
                 run += int(restarted)
                 if restarted or not parts[-1].takes(frame):
-                    parts.append(_Track(clip, turned.get(len(parts)), run))
+                    parts.append(_Track(clip, turned.get(len(parts)), run, keep()))
                 if frame.time is not None:
                     last = frame.time if restarted else max(last, frame.time)
                 parts[-1].add(frame)
+            early = 0.0 if zero is None or parts[0].first is None else max(zero - parts[0].first, 0.0)
+            if sum(part.seconds for part in parts) - early > until and (video is None or zero is not None):
+                break
     except (av.error.FFmpegError, ValueError) as error:
         raise ClipError(clip, f"damaged audio ({explain(error)})") from None
     return parts, [] if zero is None else [zero] if runs is None else runs.zeros(zero)
 
 
-def _joined(parts: list[_Track], zeros: list[float], sample_rate: int, clip: str) -> NDArray[np.float32]:
-    """All parts at one sample rate, each at its time; without pictures (no ``zeros``) runs of timestamps follow each other."""
-    parts = [part for part in parts if part.count] or parts[:1]
-    joined = [_resampled(parts[0].samples(zeros[0] if zeros else None), parts[0].rate, sample_rate)]
-    count = len(joined[0])
-    shift = zeros[0] if zeros else parts[0].first or 0.0  # the timestamp of sample 0
-    for before, part in pairwise(parts):
-        missing = 0  # samples between the two; negative where they overlap
-        if part.first is not None:
-            if part.run != before.run:
-                if zeros and part.run >= len(zeros):
-                    raise ClipError(clip, "damaged: the sound's timestamps start again and the pictures' do not")
-                shift = zeros[part.run] if zeros else part.first - count / sample_rate
-            missing = round((part.first - shift) * sample_rate) - count
-        if abs(missing) > MAX_GAP_S * sample_rate:
-            raise ClipError(clip, f"damaged audio (timestamps jump by {missing / sample_rate:.0f} s)")
-        joined.append(np.zeros(max(missing, 0), np.float32))
-        joined.append(_resampled(part.samples(None), part.rate, sample_rate)[max(-missing, 0) :])
-        count += sum(map(len, joined[-2:]))
-        if count > MAX_S * sample_rate:
-            raise ClipError(clip, f"the sound is longer than {MAX_S / 3600:.0f} hours; cut it into parts")
-    return np.concatenate(joined) if len(joined) > 1 else joined[0]
+class Chunks(Protocol):
+    """Where a track's samples go: a list of arrays, or what keeps them elsewhere."""
+
+    def append(self, samples: NDArray[np.float32], /) -> None: ...
+
+    def __iter__(self) -> Iterator[NDArray[np.float32]]: ...
 
 
-def _resampled(samples: NDArray[np.float32], rate: int, to: int) -> NDArray[np.float32]:
-    """By soxr at 28 bits, which it computes in float64: at fewer, two processors' results differ in 16-bit samples."""
+def resampled(parts: Iterable[NDArray[np.floating]], rate: int, to: int) -> Iterator[NDArray[np.float64]]:
+    """Pieces of a sound at another rate, (N,) each; by soxr at 28 bits, which it computes in float64: at fewer, two processors'
+    results differ in 16-bit samples.
+    """
     if rate == to:
-        return samples
-    stream = soxr.ResampleStream(rate, to, 1, dtype="float64", quality="VHQ")
-    starts = range(0, len(samples), RESAMPLED_AT_ONCE)
-    parts = [samples[start : start + RESAMPLED_AT_ONCE].astype(np.float64) for start in starts]
-    made = [stream.resample_chunk(part, last=start == starts[-1]) for start, part in zip(starts, parts, strict=True)]
-    return np.concatenate(made).astype(np.float32)
+        yield from (part.astype(np.float64) for part in parts)
+        return
+    stream, held = soxr.ResampleStream(rate, to, 1, dtype="float64", quality="VHQ"), None
+    for part in parts:
+        if held is not None:
+            yield stream.resample_chunk(held)
+        held = part.astype(np.float64)
+    if held is not None:
+        yield stream.resample_chunk(held, last=True)
 
 
 class _Runs:
@@ -201,13 +246,15 @@ class _Track:
     is cut.
     """
 
-    def __init__(self, clip: str, turned: NDArray[np.float32] | None = None, run: int = 0) -> None:
+    def __init__(
+        self, clip: str, turned: NDArray[np.float32] | None = None, run: int = 0, chunks: Chunks | None = None
+    ) -> None:
         self.clip, self.rate, self.layout, self.run = clip, 0, "", run
         self.count = 0  # samples
         self._weights = np.ones(1, np.float32)  # of the channels, (C,)
         self._turned = np.float32(1) if turned is None else turned  # the channels' signs, (C,)
         self._to_real, self._format = AudioResampler(format="flt"), ""
-        self._chunks: list[NDArray[np.float32]] = []
+        self._chunks: Chunks = [] if chunks is None else chunks
         self._starts: list[float] = []  # each frame's stamp less the samples before it, seconds
         self._drop = 0  # samples of an overlap still to be left out
         self._power, self._products = 0.0, np.zeros((1, 1))  # of the mix, and of all pairs of channels
@@ -278,19 +325,40 @@ class _Track:
         if self.count > MAX_S * self.rate:
             raise ClipError(self.clip, f"the sound is longer than {MAX_S / 3600:.0f} hours; cut it into parts")
 
+    @property
+    def seconds(self) -> float:
+        """Of the samples so far."""
+        return self.count / max(self.rate, 1)
+
     def samples(self, zero: float | None) -> NDArray[np.float32]:
         """All samples (N,) from the time ``zero`` on, in seconds; None: from the first."""
+        return np.concatenate(list(self.pieces(zero, RESAMPLED_AT_ONCE)))
+
+    def pieces(self, zero: float | None, at_once: int) -> Iterator[NDArray[np.float32]]:
+        """The same, so many at once."""
         if not self.count:
             raise ClipError(self.clip, "no audio sample could be decoded")
         late = float(np.median(self._starts)) - zero if self._starts and zero is not None else 0.0
         if late > MAX_LATE_S:
             raise ClipError(self.clip, f"the sound starts {late:.0f} s after the first picture")
-        samples, offset = np.concatenate(self._chunks), round(late * self.rate)
-        if -offset >= len(samples):
+        offset = round(late * self.rate)
+        if -offset >= self.count:
             raise ClipError(self.clip, "the sound ends before the first picture")
-        if not np.isfinite(samples).all():
-            raise ClipError(self.clip, "damaged audio (samples that are no numbers)")
-        return np.pad(samples, (offset, 0)) if offset > 0 else samples[-offset:]
+        held, count, left_out = [np.zeros(max(offset, 0), np.float32)], max(offset, 0), max(-offset, 0)
+        for chunk in self._chunks:
+            if not np.isfinite(chunk).all():
+                raise ClipError(self.clip, "damaged audio (samples that are no numbers)")
+            kept = chunk[left_out:]
+            left_out -= len(chunk) - len(kept)
+            held.append(kept)
+            count += len(kept)
+            if count >= at_once:
+                joined = np.concatenate(held)
+                whole = count // at_once * at_once
+                yield from (joined[start : start + at_once] for start in range(0, whole, at_once))
+                held, count = [joined[whole:]], count - whole
+        if count:
+            yield np.concatenate(held)
 
 
 def to_int16(audio_N: NDArray[np.floating]) -> NDArray[np.int16]:

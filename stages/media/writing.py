@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import av
 import cv2
@@ -18,6 +18,14 @@ from stages.media.sound import to_float, to_int16
 from stages.store.atomic import whole_file
 
 CHROMA = {"yuv420": "yuv420p", "yuv444": "yuv444p"}  # a bare 4:4:4 is a number of base 60 to some readers of YAML
+
+
+class Samples(Protocol):
+    """A sound that is read as an array is, but need not lie in memory: (N,), float in [-1, 1] or int16."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, part: slice, /) -> NDArray[Any]: ...
 
 
 def rate(fps: float) -> Fraction:
@@ -33,12 +41,13 @@ def write_video(
     frames_THWC: Iterable[NDArray[np.uint8]],
     *,
     fps: float,
-    audio: NDArray[Any] | None,
+    audio: Samples | None,
     sample_rate: int,
     crf: int,
     preset: str = "medium",
     chroma: str = "yuv420",
     lossless_sound: bool = False,
+    metadata: Mapping[str, str] | None = None,
 ) -> None:
     """Write an MP4, H.264 and mono sound; the same input gives the same bytes.
 
@@ -52,18 +61,19 @@ def write_video(
         preset: x264's trade of speed against size.
         chroma: a key of :data:`CHROMA`; yuv420 (4:2:0) plays everywhere and has a quarter of the colours' pixels, yuv444 has all.
         lossless_sound: FLAC of 16 bits, which every processor decodes alike, in place of AAC, which every player plays.
+        metadata: of the file: ``comment``, ``description``, and whatever else FFmpeg knows for an MP4.
     """
     fraction = rate(fps)
-    samples = None if audio is None else to_float(audio)
     with whole_file(path) as part, av.open(str(part), "w", format="mp4", options={"movflags": "+faststart"}) as out:
         sound: Any = None
+        out.metadata.update(metadata or {})
         video = out.add_stream("libx264", rate=fraction, options={"crf": str(crf), "preset": preset, **_same_bytes()})
         video.pix_fmt = CHROMA[chroma]
         video.time_base = 1 / fraction
         video.codec_context.thread_count = 1
         video.codec_context.colorspace = 6  # BT.601, what the conversion below uses; players need not guess
         video.codec_context.color_range = 1
-        if samples is not None:
+        if audio is not None:
             codec, options = ("flac", {}) if lossless_sound else ("aac", {"b": "96k"})
             sound = out.add_stream(codec, rate=sample_rate, layout="mono", options=options)
             sound.codec_context.time_base = Fraction(1, sample_rate)
@@ -77,13 +87,13 @@ def write_video(
             )
             frame.pts, frame.time_base = count - 1, 1 / fraction
             out.mux(video.encode(frame))
-            if sound is not None and samples is not None:  # sound follows the picture, so that nothing is held back
-                written = _encode_audio(out, sound, samples, written, math.ceil(count / fraction * sample_rate))
+            if sound is not None and audio is not None:  # sound follows the picture, so that nothing is held back
+                written = _encode_audio(out, sound, audio, written, math.ceil(count / fraction * sample_rate))
         if count == 0:
             raise ValueError("no frames to write")
         out.mux(video.encode(None))
-        if sound is not None and samples is not None:
-            _encode_audio(out, sound, samples, written, len(samples))
+        if sound is not None and audio is not None:
+            _encode_audio(out, sound, audio, written, len(audio))
             out.mux(sound.encode(None))
 
 
@@ -92,12 +102,12 @@ def _same_bytes() -> dict[str, str]:
     return {"x264-params": "asm=AVX2"} if "AVX512" in cv2.getCPUFeaturesLine() else {}
 
 
-def _encode_audio(out: Any, stream: Any, samples: NDArray[np.float32], start: int, stop: int) -> int:
+def _encode_audio(out: Any, stream: Any, samples: Samples, start: int, stop: int) -> int:
     """Encode samples [start, stop) and return where to go on."""
     stop = min(stop, len(samples))
     if stop <= start:
         return start
-    part = samples[None, start:stop]
+    part = to_float(samples[start:stop])[None]
     if stream.codec_context.format.name == "s16":
         frame = av.AudioFrame.from_ndarray(to_int16(part), format="s16", layout="mono")
     else:

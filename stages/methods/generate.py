@@ -114,20 +114,33 @@ def generate(
             audio_steps=network["audio_steps"],
             blink_frames=network["blink_frames"],
             drop=model.drop,
-        ).to(device)
-        mask = conditions.masks(clip, frames).to(device)
-
-        def denoise(x_t: Tensor, t_N: Tensor, given=given, mask=mask) -> Tensor:
-            with torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
-                x_0 = guided(model, x_t, t_N, given, settings.guidance_audio, settings.guidance_blink)
-            x_0 = x_0.float().clamp(-1, 1)
-            return x_0 if given.masked_NCHW is None else with_visible_pixels(x_0, given.masked_NCHW, mask)
-
-        def step_noise(step: int, frames=frames) -> Tensor:
-            return torch.from_numpy(noise.frames(1 + step, frames)).to(device)
-
-        x_T = torch.from_numpy(noise.frames(0, frames)).to(device)
-        x_T = x_T.contiguous(memory_format=torch.channels_last)
-        x_0 = SAMPLERS[settings.sampler](model.diffusion, denoise, x_T, settings.steps, step_noise)
-        yield conditions.to_frames(x_0)
+        )
+        yield sampled(model, given, conditions.masks(clip, frames), frames, noise, settings, device)
         progress(len(frames))
+
+
+@torch.no_grad()
+def sampled(
+    model: HifiDiff,
+    given: Conditions,
+    mask_N1HW: Tensor,
+    frames: range,
+    noise: Noise,
+    settings: Sample,
+    device: torch.device,
+) -> NDArray[np.uint8]:
+    """The frames with these numbers, (N, H, W, 3), by their conditions and masks; ``noise`` is that of their clip."""
+    given, mask = given.to(device), mask_N1HW.to(device)
+
+    def denoise(x_t: Tensor, t_N: Tensor) -> Tensor:
+        with torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
+            x_0 = guided(model, x_t, t_N, given, settings.guidance_audio, settings.guidance_blink)
+        x_0 = x_0.float().clamp(-1, 1)
+        return x_0 if given.masked_NCHW is None else with_visible_pixels(x_0, given.masked_NCHW, mask)
+
+    def step_noise(step: int) -> Tensor:
+        return torch.from_numpy(noise.frames(1 + step, frames)).to(device)
+
+    x_T = torch.from_numpy(noise.frames(0, frames)).to(device)
+    x_T = x_T.contiguous(memory_format=torch.channels_last)
+    return conditions.to_frames(SAMPLERS[settings.sampler](model.diffusion, denoise, x_T, settings.steps, step_noise))

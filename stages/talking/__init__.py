@@ -1,1 +1,10 @@
-"""A trained model, a face and a sound: a portrait becomes the same clip that test clips are, and the face is put back."""
+"""A trained model, a face and a sound: a face becomes clips as test clips are, and what is made is put back into its picture.
+
+``from stages.talking import HifiDiff`` gives the trained model that talks.
+"""
+
+from __future__ import annotations
+
+from stages.talking.model import HifiDiff
+
+__all__ = ["HifiDiff"]

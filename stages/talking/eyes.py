@@ -1,21 +1,59 @@
-"""Blinks of a portrait: the eye aspect ratio that the network is told. T frames."""
+"""Blinks: the eye aspect ratio that the network is told. T frames."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.corpora.rendered.motion import blink_times, eyelid
+from stages.base.errors import InputError
+from stages.corpora.rendered.paths import blink_times, eyelid
+from stages.talking import heads
+
+Array = NDArray[np.floating]
+
+OPEN_PERCENTILE = 90  # of a video's eyes, as the corpus's
+TIMES, RATIOS = ("time_s",), ("ear_left", "ear_right")
 
 
-def trace(
-    open_2: NDArray[np.floating], closed: float, frames: int, fps: float, rate: float, rng: np.random.Generator
+def blinking(
+    open_2: Array, closed: float, frames: int, fps: float, rate: float, rng: np.random.Generator
 ) -> tuple[NDArray[np.float32], list[float]]:
     """Eye aspect ratio of the left and the right eye, (T, 2), and the blinks' onsets in seconds.
 
     ``open_2`` is that of the open eyes, ``closed`` the share of it that is left in a blink, ``rate`` blinks a second; 0: none.
     """
-    times = np.arange(frames) / fps
     onsets = blink_times(frames / fps, rate, rng) if rate > 0 else []
-    lid = eyelid(onsets, times, rng)
-    return (np.asarray(open_2) * (closed + (1 - closed) * lid)).astype(np.float32), onsets
+    return at(onsets, open_2, closed, frames, fps, rng), onsets
+
+
+def at(
+    onsets: list[float], open_2: Array, closed: float, frames: int, fps: float, rng: np.random.Generator
+) -> NDArray[np.float32]:
+    """The same of blinks that begin at these seconds."""
+    lid = eyelid(onsets, np.arange(frames) / fps, rng)
+    return (np.asarray(open_2) * (closed + (1 - closed) * lid)).astype(np.float32)
+
+
+def carried(trace_T2: Array, open_2: Array) -> NDArray[np.float32]:
+    """Other eyes' ratios, (T, 2), on eyes that are open at ``open_2``: each as a share of its own open one."""
+    own = np.percentile(trace_T2, OPEN_PERCENTILE, axis=0)
+    return (np.asarray(open_2) * np.clip(trace_T2 / np.maximum(own, 1e-6), 0, 1.2)).astype(np.float32)
+
+
+def of_table(
+    path: Path, open_2: Array, closed: float, frames: int, fps: float, when_short: str, rng: np.random.Generator
+) -> tuple[NDArray[np.float32], list[float] | None]:
+    """The ratios by a CSV: onsets of blinks in seconds (``time_s``), or the ratios (``ear_left``, ``ear_right``) a frame.
+
+    Gives the onsets, too, where it holds these. Raises like :func:`stages.talking.heads.table`, and where a number is negative.
+    """
+    kind, values = heads.table(path, TIMES, RATIOS)
+    if (values < 0).any():
+        raise InputError(path, f"holds {values.min():g}", "give no negative number")
+    if kind == 0:
+        onsets = [float(time) for time in np.sort(values[:, 0]) if time < frames / fps]
+        return at(onsets, open_2, closed, frames, fps, rng), onsets
+    shown = heads.order(len(values), frames, when_short if when_short != "stop" else "hold")
+    return values[shown].astype(np.float32), None

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages import media
-from stages.corpora.rendered.motion import smoothstep
+from stages.corpora.rendered.paths import smoothstep
 
 Picture = NDArray[np.uint8]
 KEPT = (
@@ -25,8 +25,13 @@ class Paste:
     feather: float
     detail: bool
 
-    def __call__(self, picture: Picture, made_KKC: Picture, hull_P2: NDArray[np.floating]) -> Picture:
-        """The picture with the face in it; ``hull_P2`` is the face mask's outline, in the network's pixels."""
+    def __call__(
+        self, picture: Picture, made_KKC: Picture, hull_P2: NDArray[np.floating], share: float = 1.0
+    ) -> Picture:
+        """The picture with the face in it; ``hull_P2`` is the face mask's outline, in the network's pixels.
+
+        ``share`` of the face is shown, the rest is the picture's own.
+        """
         x, y, side = self.crop
         size = len(made_KKC)
         source = media.cut(picture, self.crop, side).astype(np.float32)
@@ -36,7 +41,7 @@ class Paste:
             change = np.abs(made_KKC.astype(np.float32) - small).mean(-1)
             kept = cv2.resize(np.exp(-((change / KEPT) ** 2)), (side, side), interpolation=cv2.INTER_LINEAR)
             large = large + kept[..., None] * (source - _enlarged(small, side))
-        weight = self._weight(hull_P2, size)[..., None]
+        weight = share * self._weight(hull_P2, size)[..., None]
         blended = np.clip(source + weight * (large - source), 0, 255).round().astype(np.uint8)
         result = picture.copy()
         top, left = max(y, 0), max(x, 0)

@@ -10,26 +10,41 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from stages.base.errors import InputError
-from stages.corpora.rendered.motion import smoothstep, wander
+from stages import media
+from stages.base import places
+from stages.base.errors import ClipError, InputError
+from stages.corpora.rendered.paths import smoothstep
 from stages.faces import landmarks
-from stages.faces.geometry import ear, head_axes, inter_ocular, transform
+from stages.faces.geometry import NOSE_TIP, ear, head_axes, inter_ocular
 
 Picture = NDArray[np.uint8]
 Points = NDArray[np.float64]
+Box = NDArray[np.float64]
 
 MAX_PIXELS = 8192 * 8192
 LEAST_SIDE = 60  # pixels of a face; the detector finds none of less than some 40
-SHUT_EAR = 0.15  # of a portrait whose eyes are shut
+SHUT_EAR = 0.18  # of a portrait whose eyes are shut: rendered ones have 0.16, a blink of the training 0.15
+LENT_SIDE = 640  # pixels; a video that lends motion or blinks is scaled down to it
 WHICH = ("one", "largest", "left", "right")
-# The largest motion at amount 1, in the picture's plane, as the demo's: degrees; distances of the eye corners; share.
-ROLL, ASIDE, DOWN, SCALE = 3.0, 0.10, 0.06, 0.025
-NECK = 1.9  # below the eyes, in distances of the eye corners: what the head turns about
-RISE_S = 0.6  # seconds in which motion begins
-HEAD, FADE = (
-    np.array([1.35, 1.75]),
-    0.8,
-)  # half-axes of what moves with the head, and how far beyond it fades, same distances
+# Half-axes of what moves with the head, and how far beyond it fades, in distances of the eye corners.
+HEAD, FADE = np.array([1.35, 1.75]), 0.8
+TURNED = 0.3  # of half the eye corners' distance: how far the nose's tip stands aside of a face that is turned away
+
+
+def is_video(path: Path) -> bool:
+    """Whether a file is read as a video: by its ending, or because it is no picture; a picture that moves is one."""
+    if not path.is_file():
+        return path.suffix.lower() in places.VIDEO_SUFFIXES
+    try:
+        with Image.open(path) as found:
+            return getattr(found, "n_frames", 1) > 1 and found.format in ("GIF",)
+    except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError):
+        pass
+    try:
+        media.frame_rate(path)
+    except ClipError:
+        return path.suffix.lower() in places.VIDEO_SUFFIXES
+    return True
 
 
 def read_picture(path: Path, max_side: int) -> Picture:
@@ -55,21 +70,60 @@ def read_picture(path: Path, max_side: int) -> Picture:
         image = image.resize(
             (max(round(image.width * share), 2), max(round(image.height * share), 2)), Image.Resampling.LANCZOS
         )
-    pixels = np.asarray(image)
+    return scaled(np.asarray(image), max_side)
+
+
+def scaled(pixels: Picture, max_side: int) -> Picture:
+    """A picture scaled down to ``max_side``, its sides even."""
+    height, width = pixels.shape[:2]
+    if max(height, width) > max_side:
+        share = max_side / max(height, width)
+        size = (max(round(width * share), 2), max(round(height * share), 2))
+        pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
     return np.ascontiguousarray(pixels[: len(pixels) // 2 * 2, : pixels.shape[1] // 2 * 2])
 
 
-def choose(path: Path, picture: Picture, which: str) -> Points:
+def choose(path: Path, picture: Picture, which: str, *, blinks: bool = True) -> Points:
     """The landmarks of a picture's face, (68, 2); ``which``: of :data:`WHICH`, a number from the left, or "x,y".
 
     Raises:
-        InputError: there is no face, several where one was asked for, none at that place, or one too small or with shut eyes.
+        InputError: there is no face; like :func:`pick`; it is turned away, or its eyes are shut and it is to blink.
     """
-    boxes = sorted((box for _, box in landmarks.detect(picture)), key=lambda box: box[0])
+    boxes = faces(picture)
     if not boxes:
         raise InputError(
             path, f"no face found{_turned(picture)}", "take a picture in which it looks at the camera, larger"
         )
+    points = landmarks.landmarks(picture, pick(path, boxes, which)).astype(np.float64)
+    aside = turn(points)
+    if abs(aside) > TURNED:
+        raise InputError(path, f"the face is turned away (its nose stands {aside:+.2f} aside, of {TURNED:g})",
+                         "take a picture in which it looks at the camera")  # fmt: skip
+    if blinks and ear(points).mean() < SHUT_EAR:
+        raise InputError(path, f"the eyes are shut (eye aspect ratio {ear(points).mean():.2f})",
+                         "blinks need open ones: give another picture, or --blink off")  # fmt: skip
+    return points
+
+
+def turn(points_L2: Points) -> float:
+    """How far aside a face looks: where the nose's tip stands across the face, from the middle of the outer eye corners, in
+    halves of their distance.
+    """
+    eyes, axes, distance, _ = head_axes(points_L2)
+    return float((points_L2[NOSE_TIP[-1]] - eyes) @ axes[0] / (distance / 2))
+
+
+def faces(picture: Picture) -> list[Box]:
+    """The boxes of a picture's faces, from the left."""
+    return sorted((box for _, box in landmarks.detect(picture)), key=lambda box: box[0])
+
+
+def pick(path: Path, boxes: list[Box], which: str) -> Box:
+    """The box of the face that is asked for, of those there are.
+
+    Raises:
+        InputError: there are several where one was asked for, none at that place, or it is too small.
+    """
     centres = [((box[0] + box[2]) / 2, (box[1] + box[3]) / 2) for box in boxes]
     listed = "; ".join(f"{n}: {x:.0f},{y:.0f}" for n, (x, y) in enumerate(centres, 1))
     fix = f"say which by --which {', '.join(WHICH[1:])}, a number, or x,y"
@@ -93,10 +147,7 @@ def choose(path: Path, picture: Picture, which: str) -> Points:
     side = float(box[2] - box[0])
     if side < LEAST_SIDE:
         raise InputError(path, f"the face is {side:.0f} pixels wide", f"give one of {LEAST_SIDE} pixels or more")
-    points = landmarks.landmarks(picture, box).astype(np.float64)
-    if ear(points).mean() < SHUT_EAR:
-        raise InputError(path, "the eyes are shut", "blinks need open ones: give another picture")
-    return points
+    return box
 
 
 def _turned(picture: Picture) -> str:
@@ -109,56 +160,44 @@ def _turned(picture: Picture) -> str:
     return f"; it lies on its side: turn it {best}" if np.isfinite(found[best]) else ""
 
 
-def motion(points_L2: Points, frames: int, fps: float, amount: float, rng: np.random.Generator) -> Points:
-    """Similarities of the head in each frame, (T, 2, 3), about the neck: at rest at first; none at all where ``amount`` is 0."""
-    moves = np.tile(np.eye(2, 3), (frames, 1, 1))
-    if amount == 0:
-        return moves
-    eyes, axes, distance, _ = head_axes(points_L2)
-    neck = eyes + NECK * distance * axes[1]
-    times = np.arange(frames) / fps
-    roll, aside, down, scale = (
-        amount * smoothstep(times / RISE_S) * (w - w[0]) for w in (wander(times, rng) for _ in range(4))
-    )
-    angle, size = np.deg2rad(ROLL) * roll, 1 + SCALE * scale
-    linear = np.stack([np.stack([np.cos(angle), -np.sin(angle)], -1), np.stack([np.sin(angle), np.cos(angle)], -1)], -2)
-    linear *= size[:, None, None]
-    shift = distance * (ASIDE * aside[:, None] * axes[0] + DOWN * down[:, None] * axes[1])
-    return np.concatenate([linear, (neck + shift - linear @ neck)[..., None]], -1)
-
-
 @dataclass(frozen=True)
 class Mover:
     """Moves a picture's head by a similarity; the background stands still, what lies between fades."""
 
     picture: Picture
-    weight_HW: NDArray[np.float32]
-    grid_HW2: NDArray[np.float32]
+    weight_HW: NDArray[np.float32]  # of the part that moves
+    left: int  # where that part lies
+    top: int
 
     @classmethod
     def of(cls, picture: Picture, points_L2: Points) -> Mover:
         height, width = picture.shape[:2]
-        y, x = np.mgrid[:height, :width].astype(np.float32)
-        grid = np.stack([x, y], -1)
         eyes, axes, distance, _ = head_axes(points_L2)
         middle = eyes + 0.35 * distance * axes[1]
-        radius = np.sqrt(((((grid - middle) @ axes.T) / (distance * HEAD)) ** 2).sum(-1))
+        reach = float(distance * HEAD.max() * (1 + FADE))
+        left, top = (max(int(place - reach), 0) for place in middle)
+        right, bottom = (min(int(place + reach) + 2, most) for place, most in zip(middle, (width, height)))
+        y, x = np.mgrid[top:bottom, left:right].astype(np.float32)
+        radius = np.sqrt((((np.stack([x, y], -1) - middle) @ axes.T / (distance * HEAD)) ** 2).sum(-1))
         weight = 1 - smoothstep((radius - 1) / FADE)
         border = np.minimum(np.minimum(x, width - 1 - x), np.minimum(y, height - 1 - y))
         weight = weight * smoothstep(border / max(0.15 * distance, 1.0))
-        return cls(picture, weight.astype(np.float32), grid)
+        return cls(picture, weight.astype(np.float32), left, top)
 
     def __call__(self, move_23: Points) -> Picture:
         """The picture with the head moved; itself where the move is none."""
         if np.array_equal(move_23, np.eye(2, 3)):
             return self.picture
-        back = cv2.invertAffineTransform(move_23)
-        source = transform(self.grid_HW2, np.asarray(back, np.float64)).astype(np.float32)
-        source = self.grid_HW2 + self.weight_HW[..., None] * (source - self.grid_HW2)
-        moved = cv2.remap(
-            self.picture, source[..., 0], source[..., 1], cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101
+        away = np.asarray(cv2.invertAffineTransform(move_23), np.float32) - np.eye(2, 3, dtype=np.float32)
+        height, width = self.weight_HW.shape
+        x = np.arange(self.left, self.left + width, dtype=np.float32)
+        y = np.arange(self.top, self.top + height, dtype=np.float32)[:, None]
+        at_x, at_y = (of + self.weight_HW * (row[0] * x + (row[1] * y + row[2])) for of, row in zip((x, y), away))
+        moved = self.picture.copy()
+        moved[self.top : self.top + height, self.left : self.left + width] = cv2.remap(
+            self.picture, at_x, at_y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101
         )
-        return moved.astype(np.uint8, copy=False)
+        return moved
 
 
 def lowered(points_L2: Points, jaw: float) -> Points:

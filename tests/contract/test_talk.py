@@ -12,34 +12,17 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from tiny_talk import CONFIG, DEMO, model
 
 from stages import media, talk
-from stages.base import params
 from stages.base.errors import InputError, ParameterError
-from stages.clips import facts
+from stages.clips import corpus, facts
+from stages.clips.mel import Mel
 from stages.corpora.rendered import speaker
-from stages.networks import seeded
-from stages.pretrained.hifidiff import HifiDiff
 from stages.store import tars
 from stages.talking import film, mark, paste, portrait, voice
 from stages.talking.film import Options
 
-DEMO = params.load("presets/demo.yaml")
-NETWORK = DEMO.network.model_dump() | {
-    "size": 32, "channels": 8, "multipliers": [1, 2], "attention": [8], "head_channels": 8, "audio_channels": 4, "groups": 4,
-}  # fmt: skip
-CONFIG: dict[str, Any] = {
-    "network": NETWORK,
-    "diffusion": DEMO.diffusion.model_dump(),
-    "mel_bins": 80,
-    "drop": [],
-    "mask": DEMO.mask.model_dump(include={"fps", "size", "margin", "dilation"}),
-    "spectrogram": DEMO.spectrogram.model_dump(),
-    "corpus": {
-        "open_ear": [0.40, 0.43, 0.47], "closed_ear": [0.26, 0.36, 0.57], "jaw_drop": [0.12, 0.16, 0.23],
-        "mouth_opening": [0.14, 0.18, 0.22], "level_db": [-19.0, -17.5, -16.0],
-    },
-}  # fmt: skip
 QUIET = Options(check=False)
 
 
@@ -53,12 +36,6 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> Path:
     Image.fromarray(media.decode(folder / "speech.mp4", fps=25)[0]).save(folder / "ada.png")
     model().save_pretrained(folder / "model")
     return folder
-
-
-def model(**changes: Any) -> HifiDiff:
-    made = seeded(1, lambda: HifiDiff.from_config(CONFIG | changes))
-    made.net.eval().requires_grad_(False)
-    return made
 
 
 def made(given: Path, options: Options = QUIET, **changes: Any) -> film.Film:
@@ -96,9 +73,9 @@ def test_motion_and_blinks_leave_each_other_alone(given: Path) -> None:
     still, moving, lids = (
         made(given, Options(check=False, **o)) for o in ({"motion": 0, **many}, many, {**many, "blink": 0})
     )
-    assert np.ptp(still.clip.landmarks_TL2, 0).max() == 0
-    assert np.ptp(moving.clip.landmarks_TL2, 0).max() > 0.3
-    assert np.array_equal(moving.clip.landmarks_TL2, lids.clip.landmarks_TL2)
+    assert np.ptp(still.landmarks_TL2, 0).max() == 0
+    assert np.ptp(moving.landmarks_TL2, 0).max() > 0.3
+    assert np.array_equal(moving.landmarks_TL2, lids.landmarks_TL2)
     assert np.ptp(lids.ear_T2, 0).max() == 0
     assert len(lids.facts["blinks_s"]) == 0
     assert len(moving.facts["blinks_s"]) >= 1
@@ -131,7 +108,11 @@ def test_the_result_is_marked_and_plays(given: Path, tmp_path: Path) -> None:
 
 
 def test_a_lower_jaw_makes_a_longer_mask(given: Path) -> None:
-    short, long = (made(given, Options(check=False, jaw=jaw, seconds=0.2)).mask.hull_P2 for jaw in (0.0, 0.4))
+    def outline(jaw: float) -> np.ndarray:
+        subject = made(given, Options(check=False, jaw=jaw, seconds=0.2)).subject
+        return subject.hulls(subject.small(subject.landmarks(np.arange(1))))[0]
+
+    short, long = outline(0.0), outline(0.4)
     assert long[:, 1].max() > short[:, 1].max() + 1
     assert long[:, 1].min() == pytest.approx(short[:, 1].min(), abs=0.5)
 
@@ -235,21 +216,41 @@ def test_a_model_that_cannot_is_refused(given: Path) -> None:
         film.talk(before, given / "ada.png", given / "speech.mp4", QUIET)
 
 
+def stored(sound: np.ndarray) -> voice.Stored:
+    return voice.stored([sound], 16000)
+
+
 def test_the_network_is_told_speech_at_the_trainings_level_and_silence_below_the_gate() -> None:
     rng = np.random.default_rng(3)
     time_N = np.arange(32000) / 16000
     tone = 0.02 * np.sin(2 * np.pi * 200 * time_N) * (time_N < 1)
-    sound = media.to_int16(tone + 0.0002 * rng.normal(size=len(tone)))
-    speech, gain = voice.levelled(sound, 16000, -18.0)
+    sound = stored(tone + 0.0002 * rng.normal(size=len(tone)))
+    assert voice.level(voice.powers(sound)) == pytest.approx(facts.level(sound[:], 16000), abs=1e-6)
+    ungated = voice.Told.of(sound, DEMO.spectrogram, level_db=-18.0, gate="off")
+    speech = ungated.samples(0, 32000)
     assert facts.level(media.to_int16(speech), 16000) == pytest.approx(-18.0, abs=0.1)
-    assert gain > 15
-    heard, gate = voice.gated(speech, 16000, "auto")
-    assert gate is not None
-    assert gate < -30.0 + 1e-9
+    assert ungated.gain_db > 15
+    assert ungated.gate_db is None
+    told = voice.Told.of(sound, DEMO.spectrogram, level_db=-18.0, gate="auto")
+    assert told.gate_db is not None
+    assert told.gate_db <= -30.0
+    heard = told.samples(0, 32000)
     assert np.abs(heard[20000:]).max() == 0
     assert np.array_equal(heard[2000:14000], speech[2000:14000])
-    assert voice.gated(speech, 16000, "off")[0] is speech
-    assert voice.levelled(sound, 16000, None)[1] == 0
+    assert np.array_equal(told.samples(9000, 17003), heard[9000:17003])
+    assert voice.Told.of(sound, DEMO.spectrogram, level_db=None, gate="off").gain_db == 0
+
+
+@pytest.mark.parametrize("per_frame", [3.2, 80 / 30, 1.6])
+def test_a_frames_window_of_the_sound_is_that_of_the_whole_at_any_rate(per_frame: float) -> None:
+    """The spectrogram is made piece by piece, and is that of the whole sound."""
+    sound = stored(np.random.default_rng(1).normal(scale=0.1, size=24_123))
+    told = voice.Told.of(sound, DEMO.spectrogram, level_db=None, gate="off")
+    whole = Mel(DEMO.spectrogram)(sound[:] / np.float32(32768))
+    starts = [round(per_frame * frame) - 8 for frame in range(int(130 / per_frame))]
+    expected = np.stack([corpus.mel_window(whole, start, 16) for start in starts])
+    for first in range(0, len(starts), 7):
+        assert np.array_equal(told.windows(starts[first : first + 7], 16), expected[first : first + 7])
 
 
 def test_the_command_writes_a_video_or_one_line_and_nothing(given: Path, tmp_path: Path) -> None:
@@ -275,4 +276,4 @@ def test_the_command_writes_a_video_or_one_line_and_nothing(given: Path, tmp_pat
 def test_the_options_of_command_and_film_are_the_same() -> None:
     args = talk.parser().parse_args(["m", "f", "s"])
     assert talk.options(args) == Options()
-    assert talk.options(talk.parser().parse_args(["m", "f", "s", "--blink", "off", "--preview"])).steps == 1
+    assert talk.options(talk.parser().parse_args(["m", "f", "s", "--blink", "off", "--preview"])).settled.steps == 1

@@ -184,10 +184,14 @@ def test_a_sound_that_starts_again_alone_is_named():
         frame = av.AudioFrame.from_ndarray(tone(RATE)[None].astype(np.float32), format="fltp", layout="mono")
         frame.sample_rate, frame.pts, frame.time_base = RATE, 0, Fraction(1, RATE)
         part.add(frame)
+
+    def joined(zeros: list[float]) -> np.ndarray:
+        return np.concatenate(list(heard.Heard("a", parts, zeros, ()).pieces(RATE, RATE)))
+
     with pytest.raises(ClipError, match="the sound's timestamps start again and the pictures' do not"):
-        heard._joined(parts, [0.0], RATE, "a")
-    assert len(heard._joined(parts, [0.0, -1.0], RATE, "a")) == 2 * RATE
-    assert len(heard._joined(parts, [], RATE, "a")) == 2 * RATE  # without pictures
+        joined([0.0])
+    assert len(joined([0.0, -1.0])) == 2 * RATE
+    assert len(joined([])) == 2 * RATE  # without pictures
 
 
 @pytest.mark.parametrize("held", [0.4, 2.0])

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import loader, losses, metrics, networks, preprocessing, sampling, timing, unet
+from benchmarks import loader, losses, metrics, networks, preprocessing, sampling, talk, timing, unet
 from benchmarks.networks import Inputs, Layout, MissingPeer
 from benchmarks.timing import Goal, Report, Result, Setting, Spread, Turns, take_turns
 from stages import media
@@ -284,3 +284,31 @@ def test_the_lines_of_the_preprocessing_benchmark() -> None:
     assert read["windows_over_npz"].met
     assert read["windows_over_tar"].met is False
     assert read["rate_windows"].number == pytest.approx(500)
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("talk")
+    return folder, talk.Scene.render(folder, 16)
+
+
+def test_both_ways_of_a_talking_video_write_the_same_frames(scene) -> None:
+    folder, given = scene
+    for run in talk.cases(given, folder).values():
+        run()
+    for name in ("video", "still", "wav2lip"):
+        assert media.decode(folder / f"{name}.mp4", fps=given.fps).shape == (16, 360, 480, 3)
+    turns = Turns({"video": [0.4], "still": [0.2], "wav2lip": [1.6]})
+    lines = {line.key: line for line in talk.results(turns, frames=16)}
+    assert lines["over_peer"].number == pytest.approx(4)
+    assert lines["over_peer"].met
+    assert lines["ms_still"].number == pytest.approx(12.5)
+    assert lines["ms_video"].met is False
+
+
+def test_a_pasted_face_comes_nearer_to_the_truth_than_a_rectangle(scene) -> None:
+    """Three times the network's side; the goals are those of the report's lines."""
+    _, given = scene
+    assert given.moving.crop[2] >= 3 * talk.SIZE
+    for line in talk.quality(given):
+        assert line.met in (True, None), line

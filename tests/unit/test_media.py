@@ -4,6 +4,7 @@ import contextlib
 import io
 import tarfile
 from dataclasses import replace
+from fractions import Fraction
 
 import av
 import numpy as np
@@ -288,3 +289,34 @@ def test_a_clip_decodes_from_an_open_file(tmp_path):
     flashes(tmp_path / "a.mp4", 25, [3], frames=6)
     content = (tmp_path / "a.mp4").read_bytes()
     assert np.array_equal(media.decode(io.BytesIO(content), fps=25), media.decode(tmp_path / "a.mp4", fps=25))
+
+
+@pytest.mark.parametrize(("rate", "late"), [(48_000, 0.0), (44_100, 0.25), (16_000, -0.1)])
+def test_a_stored_sound_is_the_decoded_one_piece_by_piece(tmp_path, rate, late) -> None:
+    """Longer than a piece; before the first picture it is left out, and where it is late there is silence."""
+    path = tmp_path / "a.mkv"
+    sound = np.random.default_rng(0).normal(scale=0.1, size=30 * rate).astype(np.float32)
+    with av.open(str(path), "w") as out:
+        video, heard = out.add_stream("mpeg4", rate=25), out.add_stream("flac", rate=rate, layout="mono")
+        video.width = video.height = 16
+        frame = av.VideoFrame.from_ndarray(np.zeros((16, 16, 3), np.uint8), format="rgb24")
+        frame.pts, frame.time_base = 25, Fraction(1, 25)
+        out.mux(video.encode(frame))
+        out.mux(video.encode(None))
+        for start in range(0, len(sound), 4096):
+            part = av.AudioFrame.from_ndarray(
+                media.to_int16(sound[None, start : start + 4096]), format="s16", layout="mono"
+            )
+            part.sample_rate, part.pts, part.time_base = rate, round((1 + late) * rate) + start, Fraction(1, rate)
+            out.mux(heard.encode(part))
+        out.mux(heard.encode(None))
+    stored = media.store_audio(path)
+    for to in (rate, 16_000, 48_000):
+        pieces = list(stored.pieces(to))
+        assert len(pieces) > 1 or 30 * rate < 2**20
+        assert np.array_equal(np.concatenate(pieces), media.decode_audio(path, to))
+    part = np.concatenate(list(media.store_audio(path, until=2.0).pieces(rate)))
+    assert 2.0 <= len(part) / rate < 3.5
+    whole, middle = media.decode_audio(path, rate), slice(rate // 2, rate)
+    apart = rate // 1000  # stamps are rounded to a millisecond, and fewer of them tell where the sound begins
+    assert any(np.array_equal(part[middle], whole[rate // 2 + n : rate + n]) for n in range(-apart, apart + 1))

@@ -11,7 +11,7 @@ import pytest
 
 from stages import media
 from stages.base import params
-from stages.corpora.rendered import identity, motion, sentences, speech
+from stages.corpora.rendered import identity, motion, paths, sentences, speech
 from stages.corpora.rendered import speaker as rendered
 from stages.corpora.rendered.phones import PARTS, PHONES
 from stages.store import schemas, tars
@@ -84,10 +84,10 @@ def test_jaw_and_first_formant_rise_together():
 def test_blinks_last_as_long_as_people_s_and_keep_apart():
     rng = np.random.default_rng(0)
     times = np.arange(0, 400, 0.002)
-    onsets = motion.blink_times(400, 0.7, rng)
+    onsets = paths.blink_times(400, 0.7, rng)
     assert len(onsets) / 400 == pytest.approx(0.7, rel=0.15)
-    assert np.diff(onsets).min() >= motion.REFRACTORY_S
-    closed = motion.eyelid(onsets, times, rng).mean(1) < 0.5
+    assert np.diff(onsets).min() >= paths.REFRACTORY_S
+    closed = paths.eyelid(onsets, times, rng).mean(1) < 0.5
     edges = np.flatnonzero(np.diff(closed.astype(int)))
     lengths = np.diff(edges)[::2] * 0.002
     assert len(lengths) == pytest.approx(len(onsets), abs=1)
@@ -98,7 +98,7 @@ def test_blinks_last_as_long_as_people_s_and_keep_apart():
 def test_both_eyes_close_nearly_together():
     rng = np.random.default_rng(1)
     times = np.arange(0, 60, 0.001)
-    opening = motion.eyelid(motion.blink_times(60, 0.7, rng), times, rng)
+    opening = paths.eyelid(paths.blink_times(60, 0.7, rng), times, rng)
     assert np.corrcoef(opening.T)[0, 1] > 0.98
     assert opening.min() == 0
     assert opening.max() == 1
