@@ -5,7 +5,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help env reproduce test fuzz parity lint use videos export publish rulegraph gpu-check talk
+.PHONY: help env reproduce test fuzz parity lint use videos export publish rulegraph gpu-check talk page
 
 PYTHON ?= python3
 VENV := .venv
@@ -78,6 +78,9 @@ talk: env ## a portrait that talks: make talk FACE=me.jpg SOUND=speech.mp3; with
 	@python -m stages.talk $(or $(MODEL),$$(python -c 'from stages.base.params import load; print(load().data / "models/full")')) \
 	  "$(if $(FACE)$(SOUND),$(FACE),talk_out/portrait.png)" "$(if $(FACE)$(SOUND),$(SOUND),talk_out/speech.mp4)" \
 	  --out "$(or $(OUT),talk_out/talk.mp4)" $(OPTIONS)
+
+page: env ## a page on this machine in which a portrait is made to talk: make page MODEL=hifidiff-demo-full
+	@exec python -m stages.page "$(or $(MODEL),$$(python -c 'from stages.base.params import load; print(load().data / "models/full")'))" $(OPTIONS)
 
 export: env ## weights, configuration and model card in one folder: make export METHOD=full OUT=hifidiff-full
 	@python -m stages.export --method "$(METHOD)" --out "$(OUT)" $(if $(REPLACE),--replace)

@@ -12,10 +12,10 @@ from workflow.sources import NAMES, ROOT, imports
 HOME = ROOT / "stages"
 README = (HOME / "README.md").read_text()
 FOLDERS = re.findall(r"^\d+\. `(\w+)/`", README, re.MULTILINE)  # lowest first
-TOOLS = ("convert", "export", "talk", "weights")
+TOOLS = ("convert", "export", "page", "talk", "weights")
 MODULES = sorted(HOME.rglob("*.py"))
 # What makes videos, and what it is trained with; `hifidiff`, `lipsync_expert` of pretrained, and all of these folders.
-GENERATING = ("networks", "diffusion", "training", "methods", "talking")
+GENERATING = ("networks", "diffusion", "training", "methods", "talking", "serving")
 
 
 def folder(path: Path) -> str:
@@ -55,7 +55,7 @@ def reached(path: Path) -> set[Path]:
     return found
 
 
-@pytest.mark.parametrize("name", [*GENERATING, "train", "train_baseline", "sample", "talk", "expert"])
+@pytest.mark.parametrize("name", [*GENERATING, "train", "train_baseline", "sample", "talk", "page", "expert"])
 def test_no_network_scores_what_it_trained(name: str) -> None:
     starts = [HOME / f"{name}.py"] if (HOME / f"{name}.py").exists() else sorted((HOME / name).rglob("*.py"))
     for path in starts:
