@@ -126,7 +126,7 @@ def test_a_video_is_made_and_plays_beside_its_source(
     press(opened)
     words = last(opened, "done")
     assert "it's ada.png says speech.mp4" in words
-    assert re.search(r"20 frames in [\d.]+ s; the first after [\d.]+ s", words)
+    assert re.search(r"20 frames in .+ s; the first after .+ s", words)
     assert "warning: the mouth hardly moves" in words  # of a network that is not trained
     opened.run("document.querySelector('.command').open = true")
     command = (
