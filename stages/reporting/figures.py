@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import textwrap
 from pathlib import Path
@@ -13,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from numpy.typing import NDArray
+from PIL import Image
 
 from stages.clips import conditions
 from stages.measures import drift
@@ -94,11 +96,11 @@ def inputs(results: Results, clips: list[str], path: Path) -> None:
 
 def stacked(jpegs: list[bytes], path: Path) -> None:
     """JPEGs below one another, all brought to one width."""
-    rows = [cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR) for jpeg in jpegs]
+    rows = [np.asarray(Image.open(io.BytesIO(jpeg)).convert("RGB")) for jpeg in jpegs]
     sizes = [(SHEET, round(row.shape[0] * SHEET / row.shape[1])) for row in rows]
     scaled = [cv2.resize(row, size, interpolation=cv2.INTER_AREA) for row, size in zip(rows, sizes, strict=True)]
     with whole_file(path) as part:
-        part.write_bytes(bytes(cv2.imencode(".jpg", np.concatenate(scaled))[1]))
+        Image.fromarray(np.concatenate(scaled).astype(np.uint8)).save(part, format="JPEG", quality=90, subsampling=0)
 
 
 def speakers(results: Results, path: Path) -> None:

@@ -98,7 +98,9 @@ def on_cremad(run: Results) -> Results:
     }
     corpus = run.params.corpus.model_copy(update={"source": "cremad"})
     loss = run.params.loss.model_copy(update={"sync": 0.15})  # as the presets for CREMA-D have it
-    return replace(run, methods=methods, params=run.params.model_copy(update={"corpus": corpus, "loss": loss}))
+    portraits = {name: films[films["split"] == "test_unseen"] for name, films in run.portraits.items()}
+    changed = run.params.model_copy(update={"corpus": corpus, "loss": loss})
+    return replace(run, methods=methods, params=changed, portraits=portraits)
 
 
 def test_on_cremad_the_page_has_its_terms_and_what_was_left_out(run: Results) -> None:
@@ -347,13 +349,14 @@ def test_rows_are_known_by_what_they_are_and_not_by_their_names(run: Results) ->
     rows = {NAMES.get(name, name): row for name, row in raw["methods"].items()}
     for row in rows.values():
         row["made_from"] = re.sub(r"\w+$", lambda found: NAMES.get(found[0], found[0]), row["made_from"])
-    raw |= {"methods": rows, "trained": [NAMES.get(name, name) for name in raw["trained"]]}
+    raw |= {"methods": rows, **{key: [NAMES.get(name, name) for name in raw[key]] for key in ("trained", "talking")}}
     renamed = Params.model_validate(raw)
     methods = {
         NAMES.get(name, name): replace(method, name=NAMES.get(name, name), entry=renamed.methods[NAMES.get(name, name)])
         for name, method in run.methods.items()
     }
-    other = replace(run, params=renamed, methods=methods)
+    portraits = {NAMES.get(name, name): films for name, films in run.portraits.items()}
+    other = replace(run, params=renamed, methods=methods, portraits=portraits)
     was, now = claims.evaluate(run), claims.evaluate(other)
     assert [(c.claim, c.expected, c.holds) for c in was] == [(c.claim, c.expected, c.holds) for c in now]
     assert len(was) > 15
