@@ -24,11 +24,10 @@ from stages.base.errors import ParameterError
 from stages.serving.asked import Wanted
 from stages.serving.files import Files, TooMuch
 from stages.serving.line import Full, Line
-from stages.talking.options import BLINKS, Options
+from stages.talking.options import BLINKS, MOTION, Options
 
 HERE = Path(__file__).parent
 HOSTS = ("127.0.0.1", "localhost")
-MOTION = 1.0  # of a picture's head where nothing is said, as the training's
 LONGEST = 4096  # bytes of a job's description
 STATIC = {
     "": ("page.html", "text/html"),

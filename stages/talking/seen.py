@@ -63,7 +63,7 @@ class Seen:
         return Still(picture, points, self._poses(options, frames, fps), frame), fps, filmed
 
     def _poses(self, options: Options, frames: int, fps: float) -> NDArray[np.float64]:
-        amount = 1.0 if options.motion is None else options.motion
+        amount = MOTION if options.motion is None else options.motion
         if not isinstance(amount, str):
             return heads.wandering(frames, fps, float(amount), np.random.default_rng([options.seed, 0]))
         path = Path(amount)
