@@ -13,7 +13,7 @@ from stages.faces.geometry import ear
 from stages.pretrained.hifidiff import HifiDiff
 from stages.talking import eyes, footage, heads, portrait
 from stages.talking.footage import Footage
-from stages.talking.options import BLINKS, Options
+from stages.talking.options import BLINKS, MOTION, Options
 from stages.talking.portrait import Picture
 from stages.talking.subject import Frame, Moving, Still, Subject
 
