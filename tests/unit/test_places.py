@@ -76,7 +76,7 @@ def test_every_text_file_is_read_and_written_as_utf8() -> None:
             owner = ast.unparse(call.func).rpartition(".")[0]
             modes = {a.value for a in call.args if isinstance(a, ast.Constant) and isinstance(a.value, str)}
             as_text = function in TEXT_CALLS and not any("b" in mode for mode in modes if len(mode) < 4)
-            if owner in ("av", "Image", "tarfile", "_OPENER", "gzip") or "urlopen" in owner:
+            if owner in ("av", "Image", "tarfile", "_OPENER", "gzip", "webbrowser") or "urlopen" in owner:
                 as_text = False
             if (as_text and "encoding" not in names) or "text" in names & {"text", "universal_newlines"}:
                 without.append(f"{path.relative_to(ROOT)}:{call.lineno}")
