@@ -91,7 +91,7 @@ def _filmed(
     Image.fromarray(picture).save(face)
     speech.write_bytes(tars.read(raw["sound"], sound))
     own = settings.portraits
-    options = Options(blink=own.blink_rate, seed=own.seed, check=False, device=settings.sample.device)
+    options = Options(blink=own.blink_rate, seed=seed, check=False, device=settings.sample.device)
     film = talk(model, face, speech, options)
     film.save(folder / "film.mp4")
     return picture, film, folder / "film.mp4"
@@ -168,13 +168,13 @@ def measured(data: Path, method: str, settings: Params) -> Iterator[dict[str, ob
         )
     judges = Judges(data / "judges", settings.metrics.batch)
     progress = Progress(f"portraits {method}", len(todo), "films")
-    for pair in todo:
+    for number, pair in enumerate(todo):
         said = corpus.load(
             data, pair.sound["shard"], pair.sound["clip"], size=settings.network.size, dilation=settings.mask.dilation
         )
         asked = truth.mouth(data / "raw" / f"{pair.sound['shard']}.tar", said, settings.mask.fps)
         with tempfile.TemporaryDirectory() as folder:
-            still, film, path = _filmed(data, pair, model, settings, Path(folder))
+            still, film, path = _filmed(data, pair, model, settings, settings.portraits.seed + number, Path(folder))
             found = row(still, film, path, asked, judges, settings)
             kept = shown(path, film.fps) if pair.number < SHOWN else None
         names = {"still": pair.still["clip"], "sound": pair.sound["clip"], "speaker": pair.still["speaker"]}

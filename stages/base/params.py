@@ -325,7 +325,7 @@ class Portraits(Section):
     stills: Natural = Field(description="first frames of test clips, of each test split")
     sounds: Natural = Field(description="of other speakers, for each still")
     blink_rate: Fraction = Field(description="blinks a second that are asked for")
-    seed: Seed
+    seed: Seed = Field(description="of the first film; each further one has the next")
 
 
 class Cremad(Section):
