@@ -79,7 +79,7 @@ def matched(asked: list[Blink], found: list[Blink]) -> tuple[int, int]:
 
 
 def _filmed(
-    data: Path, pair: Pair, model: HifiDiff, settings: Params, folder: Path
+    data: Path, pair: Pair, model: HifiDiff, settings: Params, seed: int, folder: Path
 ) -> tuple[NDArray[np.uint8], Film, Path]:
     """The still of a pair, its film, and the file that this was saved to."""
     raw = {name: data / "raw" / f"{row['shard']}.tar" for name, row in (("still", pair.still), ("sound", pair.sound))}
@@ -90,8 +90,7 @@ def _filmed(
     picture = media.Converter().rgb(first)
     Image.fromarray(picture).save(face)
     speech.write_bytes(tars.read(raw["sound"], sound))
-    own = settings.portraits
-    options = Options(blink=own.blink_rate, seed=seed, check=False, device=settings.sample.device)
+    options = Options(blink=settings.portraits.blink_rate, seed=seed, check=False, device=settings.sample.device)
     film = talk(model, face, speech, options)
     film.save(folder / "film.mp4")
     return picture, film, folder / "film.mp4"
