@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from stages.base.params import Params
 from workflow.registry import STAGES
 
@@ -19,3 +21,10 @@ def artifacts(params: Params) -> dict[str, list[str]]:
 def everything(params: Params) -> list[str]:
     """All of a run's files."""
     return [path for paths in artifacts(params).values() for path in paths]
+
+
+def folders(params: Params) -> list[Path]:
+    """Folders that ``dvc.yaml`` depends on whatever the rows are: a run without a row that fills one has it empty."""
+    return sorted(
+        {params.data / path.partition("/")[0] for stage in STAGES if stage.by_method for path in stage.writes}
+    )

@@ -77,6 +77,8 @@ onstart:
         raise WorkflowError(str(error)) from None
     if told:
         logger.warning(told)
+    for folder in folders(PARAMS):
+        folder.mkdir(parents=True, exist_ok=True)
 
 
 onerror:
