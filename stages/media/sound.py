@@ -84,7 +84,9 @@ class Heard:
 
         Without pictures (no ``zeros``) runs of timestamps follow each other.
         """
-        parts = [part for part in self.parts if part.count] or self.parts[:1]
+        parts = [part for part in self.parts if part.count]
+        if not parts:
+            raise ClipError(self.clip, "no audio sample could be decoded")
         count, before = 0, None
         shift = self.zeros[0] if self.zeros else parts[0].first or 0.0  # the timestamp of sample 0
         for part in parts:
@@ -330,14 +332,8 @@ class _Track:
         """Of the samples so far."""
         return self.count / max(self.rate, 1)
 
-    def samples(self, zero: float | None) -> NDArray[np.float32]:
-        """All samples (N,) from the time ``zero`` on, in seconds; None: from the first."""
-        return np.concatenate(list(self.pieces(zero, RESAMPLED_AT_ONCE)))
-
     def pieces(self, zero: float | None, at_once: int) -> Iterator[NDArray[np.float32]]:
-        """The same, so many at once."""
-        if not self.count:
-            raise ClipError(self.clip, "no audio sample could be decoded")
+        """All samples (N,) from the time ``zero`` on, in seconds, so many at once; None: from the first."""
         late = float(np.median(self._starts)) - zero if self._starts and zero is not None else 0.0
         if late > MAX_LATE_S:
             raise ClipError(self.clip, f"the sound starts {late:.0f} s after the first picture")
