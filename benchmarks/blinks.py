@@ -90,7 +90,7 @@ def measured(frames_THWC: NDArray[np.uint8], lids_T: Array) -> Traces:
     ours = np.asarray(ear(face.landmarks_TL2).mean(1))
     seen = np.flatnonzero(np.isfinite(ours))
     filled = np.interp(np.arange(len(ours)), seen, ours[seen]) if len(seen) else np.zeros(len(ours))
-    return Traces(lids_T, filled, face.program_ear_T)
+    return Traces(lids_T, filled, observed.program_ear(frames_THWC, face.boxes_T))
 
 
 def results(traces: Sequence[Traces]) -> list[Result]:

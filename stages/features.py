@@ -100,7 +100,7 @@ def row(video: Video, judges: Judges, upscale: int, public: Public | None = None
         "landmarks": face.landmarks_TL2,
         "detected": face.detected_T,
         "identity": face.identity_KD,
-        "program_ear": face.program_ear_T,
+        "program_ear": observed.program_ear(video.frames_THWC, face.boxes_T),
         **traces.beside(pair),
         **traces.measure(pair),
     }

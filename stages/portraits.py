@@ -27,7 +27,7 @@ from stages.base import params
 from stages.base.errors import InputError, run
 from stages.base.params import Params
 from stages.base.progress import Progress
-from stages.clips import corpus, truth
+from stages.clips import corpus, raw, truth
 from stages.clips.mel import Mel
 from stages.faces import observed
 from stages.faces.geometry import ear, mouth_opening
@@ -36,7 +36,7 @@ from stages.measures.blinks import Blink, find_blinks
 from stages.pretrained.hifidiff import HifiDiff
 from stages.pretrained.judges import Judges
 from stages.scoring import columns
-from stages.store import tables, tars
+from stages.store import tables
 from stages.talking.film import Film, Options, talk
 
 LARGE = 4  # times the network's side that the face is cut out at, for dlib
@@ -82,57 +82,50 @@ def _filmed(
     data: Path, pair: Pair, model: HifiDiff, settings: Params, seed: int, folder: Path
 ) -> tuple[NDArray[np.uint8], Film, Path]:
     """The still of a pair, its film, and the file that this was saved to."""
-    raw = {name: data / "raw" / f"{row['shard']}.tar" for name, row in (("still", pair.still), ("sound", pair.sound))}
-    still = _member(raw["still"], pair.still["clip"])
-    sound = _member(raw["sound"], pair.sound["clip"], "sound")
-    face, speech = folder / "still.png", folder / f"speech{Path(sound).suffix}"
-    first = next(iter(media.pictures(tars.read(raw["still"], still), fps=settings.mask.fps)))
-    picture = media.Converter().rgb(first)
-    Image.fromarray(picture).save(face)
-    speech.write_bytes(tars.read(raw["sound"], sound))
+    still_HWC = raw.still(_shard(data, pair.still), pair.still["clip"], settings.mask.fps)
+    sound, ending = raw.sound(_shard(data, pair.sound), pair.sound["clip"])
+    face, speech = folder / "still.png", folder / f"speech{ending}"
+    Image.fromarray(still_HWC).save(face)
+    speech.write_bytes(sound)
     options = Options(blink=settings.portraits.blink_rate, seed=seed, check=False, device=settings.sample.device)
     film = talk(model, face, speech, options)
     film.save(folder / "film.mp4")
-    return picture, film, folder / "film.mp4"
+    return still_HWC, film, folder / "film.mp4"
 
 
-def _member(raw: Path, clip: str, what: str = "file") -> str:
-    entry = next((entry for entry in tars.listing(raw) if entry["clip"] == clip), None)
-    if entry is None:
-        raise InputError(raw, f"no clip {clip}", "run 'snakemake --cores all'")
-    return str(entry.get(what, entry["file"]))
+def _shard(data: Path, entry: dict[str, Any]) -> Path:
+    return data / "raw" / f"{entry['shard']}.tar"
 
 
 def row(
     still_HWC: NDArray[np.uint8],
     film: Film,
-    path: Path,
+    whole_THWC: NDArray[np.uint8],
+    heard_N: NDArray[np.float32],
     asked_T: NDArray[np.float32],
     judges: Judges,
     settings: Params,
 ) -> dict[str, object]:
-    """What is measured on a film that was written; ``asked_T``: the mouth's opening in the sound's own clip."""
+    """What is measured on a film's frames and sound, read again; ``asked_T``: the mouth's opening in the sound's own clip."""
     size, crop, rate = settings.network.size, film.facts["crop"], settings.spectrogram.sample_rate
-    whole = media.decode(path, fps=film.fps)
-    heard = media.decode_audio(path, rate)
-    faces = np.stack([media.cut(frame, crop, LARGE * size) for frame in (still_HWC, *whole)])
+    faces = np.stack([media.cut(frame, crop, LARGE * size) for frame in (still_HWC, *whole_THWC)])
     seen = observed.measure(faces, 1)
     points, identity = seen.landmarks_TL2[1:], seen.identity_KD
     opening, eyes = mouth_opening(points), ear(points).mean(1)
-    small = np.stack([media.cut(frame, crop, size) for frame in whole])
+    small = np.stack([media.cut(frame, crop, size) for frame in whole_THWC])
     blink = settings.blink.model_dump()
     given, found = (find_blinks(trace, **blink) for trace in (film.ear_T2.mean(1), eyes))
     hit, others = matched(given, found)
-    mel = Mel(settings.spectrogram)(media.to_float(media.to_int16(heard)))
+    mel = Mel(settings.spectrogram)(media.to_float(media.to_int16(heard_N)))
     mouths = judges.mouths(small, (np.nan_to_num(points) + 0.5) / LARGE - 0.5)
     arrays = {
         "mouth": correlation.sums(asked_T, opening),
         "ear": correlation.sums(film.ear_T2.mean(1), eyes),
-        "pause": pauses.opening(opening, pauses.silent(heard, len(whole))),
-        "sync_distances": sync.distances(mouths, judges.sound(mel, len(whole))),
+        "pause": pauses.opening(opening, pauses.silent(heard_N, len(whole_THWC))),
+        "sync_distances": sync.distances(mouths, judges.sound(mel, len(whole_THWC))),
     }
     return {
-        "frames": len(whole),
+        "frames": len(whole_THWC),
         "detected": float(seen.detected_T[1:].mean()),
         "csim": float(
             np.nanmean(likeness.identity(identity[1:], np.repeat(identity[:1], len(identity) - 1, 0))["csim"])
@@ -140,15 +133,14 @@ def row(
         "blinks_asked": len(given),
         "blinks_found": hit,
         "blinks_others": others,
-        "length_apart": abs(len(heard) / rate - len(whole) / film.fps) * film.fps,
+        "length_apart": abs(len(heard_N) / rate - len(whole_THWC) / film.fps) * film.fps,
         **tables.flat(arrays),
     }
 
 
-def shown(path: Path, fps: float) -> bytes:
+def shown(whole_THWC: NDArray[np.uint8]) -> bytes:
     """A JPEG: some frames of a film beside one another."""
-    frames = media.decode(path, fps=fps)
-    chosen = frames[np.linspace(0, len(frames) - 1, MOMENTS).round().astype(int)]
+    chosen = whole_THWC[np.linspace(0, len(whole_THWC) - 1, MOMENTS).round().astype(int)]
     return bytes(cv2.imencode(".jpg", cv2.cvtColor(np.concatenate(list(chosen), 1), cv2.COLOR_RGB2BGR))[1])
 
 
@@ -171,11 +163,13 @@ def measured(data: Path, method: str, settings: Params) -> Iterator[dict[str, ob
         said = corpus.load(
             data, pair.sound["shard"], pair.sound["clip"], size=settings.network.size, dilation=settings.mask.dilation
         )
-        asked = truth.mouth(data / "raw" / f"{pair.sound['shard']}.tar", said, settings.mask.fps)
+        asked = truth.mouth(_shard(data, pair.sound), said, settings.mask.fps)
         with tempfile.TemporaryDirectory() as folder:
             still, film, path = _filmed(data, pair, model, settings, settings.portraits.seed + number, Path(folder))
-            found = row(still, film, path, asked, judges, settings)
-            kept = shown(path, film.fps) if pair.number < SHOWN else None
+            whole = media.decode(path, fps=film.fps)
+            heard = media.decode_audio(path, settings.spectrogram.sample_rate)
+        found = row(still, film, whole, heard, asked, judges, settings)
+        kept = shown(whole) if pair.number < SHOWN else None
         names = {"still": pair.still["clip"], "sound": pair.sound["clip"], "speaker": pair.still["speaker"]}
         yield {**names, "split": pair.still["split"], **found, "picture": kept}
         progress.update(note=f"{pair.still['clip']} says {pair.sound['clip']}")

@@ -91,7 +91,6 @@ def make(model: HifiDiff, job: Job, begun: float) -> None:
         progress[0].update(frames)
 
     film = model.talk(job.face, job.sound, job.options, progress=made)
-    model.net.to(film.device)
     progress.append(Progress("talk", len(film), "frames"))
     warnings = film.save(job.out)
     whole = time.monotonic() - begun
@@ -113,7 +112,6 @@ def main() -> None:
     failed = 0
     try:
         model = HifiDiff.from_pretrained(args.model)
-        model.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         for job in wanted:
             try:
                 make(model, job, begun)

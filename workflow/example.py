@@ -12,11 +12,10 @@ from pathlib import Path
 
 from PIL import Image
 
-from stages import media
 from stages.base.errors import InputError, run
 from stages.base.params import Params, load
-from stages.clips import corpus
-from stages.store import atomic, tars
+from stages.clips import corpus, raw
+from stages.store import atomic
 
 
 def write(params: Params, out: Path) -> tuple[Path, Path]:
@@ -31,15 +30,12 @@ def write(params: Params, out: Path) -> tuple[Path, Path]:
         if rows.empty:
             raise InputError(params.data / "index.parquet", f"no clip of {split}", "see index.* in params.yaml")
         row = rows.iloc[0]
-        raw = params.data / "raw" / f"{row['shard']}.tar"
-        file = next(entry["file"] for entry in tars.listing(raw) if entry["clip"] == row["clip"])
-        found.append(tars.read(raw, file))
+        found.append((params.data / "raw" / f"{row['shard']}.tar", str(row["clip"])))
     portrait, speech = out / "portrait.png", out / "speech.mp4"
-    first = next(iter(media.pictures(found[0], fps=params.mask.fps)))
     with atomic.whole_file(portrait) as part:
-        Image.fromarray(media.Converter().rgb(first)).save(part, format="PNG")
+        Image.fromarray(raw.still(*found[0], params.mask.fps)).save(part, format="PNG")
     with atomic.whole_file(speech) as part:
-        part.write_bytes(found[1])
+        part.write_bytes(raw.sound(*found[1])[0])
     return portrait, speech
 
 

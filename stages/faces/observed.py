@@ -40,9 +40,7 @@ class Faces:
     landmarks_TL2: Array  # pixels of the video, the centre of the first pixel at (0, 0)
     detected_T: NDArray[np.bool_]
     identity_KD: Array  # descriptors of frames 0, IDENTITY_EVERY, …
-    program_ear_T: (
-        Array  # the eye aspect ratio that DinoMan/blink-detector sees, mean of both eyes; see :func:`program_ear`
-    )
+    boxes_T: list[Array | None]  # of the detector, pixels of the video; None where it found no face
 
 
 def measure(frames_THWC: Frames, upscale: int) -> Faces:
@@ -70,8 +68,8 @@ def measure(frames_THWC: Frames, upscale: int) -> Faces:
             points[t] = _steady_landmarks(image, boxes[t])
             if t % IDENTITY_EVERY == 0:
                 identity[t // IDENTITY_EVERY] = descriptor(image, points[t], boxes[t])
-    seen = program_ear(frames_THWC, [faces[0][1] / upscale if faces else None for faces in found])
-    return Faces((points + 0.5) / upscale - 0.5, detected, identity, seen)
+    own = [faces[0][1] / upscale if faces else None for faces in found]
+    return Faces((points + 0.5) / upscale - 0.5, detected, identity, own)
 
 
 def program_ear(frames_THWC: Frames, boxes_T: Sequence[Array | None]) -> Array:
@@ -79,8 +77,8 @@ def program_ear(frames_THWC: Frames, boxes_T: Sequence[Array | None]) -> Array:
 
     dlib's landmarks in one box a frame, the detector's, neither smoothed nor averaged, in whole pixels. On a frame without a face
     (None) the box of the frame before counts; before the first face the ratio is 0. So a frame's noise is a step of a pixel or
-    two: at 128 pixels an eye is some six pixels high. Here the boxes are those found on the enlarged frames, in pixels of the
-    video. A video of less than :data:`PROGRAM_SIDE` pixels is enlarged to that or a little more by a whole factor, as the program
+    two: at 128 pixels an eye is some six pixels high. Here the boxes are those of :func:`measure`, found on the enlarged frames.
+    A video of less than :data:`PROGRAM_SIDE` pixels is enlarged to that or a little more by a whole factor, as the program
     sees no face of less than 80 pixels.
     """
     factor = max(1, -(-PROGRAM_SIDE // min(frames_THWC.shape[1:3])))

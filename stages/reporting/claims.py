@@ -89,9 +89,13 @@ def _bound(
     *,
     least: float | None = None,
     most: float | None = None,
+    by: tuple[str, str] | None = None,
 ) -> Claim:
-    """A score against a lower bound, an upper one or both; one that was not measured does not hold."""
-    rule, command = _metrics(results, method)
+    """A score against a lower bound, an upper one or both; one that was not measured does not hold.
+
+    ``by``: the rule and the command that measure it, where that is not the method's metrics.
+    """
+    rule, command = by or _metrics(results, method)
     expected = _Range(least, most)
     if score is None:
         return Claim(claim, rule, command, str(expected), "not measured", False, False)
@@ -421,19 +425,11 @@ def _stills_talk(results: Results) -> list[Claim]:
     bounds = results.params.report.talking.model_dump()
     claims = []
     for method, column, score in stills.claimed(results):
-        bound = bounds[column.name]
-        wanted = {"least": _Range(bound, None), "most": _Range(None, bound), "either": _Range(-bound, bound)}[
-            column.bound
-        ]
-        claim = f"A still of an unseen speaker {column.claim}"
+        bound, claim = bounds[column.name], f"A still of an unseen speaker {column.claim}"
+        least = {"least": bound, "either": -bound}.get(column.bound)
+        most = None if column.bound == "least" else bound
         command = f"snakemake --cores all {results.data.as_posix()}/portraits/{method}.parquet"
-        if score is None:
-            claims.append(Claim(claim, "portraits", command, str(wanted), "not measured", False, False))
-            continue
-        measured = f"{with_interval(score, 3)}, n = {score.n}"
-        claims.append(
-            Claim(claim, "portraits", command, str(wanted), measured, wanted.holds(score.value), wanted.surely(score))
-        )
+        claims.append(_bound(results, claim, method, score, least=least, most=most, by=("portraits", command)))
     return claims
 
 

@@ -150,7 +150,7 @@ def measure(
     mouth = np.asarray(mouth_opening(true_face.landmarks_TL2), np.float64)
     speaker = name.rpartition("/")[0] or name
     facts: dict[str, Any] = {"clip": name, "audio_clip": name, "split": "all", "speaker": speaker}
-    facts |= {"sentence": "", "emotion": "", "level": "", **_blinks(face, settings)}
+    facts |= {"sentence": "", "emotion": "", "level": "", **_blinks(frames, face, settings)}
     found = Measured(
         **facts,
         frames=count,
@@ -180,13 +180,14 @@ def measure(
         detected_T=true_face.detected_T,
         ear_T=np.asarray(true_eyes),
         public=_public_scores(public, true),
-        **_blinks(true_face, settings),
+        **_blinks(true_frames, true_face, settings),
     )
     return Scored(found, truth, left_out)
 
 
-def _blinks(face: observed.Faces, settings: Params) -> dict[str, Any]:
-    return eye_blinks(np.asarray(ear(face.landmarks_TL2).mean(1)), face.program_ear_T, settings.blink)
+def _blinks(frames_THWC: Frames, face: observed.Faces, settings: Params) -> dict[str, Any]:
+    program_T = observed.program_ear(frames_THWC, face.boxes_T)
+    return eye_blinks(np.asarray(ear(face.landmarks_TL2).mean(1)), program_T, settings.blink)
 
 
 def _features(judges: Judges | None, public: Public | None, frames_THWC: Frames) -> dict[str, NDArray[np.float64]]:

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from stages.faces import landmarks
 from stages.talking import HifiDiff
@@ -22,7 +21,6 @@ class Maker:
 
     def __init__(self, folder: Path) -> None:
         self.model = HifiDiff.from_pretrained(folder)
-        self.model.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def warm(self) -> None:
         """Read what finds faces, so that the first video need not wait for it."""
@@ -40,6 +38,5 @@ class Maker:
         more: Callable[[int], None],
     ) -> list[str]:
         film = self.model.talk(face, sound, options, progress=more)
-        self.model.net.to(film.device)
         total(len(film))
         return film.save(out)

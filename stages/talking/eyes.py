@@ -55,5 +55,4 @@ def of_table(
     if kind == 0:
         onsets = [float(time) for time in np.sort(values[:, 0]) if time < frames / fps]
         return at(onsets, open_2, closed, frames, fps, rng), onsets
-    shown = heads.order(len(values), frames, when_short if when_short != "stop" else "hold")
-    return values[shown].astype(np.float32), None
+    return values[heads.lent(len(values), frames, when_short)].astype(np.float32), None

@@ -40,10 +40,8 @@ Picture = NDArray[np.uint8]
 
 CRF, PRESET = 16, "veryfast"
 BLUR = 3.0  # times the network's side: a larger face is blurred, and it is said
-CHECKED_S, LARGE = (
-    2.0,
-    4,
-)  # seconds of speech that are measured; how many times dlib sees the network's pictures enlarged
+CHECKED_S = 2.0  # seconds of speech that are measured
+LARGE = 4  # times that dlib sees the network's pictures enlarged
 STILL = 0.25  # a mouth that moves by less than this share of the training's opening hardly moves
 MUCH_DISK = 2**30  # bytes of temporary files that are said
 
@@ -235,6 +233,7 @@ def _film(
     if stored > MUCH_DISK:
         warnings.append(f"{stored / 1e9:.1f} GB of temporary files lie in {tempfile.gettempdir()} until it is done")
     sampling = _sampling(model, options)
+    model.net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Film(
         model=model,
         subject=subject,

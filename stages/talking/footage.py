@@ -8,10 +8,10 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import IO
 
-import cv2
 import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from stages import media
 from stages.base.errors import ClipError, InputError
 from stages.faces.geometry import ear, mouth_opening
-from stages.faces.landmarks import FaceTracker
+from stages.faces.landmarks import FaceTracker, luma
 from stages.talking import portrait
 from stages.talking.eyes import OPEN_PERCENTILE
 from stages.talking.portrait import Box, Picture
@@ -141,9 +141,7 @@ def read(path: Path, *, fps: float | None, seconds: float, max_side: int, which:
 
 
 def _grey(first: list[Picture], rest: Iterator[Picture]) -> Iterator[NDArray[np.uint8]]:
-    for pictures in (first, rest):
-        for picture in pictures:
-            yield cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.uint8, copy=False)
+    return map(luma, chain(first, rest))
 
 
 class _Film:

@@ -79,6 +79,11 @@ def order(available: int, frames: int, when_short: str) -> NDArray[np.intp]:
     return np.minimum(wanted, available - 1)
 
 
+def lent(available: int, frames: int, when_short: str) -> NDArray[np.intp]:
+    """The same of what another's video or a table lends, which ends no film: ``stop`` holds its last."""
+    return order(available, frames, "hold" if when_short == "stop" else when_short)
+
+
 def table(path: Path, *kinds: Sequence[str]) -> tuple[int, Array]:
     """A CSV's numbers, (rows, columns), and which of the kinds it is, by its heading.
 

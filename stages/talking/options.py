@@ -12,7 +12,7 @@ from stages.base.errors import ParameterError
 
 PREVIEW_S = 3.0
 BLINKS = 0.28  # a second, an adult's
-MOTION = 1.0  # of a picture\'s head, as the training\'s
+MOTION = 1.0  # of a picture's head, as the training's
 LABEL = "synthetic"
 
 

@@ -75,7 +75,7 @@ class Seen:
             other = _other(path, "--motion", fps, frames / fps)
             self.warnings += other.warnings
             poses = heads.of_landmarks(other.landmarks_TL2)
-        return poses[heads.order(len(poses), frames, "hold" if options.when_short == "stop" else options.when_short)]
+        return poses[heads.lent(len(poses), frames, options.when_short)]
 
 
 def _other(path: Path, name: str, fps: float, seconds: float) -> Footage:
@@ -109,5 +109,5 @@ def eyes_of(
     assert other is not None, "a picture's own blinks are refused before"
     order = subject.order if isinstance(subject, Moving) and blink == "own" else None
     if order is None:
-        order = heads.order(len(other), frames, "hold" if options.when_short == "stop" else options.when_short)
+        order = heads.lent(len(other), frames, options.when_short)
     return eyes.carried(other.ear_T2, is_open)[order], None

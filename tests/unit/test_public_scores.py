@@ -270,7 +270,7 @@ def score_folder(made: Path, true: Path, names: list[str], monkeypatch: pytest.M
 def _face(count: int) -> observed.Faces:
     """dlib knows no cartoons: a face that is the same in all frames."""
     points = np.random.default_rng(0).uniform(0, 64, (68, 2))[None].repeat(count, 0)
-    return observed.Faces(points, np.ones(count, bool), np.ones((-(-count // 10), 128)), np.full(count, 0.3))
+    return observed.Faces(points, np.ones(count, bool), np.ones((-(-count // 10), 128)), [None] * count)
 
 
 def test_a_folder_of_videos_is_scored_by_them(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

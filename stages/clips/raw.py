@@ -1,0 +1,32 @@
+"""What a test clip's own file shows first, and its sound: what a user gives to ``python -m stages.talk``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stages import media
+from stages.base.errors import InputError
+from stages.store import tars
+
+
+def still(raw: Path, clip: str, fps: float) -> NDArray[np.uint8]:
+    """The first picture of a clip of a shard, (H, W, 3) RGB; raises :class:`InputError` where the shard lacks it."""
+    first = next(iter(media.pictures(tars.read(raw, _file(raw, clip, "file")), fps=fps)))
+    return media.Converter().rgb(first)
+
+
+def sound(raw: Path, clip: str) -> tuple[bytes, str]:
+    """The file that a clip's sound is in, and its ending, such as ``.mp4``; raises like :func:`still`."""
+    name = _file(raw, clip, "sound")
+    return tars.read(raw, name), Path(name).suffix
+
+
+def _file(raw: Path, clip: str, what: str) -> str:
+    """Where the corpus has sound and picture in one file, that is both."""
+    entry = next((entry for entry in tars.listing(raw) if entry["clip"] == clip), None)
+    if entry is None:
+        raise InputError(raw, f"no clip {clip}", "run 'snakemake --cores all'")
+    return str(entry.get(what, entry["file"]))
