@@ -28,10 +28,10 @@ from stages import media
 from stages.base import params, places
 from stages.base.errors import ClipError, InputError
 from stages.clips import corpus
+from stages.clips import raw as own_files
 from stages.clips.corpus import Clip
 from stages.faces.crops import resized
 from stages.methods.systems import Render, Row
-from stages.store import tars
 
 
 class Settings(params.Section):
@@ -115,10 +115,7 @@ def renderer(row: Row) -> Render:
 
 def source_size(raw: Path, clip: str) -> tuple[int, int]:
     """Width and height of a clip's own pictures, upright, in which its crop is told."""
-    file = next(entry["file"] for entry in tars.listing(raw) if entry["clip"] == clip)
-    with tars.member(raw, file) as source:
-        first = next(media.pictures(source, fps=1, clip=clip))
-        height, width = media.Converter().rgb(first).shape[:2]
+    height, width = own_files.still(raw, clip, fps=1).shape[:2]
     return width, height
 
 
