@@ -7,6 +7,9 @@
 - **HDR** (PQ and HLG of ITU-R BT.2100) and wide colours (BT.2020, DCI-P3) become BT.709 by FFmpeg's ``scale``, colorimetrically
   relative to white: HDR's reference white, 203 cd/m² (BT.2408), is SDR's white, and what is brighter is clipped.
 
+Dolby Vision's pictures of profile 5 are of a colour space of their own, which FFmpeg does not know: they are refused. Those of
+other profiles are HDR's or SDR's.
+
 A frame that needs none of these is passed on as it was decoded.
 """
 
@@ -33,6 +36,7 @@ WIDE: dict[int, str] = {
     ColorPrimaries.SMPTE431: "DCI-P3",
     ColorPrimaries.SMPTE432: "Display P3",
 }
+DOLBY = ("dvh1", "dvhe", "dva1", "dvav", "dav1")  # sample entries of Dolby Vision alone ("Dolby Vision Streams", 3.2)
 UNKNOWN = 2  # FFmpeg's number of primaries and colour space where the file says none
 WIDEST = 4  # a pixel is at most so many times as wide as high, or as high as wide; more is damage
 
@@ -65,15 +69,21 @@ def square_width(width: int, pixel_aspect: Fraction | None, clip: str) -> int:
 
 
 def shown(
-    frames: Iterator[av.VideoFrame], pixel_aspect: Fraction | None, clip: str
+    frames: Iterator[av.VideoFrame], pixel_aspect: Fraction | None, clip: str, tag: str = ""
 ) -> Iterator[tuple[av.VideoFrame, av.VideoFrame]]:
     """Each decoded frame, for its stamps and orientation, and its picture, which still has to be turned upright.
+
+    ``tag``: the sample entry that the stream has in its file, such as hvc1.
 
     Raises:
         ClipError: FFmpeg can't convert the pictures, or the pixels' aspect is damage.
     """
     filters: _Filters | None = None
     for frame in frames:
+        if tag in DOLBY and frame.color_trc == UNKNOWN:
+            raise ClipError(
+                clip, "Dolby Vision (profile 5), whose colours FFmpeg doesn't know; convert it to HDR10 or SDR"
+            )
         if filters is not None and filters.format != frame.format.name:
             yield from filters.rest()
             filters = None

@@ -158,7 +158,8 @@ def pictures(source: Source, *, fps: float, clip: str = "") -> Iterator[Picture]
         stream.thread_type = "NONE"
         stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
         step, again = step_of(stream), starts_again(container)
-        frames = display.shown(_frames(container, stream, clip), stream.sample_aspect_ratio, clip)
+        tag = stream.codec_context.codec_tag
+        frames = display.shown(_frames(container, stream, clip), stream.sample_aspect_ratio, clip, tag)
         zero = before = None  # the first picture's timestamp; the picture not yet given out
         upright = (0, False)
         number, now, own = 0, 0.0, 0.0  # the number to give out next; `before`'s time since zero, and its own duration

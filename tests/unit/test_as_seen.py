@@ -176,6 +176,25 @@ def test_colours_that_ffmpeg_cannot_map_are_named(plain):
         list(display.shown(iter([frame]), None, "a"))
 
 
+@pytest.mark.parametrize(("trc", "refused"), [(ColorTrc.UNSPECIFIED, True), (ColorTrc.ARIB_STD_B67, False)])
+def test_dolby_vision_without_a_picture_for_others_is_named(tmp_path, plain, trc, refused):
+    """Its profile 5 has a sample entry of its own and says no transfer; profile 8 has HLG's or PQ's."""
+
+    def tagged(stream):
+        stream.pix_fmt, stream.options = "yuv420p10le", {"x265-params": "log-level=none"}
+        stream.codec_context.codec_tag, stream.codec_context.color_trc = "hvc1", trc
+
+    film(tmp_path / "a.mp4", plain[1][:3], container="mp4", codec="libx265", video=tagged)
+    content = (tmp_path / "a.mp4").read_bytes()
+    assert content.count(b"hvc1") == 1
+    content = content.replace(b"hvc1", b"dvh1")
+    if refused:
+        with pytest.raises(ClipError, match=r"Dolby Vision \(profile 5\).*convert it to HDR10 or SDR"):
+            media.decode(content, fps=FPS)
+    else:
+        assert len(media.decode(content, fps=FPS)) == 3
+
+
 def woven(one: np.ndarray, other: np.ndarray, upper: bool) -> av.VideoFrame:
     """A frame with a field of each of two pictures, and the flag of which of them comes first, as a camera writes it."""
     fields = [av.VideoFrame.from_ndarray(x, format="rgb24").reformat(format="yuv420p") for x in (one, other)]
