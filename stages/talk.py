@@ -16,9 +16,10 @@ import argparse
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
 
@@ -28,6 +29,9 @@ from stages.base.progress import Progress
 from stages.talking import HifiDiff
 from stages.talking.jobs import Job, read_jobs
 from stages.talking.options import FLAGS, LABEL, SAID, Options, flag, read
+
+if TYPE_CHECKING:
+    from stages.talking.signed import Signer
 
 
 def parser() -> argparse.ArgumentParser:
@@ -41,6 +45,13 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--out", type=Path, help="MP4 to write, or a folder of PNGs; <face>-<sound>.mp4 where not given")
     made.add_argument("--list", type=Path, metavar="CSV", help="many: a row a film")
+    made.add_argument(
+        "--c2pa",
+        type=Path,
+        nargs=2,
+        metavar=("CERT", "KEY"),
+        help="sign the video after the C2PA standard, by a chain of certificates and its key (PEM); needs c2pa-python",
+    )
     made.add_argument("--threads", type=int, default=1, help="of the CPU")
     for option in fields(Options):
         name, said = option.name, SAID[option.name]
@@ -79,7 +90,23 @@ def jobs(args: argparse.Namespace) -> list[Job]:
     return [Job(args.face, args.sound, args.out or Path(f"{args.face.stem}-{args.sound.stem}.mp4"), chosen)]
 
 
-def make(model: HifiDiff, job: Job, begun: float) -> None:
+def signer(files: Sequence[Path] | None) -> Signer | None:
+    """What signs, from the files of --c2pa: a chain of certificates and a key.
+
+    Raises:
+        ParameterError: the package c2pa-python is not installed.
+        InputError: nothing can be signed with these files.
+    """
+    if not files:
+        return None
+    try:
+        from stages.talking.signed import Signer  # the package is optional
+    except ImportError as error:
+        raise ParameterError(f"--c2pa: {error}; run: python -m pip install c2pa-python") from None
+    return Signer.from_files(*files)
+
+
+def make(model: HifiDiff, job: Job, begun: float, signer: Signer | None = None) -> None:
     """Make one film and say how long it took; ``begun``: since when, by the monotonic clock."""
     first: list[float] = []
     progress: list[Progress] = []
@@ -92,7 +119,7 @@ def make(model: HifiDiff, job: Job, begun: float) -> None:
 
     film = model.talk(job.face, job.sound, job.options, progress=made)
     progress.append(Progress("talk", len(film), "frames"))
-    warnings = film.save(job.out)
+    warnings = film.save(job.out, signer)
     whole = time.monotonic() - begun
     for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr, flush=True)
@@ -108,13 +135,13 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     memory.keep_freed()
     signal.signal(signal.SIGTERM, _interrupt)  # so that what is half-written goes, as it does at Ctrl-C
-    wanted = jobs(args)
+    wanted, signs = jobs(args), signer(args.c2pa)
     failed = 0
     try:
         model = HifiDiff.from_pretrained(args.model)
         for job in wanted:
             try:
-                make(model, job, begun)
+                make(model, job, begun, signs)
             except HifiDiffError as error:
                 if not args.list:
                     raise

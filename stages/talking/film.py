@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -33,6 +33,9 @@ from stages.talking.options import BLINKS, Options
 from stages.talking.paste import Paste
 from stages.talking.seen import Seen, eyes_of
 from stages.talking.subject import Frame, Subject
+
+if TYPE_CHECKING:
+    from stages.talking.signed import Signer
 
 __all__ = ["BLINKS", "Film", "Options", "talk"]
 
@@ -116,13 +119,13 @@ class Film:
             picture = self.paste(picture, made, batch.hull(number), share)
         return self.label(picture) if self.label else picture
 
-    def save(self, out: str | Path) -> list[str]:
+    def save(self, out: str | Path, signer: Signer | None = None) -> list[str]:
         """Write an MP4 with the sound and the mark that it is synthetic, whole or not at all; gives warnings.
 
-        A name without an ending is a folder of PNGs; see :func:`stages.talking.pictures.write`.
+        A name without an ending is a folder of PNGs; see :func:`stages.talking.pictures.write`. ``signer`` signs a video (C2PA).
 
         Raises:
-            ParameterError: the file's ending is another.
+            ParameterError: the file's ending is another, or a folder should be signed.
             InputError: it can't be written, for want of room or of the right to.
         """
         out = Path(out)
@@ -130,6 +133,8 @@ class Film:
             raise ParameterError(
                 f"--out is {out}: the result is an MP4, or a folder of pictures; give it the ending .mp4, or none"
             )
+        if signer and not out.suffix:
+            raise ParameterError(f"--out is {out}, a folder of pictures: --c2pa signs a video; give it the ending .mp4")
         first: list[Picture] = []
         from_frame = int(self.told.first_speech_s * self.fps)
         checked = range(from_frame, from_frame + round(CHECKED_S * self.fps) if self.check else from_frame)
@@ -143,7 +148,7 @@ class Film:
         words = f"Synthetic: face and lips made by HifiDiff. {self.facts['made_by']}"
         try:
             if out.suffix:
-                self._video(out, pictures(), words)
+                self._video(out, pictures(), words, signer)
             else:
                 as_pictures.write(out, pictures(), self.heard, words)
         except OSError as error:
@@ -152,7 +157,7 @@ class Film:
         hardly = self.hardly_speaks(np.stack(first)) if first else ""
         return [*self.facts["warnings"], *([hardly] if hardly else [])]
 
-    def _video(self, out: Path, pictures: Iterator[Picture], words: str) -> None:
+    def _video(self, out: Path, pictures: Iterator[Picture], words: str, signer: Signer | None) -> None:
         with atomic.whole_file(out) as part:
             media.write_video(
                 part,
@@ -165,6 +170,8 @@ class Film:
                 metadata={"comment": words, "description": mark.SOURCE_TYPE},
             )
             mark.append(part, words)
+            if signer:
+                signer.sign(part, words)
 
     def hardly_speaks(self, faces_THWC: Picture) -> str:
         """A warning where the mouth hardly moves though there is speech, by dlib on the network's pictures; empty otherwise."""
