@@ -98,6 +98,7 @@ def training_set(clips: Sequence[Clip], windows: int) -> TrainingSet:
         blink_frames=1,
         drop=(),
         blink_share=0.0,
+        first_reference=0.0,
         mirror=False,
         condition_dropout=0.0,
         mouth_weight=1.0,

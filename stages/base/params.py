@@ -258,6 +258,9 @@ class Train(Section):
     ema: Annotated[float, Field(ge=0, lt=1)]
     clip_norm: Positive
     blink_share: Fraction = Field(description="share of windows drawn around a blink; not used where blink is dropped")
+    first_reference: Fraction = Field(
+        description="share of the windows and frames whose reference is the clip's first frame, as in sampling; 0 in the paper"
+    )
     mirror: bool = Field(description="half of the windows and frames are mirrored, at random; false in the paper")
     condition_dropout: Fraction = Field(
         description="share of windows trained without audio, and apart from that without blink signal; guidance needs some"

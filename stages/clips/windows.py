@@ -115,10 +115,15 @@ class Windows:
         clip, start = pool[rng.integers(len(pool))]
         return self.clips[clip], int(start)
 
-    def reference(self, rng: np.random.Generator, clip: Clip, start: int) -> int:
-        """A random frame of the clip outside the window; the first frame where the window is the whole clip."""
+    def reference(self, rng: np.random.Generator, clip: Clip, start: int, first: float = 0.0) -> int:
+        """A frame of the clip outside the window: with probability ``first`` the first one, else any.
+
+        The first frame where the window is the whole clip; any where it begins the clip.
+        """
         outside = [t for t in range(len(clip.frames_THWC)) if not start <= t < start + self.frames]
-        return int(rng.choice(outside)) if outside else 0
+        if not outside or (first and start and rng.random() < first):
+            return 0
+        return int(rng.choice(outside))
 
 
 @dataclass(frozen=True)
@@ -142,6 +147,7 @@ class TrainingSet:
     blink_frames: int
     drop: tuple[str, ...]
     blink_share: float
+    first_reference: float  # share of windows and frames whose reference is the clip's first frame, as in sampling
     mirror: bool  # half of the windows and frames, at random
     condition_dropout: float  # share of windows and frames without audio, and by another draw without blink signal
     mouth_weight: float
@@ -158,7 +164,7 @@ class TrainingSet:
         source = self.windows if index < self.batch else self.frames
         clip, start = source.draw(rng, 0.0 if "blink" in self.drop else self.blink_share)
         frames = range(start, start + source.frames)
-        reference = source.reference(rng, clip, start)
+        reference = source.reference(rng, clip, start, self.first_reference)
         clip = clip.holding([*frames, reference])
         x_0 = conditions.to_tensor(clip.frames_THWC[list(frames)])
         given = conditions.conditions(

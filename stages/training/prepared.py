@@ -98,6 +98,7 @@ def training_set(settings: Params, data: Path, drop: Sequence[str]) -> TrainingS
         blink_frames=settings.network.blink_frames,
         drop=tuple(drop),
         blink_share=settings.train.blink_share,
+        first_reference=settings.train.first_reference,
         mirror=settings.train.mirror,
         condition_dropout=settings.train.condition_dropout,
         mouth_weight=settings.loss.mouth_weight,

@@ -77,6 +77,7 @@ def training_data(clips) -> TrainingSet:
         blink_frames=1,
         drop=(),
         blink_share=0.25,
+        first_reference=0.0,
         mirror=False,
         condition_dropout=0.0,
         mouth_weight=4.0,

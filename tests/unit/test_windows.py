@@ -34,6 +34,7 @@ def training_set(clips, **over) -> TrainingSet:
         "blink_frames": 3,
         "drop": (),
         "blink_share": 0.25,
+        "first_reference": 0.0,
         "mirror": False,
         "condition_dropout": 0.0,
         "mouth_weight": 4.0,
@@ -100,6 +101,22 @@ def test_the_reference_lies_outside_the_window(make_clip):
     windows = Windows([clip], 5)
     drawn = {windows.reference(rng, clip, 4) for _ in range(200)}
     assert drawn == {0, 1, 2, 3, 9, 10, 11}
+
+
+def test_a_share_of_the_references_is_the_first_frame(make_clip):
+    clip, rng = make_clip(frames=101), np.random.default_rng(0)
+    windows = Windows([clip], 1)
+
+    def share(first: float, start: int) -> float:
+        return float(np.mean([windows.reference(rng, clip, start, first) == 0 for _ in range(2000)]))
+
+    assert share(0.0, 50) == pytest.approx(0.01, abs=0.01)
+    assert share(0.5, 50) == pytest.approx(0.505, abs=0.05)
+    assert share(1.0, 50) == 1
+    assert share(1.0, 0) == 0, "a window is not its own reference"
+    data = training_set([clip], batch=0, singles=1, align=False, first_reference=1.0)
+    shown = [data.window(step, 0).given.reference_NCHW for step in range(4)]
+    assert all(torch.equal(shown[0], other) for other in shown[1:])
 
 
 def test_blinks_are_drawn_more_often_where_wanted(make_clip):
