@@ -1,9 +1,10 @@
-"""Measure stills that talk: test clips' first frames, made to say other speakers' sounds, as `python -m stages.talk` makes them.
+"""Measure faces that talk: test clips' first frames and videos that `python -m stages.talk` makes say other speakers' sounds.
 
     python -m stages.portraits --data data/demo --method full --out data/demo/portraits/full.parquet
 
 Each film is written as a user gets it, read again, and its face is cut out at the network's place: what is measured has been
-through the paste and the codec. The mouth's opening that is asked for is the one that the sound's own clip has.
+through the paste and the codec. The mouth's opening that is asked for is the one that the sound's own clip has. A still is
+asked for blinks, a video for its own.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,30 +42,36 @@ from stages.talking.film import Film, Options, talk
 
 LARGE = 4  # times the network's side that the face is cut out at, for dlib
 NEAR = 2  # frames by which a blink may lie beside the one that was asked for
-SHOWN, MOMENTS = 1, 6  # films of each split of which frames are kept for the report; frames of each
+SHOWN, MOMENTS = 1, 6  # films of each split and input of which frames are kept for the report; frames of each
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A still and a sound: rows of the index."""
+    """A face and a sound: rows of the index."""
 
-    still: dict[str, Any]
+    face: dict[str, Any]
     sound: dict[str, Any]
-    number: int  # among the pairs of its split
+    input: str  # still, the face's first frame, or video
+    number: int  # among the pairs of its split and input
 
 
-def pairs(index: pd.DataFrame, stills: int, sounds: int) -> list[Pair]:
-    """Stills of each test split, spread over its clips in order, each with sounds of other speakers, spread over theirs."""
+def pairs(index: pd.DataFrame, stills: int, sounds: int, videos: int) -> list[Pair]:
+    """Faces of each test split, spread over its clips in order, with sounds of other speakers, spread over theirs.
+
+    So many stills have so many sounds each, and so many videos one.
+    """
     found = []
     for split in ("test_seen", "test_unseen"):
         rows = index[index["split"] == split].sort_values("clip").to_dict("records")
-        chosen = [rows[i] for i in np.unique(np.linspace(0, len(rows) - 1, min(stills, len(rows))).round().astype(int))]
-        made = []
-        for number, still in enumerate(chosen):
-            others = index[index["speaker"] != still["speaker"]].sort_values("clip").to_dict("records")
-            places = (np.arange(sounds) + number / max(len(chosen), 1)) * len(others) / sounds
-            made += [(still, others[i]) for i in np.unique(places.astype(int)) if i < len(others)]
-        found += [Pair(still, sound, number) for number, (still, sound) in enumerate(made)]
+        for given, faces, each in (("still", stills, sounds), ("video", videos, 1)):
+            places = np.linspace(0, len(rows) - 1, min(faces, len(rows))).round().astype(int)
+            chosen = [rows[i] for i in np.unique(places)]
+            made = []
+            for number, face in enumerate(chosen):
+                others = index[index["speaker"] != face["speaker"]].sort_values("clip").to_dict("records")
+                at = (np.arange(each) + number / max(len(chosen), 1)) * len(others) / each
+                made += [(face, others[i]) for i in np.unique(at.astype(int)) if i < len(others)]
+            found += [Pair(face, sound, given, number) for number, (face, sound) in enumerate(made)]
     return found
 
 
@@ -81,13 +88,20 @@ def matched(asked: list[Blink], found: list[Blink]) -> tuple[int, int]:
 def _filmed(
     data: Path, pair: Pair, model: HifiDiff, settings: Params, seed: int, folder: Path
 ) -> tuple[NDArray[np.uint8], Film, Path]:
-    """The still of a pair, its film, and the file that this was saved to."""
-    still_HWC = raw.still(_shard(data, pair.still), pair.still["clip"], settings.mask.fps)
+    """The first frame of a pair's face, its film, and the file that this was saved to."""
+    shard, clip, fps = _shard(data, pair.face), pair.face["clip"], settings.mask.fps
+    still_HWC = raw.still(shard, clip, fps)
     sound, ending = raw.sound(_shard(data, pair.sound), pair.sound["clip"])
-    face, speech = folder / "still.png", folder / f"speech{ending}"
-    Image.fromarray(still_HWC).save(face)
+    speech = folder / f"speech{ending}"
     speech.write_bytes(sound)
-    options = Options(blink=settings.portraits.blink_rate, seed=seed, check=False, device=settings.sample.device)
+    options = Options(seed=seed, check=False, device=settings.sample.device)
+    if pair.input == "still":
+        face, options = folder / "face.png", replace(options, blink=settings.portraits.blink_rate)
+        Image.fromarray(still_HWC).save(face)
+    else:
+        content, ending = raw.video(shard, clip)
+        face, options = folder / f"face{ending}", replace(options, fps=fps)
+        face.write_bytes(content)
     film = talk(model, face, speech, options)
     film.save(folder / "film.mp4")
     return still_HWC, film, folder / "film.mp4"
@@ -152,7 +166,8 @@ def measured(data: Path, method: str, settings: Params) -> Iterator[dict[str, ob
     """
     model = HifiDiff.from_pretrained(data / "models" / method)
     index = corpus.index(data, ("test_seen", "test_unseen"))
-    todo = pairs(index, settings.portraits.stills, settings.portraits.sounds)
+    how = settings.portraits
+    todo = pairs(index, how.stills, how.sounds, how.videos)
     if not todo:
         raise InputError(
             data / "index.parquet", "no test clips of two speakers", "see index.* in params.yaml, or set talking: []"
@@ -165,14 +180,14 @@ def measured(data: Path, method: str, settings: Params) -> Iterator[dict[str, ob
         )
         asked = truth.mouth(_shard(data, pair.sound), said, settings.mask.fps)
         with tempfile.TemporaryDirectory() as folder:
-            still, film, path = _filmed(data, pair, model, settings, settings.portraits.seed + number, Path(folder))
+            still, film, path = _filmed(data, pair, model, settings, how.seed + number, Path(folder))
             whole = media.decode(path, fps=film.fps)
             heard = media.decode_audio(path, settings.spectrogram.sample_rate)
         found = row(still, film, whole, heard, asked, judges, settings)
         kept = shown(whole) if pair.number < SHOWN else None
-        names = {"still": pair.still["clip"], "sound": pair.sound["clip"], "speaker": pair.still["speaker"]}
-        yield {**names, "split": pair.still["split"], **found, "picture": kept}
-        progress.update(note=f"{pair.still['clip']} says {pair.sound['clip']}")
+        names = {"face": pair.face["clip"], "input": pair.input, "sound": pair.sound["clip"]}
+        yield {**names, "speaker": pair.face["speaker"], "split": pair.face["split"], **found, "picture": kept}
+        progress.update(note=f"{pair.input} of {pair.face['clip']} says {pair.sound['clip']}")
 
 
 def main() -> None:

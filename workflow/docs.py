@@ -92,7 +92,7 @@ FILES = [
     ),
     ("`metrics/<method>.parquet`", "metrics", "scores and traces; a row a test clip"),
     ("`metrics/<method>.breakdown.parquet`", "metrics", "scores by emotion, level, sentence, speaker and length"),
-    ("`portraits/<method>.parquet`", "portraits", "what was measured on stills that talk; a row a film"),
+    ("`portraits/<method>.parquet`", "portraits", "what was measured on faces that talk; a row a film"),
     ("`cards/<method>.md`", "card", "the model card; `make export` puts it beside the weights, as `README.md`"),
     (
         "`reports/<run>/index.html`, `index.md`",

@@ -323,11 +323,14 @@ class Metrics(Section):
 
 
 class Portraits(Section):
-    """Stills that talk, measured: what a user gets of ``python -m stages.talk``."""
+    """Faces that talk, measured: what a user gets of ``python -m stages.talk``."""
 
     stills: Natural = Field(description="first frames of test clips, of each test split")
     sounds: Natural = Field(description="of other speakers, for each still")
-    blink_rate: Fraction = Field(description="blinks a second that are asked for")
+    videos: Count = Field(
+        description="test clips, of each test split, whose own video is made to say another speaker's sound"
+    )
+    blink_rate: Fraction = Field(description="blinks a second that are asked of a still")
     seed: Seed = Field(description="of the first film; each further one has the next")
 
 

@@ -18,8 +18,14 @@ def still(raw: Path, clip: str, fps: float) -> NDArray[np.uint8]:
     return media.Converter().rgb(first)
 
 
+def video(raw: Path, clip: str) -> tuple[bytes, str]:
+    """The file that a clip's picture is in, and its ending, such as ``.mp4``; raises like :func:`still`."""
+    name = _file(raw, clip, "file")
+    return tars.read(raw, name), Path(name).suffix
+
+
 def sound(raw: Path, clip: str) -> tuple[bytes, str]:
-    """The file that a clip's sound is in, and its ending, such as ``.mp4``; raises like :func:`still`."""
+    """The file that a clip's sound is in, and its ending; raises like :func:`still`."""
     name = _file(raw, clip, "sound")
     return tars.read(raw, name), Path(name).suffix
 

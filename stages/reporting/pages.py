@@ -163,9 +163,9 @@ def described(results: Results, shown: list[str]) -> dict[str, Figure]:
             Figure(
                 "talking",
                 False,
-                "Frames of stills that talk, a row a film",
-                "Frames of stills that talk, an unseen speaker above a seen one, in the whole picture. The films were chosen by "
-                "order, not by merit.",
+                "Frames of faces that talk, a row a film",
+                "Frames of faces that talk, in the whole picture: stills, then videos, an unseen speaker above a seen one. The "
+                "films were chosen by order, not by merit.",
                 "jpg",
             )
         )

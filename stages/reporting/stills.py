@@ -1,4 +1,4 @@
-"""Stills that talk: scores of the films that the stage ``portraits`` measured, a row for seen and unseen speakers each."""
+"""Faces that talk: scores of the films that the stage ``portraits`` measured, by what was given and who was seen in training."""
 
 from __future__ import annotations
 
@@ -20,8 +20,13 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 
-ROWS = {"test_unseen": "still of an unseen speaker", "test_seen": "still of a seen speaker"}  # by split
-CLAIMED = "test_unseen"  # the row that claims are about: what a user gives
+ROWS = {  # by input and split
+    ("still", "test_unseen"): "still of an unseen speaker",
+    ("still", "test_seen"): "still of a seen speaker",
+    ("video", "test_unseen"): "video of an unseen speaker",
+    ("video", "test_seen"): "video of a seen speaker",
+}
+CLAIMED = ("still", "test_unseen")  # the row that claims are about: what a user gives
 
 
 @dataclass(frozen=True)
@@ -77,10 +82,15 @@ COLUMNS = (
 )
 
 
-def scores(results: Results, method: str, split: str) -> dict[str, Score | None]:
-    """The scores of a method's films of stills of a split, by column."""
+def _films(results: Results, method: str, row: tuple[str, str]) -> pd.DataFrame:
     films = results.portraits[method]
-    films, how = films[films["split"] == split], results.params.metrics
+    given, split = row
+    return films[(films["input"] == given) & (films["split"] == split)]
+
+
+def scores(results: Results, method: str, row: tuple[str, str]) -> dict[str, Score | None]:
+    """The scores of a method's films of a row of :data:`ROWS`, by column."""
+    films, how = _films(results, method, row), results.params.metrics
     found: dict[str, Score | None] = {}
     for column in COLUMNS:
         score = bootstrap(
@@ -96,14 +106,14 @@ def scores(results: Results, method: str, split: str) -> dict[str, Score | None]
 
 
 def table(results: Results) -> list[list[str]]:
-    """A row a method and split: who is shown, films, scores with their intervals."""
+    """A row a method, input and split: what is shown, films, scores with their intervals."""
     rows = []
     for method in results.portraits:
         title = f", {results.methods[method].entry.title}" if len(results.portraits) > 1 else ""
-        for split, words in ROWS.items():
-            films = results.portraits[method]["split"].eq(split).sum()
+        for row, words in ROWS.items():
+            films = len(_films(results, method, row))
             if films:
-                found = scores(results, method, split)
+                found = scores(results, method, row)
                 cells = [with_interval(found[column.name], column.digits) for column in COLUMNS]
                 rows.append([words + title, str(films), *cells])
     return rows
@@ -124,8 +134,7 @@ def claimed(results: Results) -> Iterator[tuple[str, Column, Score | None]]:
 def pictures(results: Results) -> list[bytes]:
     """JPEGs of some films, frames beside one another: unseen speakers first."""
     found = []
-    for films in list(results.portraits.values())[:1]:
-        kept = films[films["picture"].notna()]
-        for split in ROWS:
-            found += kept.loc[kept["split"] == split, "picture"].tolist()
+    for method in list(results.portraits)[:1]:
+        for row in ROWS:
+            found += _films(results, method, row)["picture"].dropna().tolist()
     return found

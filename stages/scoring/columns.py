@@ -121,13 +121,18 @@ CLIPS = schema(
 
 PORTRAITS = schema(
     "portraits",
-    field("still", pa.string(), "test clip whose first frame talks"),
+    field("face", pa.string(), "test clip that is shown"),
+    field("input", pa.string(), "what of it was given: still, its first frame, or video"),
     field("sound", pa.string(), "clip whose sound was given, another speaker's"),
     field("speaker", pa.string(), "who is shown"),
-    field("split", pa.string(), "of the still: test_seen or test_unseen"),
+    field("split", pa.string(), "of the clip that is shown: test_seen or test_unseen"),
     field("frames", pa.int32(), "frames of the film, T"),
     field("detected", pa.float64(), "share of the frames in which dlib finds a face"),
-    field("csim", pa.float64(), "cosine of dlib's descriptors of film and still, mean of every tenth frame"),
+    field(
+        "csim",
+        pa.float64(),
+        "cosine of dlib's descriptors of the film and of the clip's first frame, mean of every tenth frame",
+    ),
     field("blinks_asked", pa.int32(), "blinks in the eye aspect ratio that was asked for"),
     field("blinks_found", pa.int32(), "those of them that are found in the film, within 2 frames"),
     field("blinks_others", pa.int32(), "blinks that are found and were not asked for"),

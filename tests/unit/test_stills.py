@@ -1,4 +1,4 @@
-"""Stills that talk: what is paired, what is measured on them, and their rows in the report."""
+"""Faces that talk: what is paired, what is measured on them, and their rows in the report."""
 
 from __future__ import annotations
 
@@ -27,14 +27,19 @@ def index(**speakers: str) -> pd.DataFrame:
 
 
 def test_a_still_never_says_its_own_speakers_sound() -> None:
-    found = portraits.pairs(index(ada="test_seen", bela="test_seen", kira="test_unseen"), stills=3, sounds=2)
-    assert [(p.still["split"], p.number) for p in found] == [
-        (split, n) for split in ("test_seen", "test_unseen") for n in range(6)
+    given = index(ada="test_seen", bela="test_seen", kira="test_unseen")
+    found = portraits.pairs(given, stills=3, sounds=2, videos=2)
+    assert [(p.face["split"], p.input, p.number) for p in found] == [
+        (split, given, n)
+        for split in ("test_seen", "test_unseen")
+        for given, count in (("still", 6), ("video", 2))
+        for n in range(count)
     ]
-    assert all(p.still["speaker"] != p.sound["speaker"] for p in found)
-    assert {p.still["speaker"] for p in found} == {"ada", "bela", "kira"}
-    assert len({(p.still["clip"], p.sound["clip"]) for p in found}) == 12
-    assert portraits.pairs(index(ada="test_seen"), 2, 2) == []
+    assert all(p.face["speaker"] != p.sound["speaker"] for p in found)
+    assert {p.face["speaker"] for p in found} == {"ada", "bela", "kira"}
+    assert len({(p.face["clip"], p.sound["clip"], p.input) for p in found}) == 16
+    assert {p.input for p in portraits.pairs(given, 3, 2, 0)} == {"still"}
+    assert portraits.pairs(index(ada="test_seen"), 2, 2, 2) == []
 
 
 def test_blinks_are_matched_within_two_frames() -> None:
@@ -70,10 +75,13 @@ def test_where_the_sound_fits_is_told_between_frames() -> None:
 
 def test_rows_and_claims(run: Results) -> None:
     table = stills.table(run)
-    assert [row[:2] for row in table] == [["still of an unseen speaker", "2"], ["still of a seen speaker", "2"]]
+    assert [row[:2] for row in table] == [
+        [f"{given} of {who} speaker", "2"] for given in ("still", "video") for who in ("an unseen", "a seen")
+    ]
     assert all(len(row) == len(stills.headings()) for row in table)
     unseen = dict(zip(stills.headings(), table[0], strict=True))
     assert unseen["mouth r ↑"].startswith("0.80")
+    assert dict(zip(stills.headings(), table[2], strict=True))["mouth r ↑"].startswith("0.90")
     assert unseen["blinks as asked ↑"].startswith("1.00")
     assert unseen["open in pauses ↓"].startswith("0.050")
     found = {c.claim: c for c in claims.evaluate(run) if c.rule == "portraits"}
