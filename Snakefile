@@ -33,6 +33,7 @@ configfile: "params.yaml"
 PARAMS = checks.params(config, SAID)
 validate(config, "workflow/schemas/params.schema.json")
 settings = checks.Settings(config)
+checks.params_are_no_tables()
 if workflow.is_main_process:
     checks.rows(PARAMS)
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from snakemake.cli import get_argument_parser
 from snakemake.exceptions import WorkflowError
+from snakemake.persistence import PersistenceBase
 
 from stages.base import places, presets
 from stages.base.errors import InputError, ParameterError
@@ -81,6 +82,17 @@ class Settings:
         for part in key.split("."):
             value = value[part]
         return value
+
+
+def params_are_no_tables() -> None:
+    """Spare Snakemake the import of pandas, which takes as long as all of our own code does.
+
+    It asks of each value below ``params:`` whether it is one of pandas's, where that is installed. Ours are numbers, text,
+    lists and mappings of them (:class:`Settings`), which it records in the same words either way. A Snakemake that does this
+    otherwise is left alone.
+    """
+    if hasattr(PersistenceBase, "_serialize_param_builtin"):
+        PersistenceBase._serialize_param = property(lambda self: self._serialize_param_builtin)
 
 
 def _sorted(value: Any) -> Any:

@@ -65,13 +65,15 @@ def records(root: Path = ROOT) -> list[str]:
     return [*map(code, NAMES), *(code_of_kind(path.stem) for path in _kinds(root))]
 
 
-def modules(stage: str, root: Path = ROOT) -> list[str]:
+def modules(stage: str, root: Path = ROOT, seen: Seen | None = None) -> list[str]:
     """Files, relative to ``root``, of ``python -m stages.<stage>`` and of all project modules that it imports, sorted.
 
     A file that is no Python (a template, a table) counts where a module of its folder is imported. The modules of
     ``stages/methods/kinds``, which are imported by the name of a row's kind, are in the list of :data:`ALL_KINDS` alone; that of
     :data:`ONE_KIND` has what they import, and a job depends on its own kind's module besides (:func:`code_of_kind`).
+    ``seen``: what was read at this moment for another stage.
     """
+    seen = seen or Seen(root)
     start = root / "stages" / stage
     first = start / "__main__.py" if start.is_dir() else start.with_suffix(".py")
     kinds = set(_kinds(root))
@@ -84,16 +86,25 @@ def modules(stage: str, root: Path = ROOT) -> list[str]:
         if path in found or path.relative_to(root).as_posix() in WITHOUT_EFFECT:
             continue
         found.add(path)
-        waiting += [*imports(path, root), *_packages_above(path, root)]
+        waiting += seen.leads_to(path)
     if stage in ONE_KIND:
         found -= kinds
-    beside = {other for path in found if path.parent != root / "stages" for other in _data_beside(path.parent)}
+    beside = {other for path in found if path.parent != root / "stages" for other in seen.beside(path.parent)}
     return sorted(path.relative_to(root).as_posix() for path in found | beside)
+
+
+class Seen:
+    """The sources at one moment, each looked at once."""
+
+    def __init__(self, root: Path) -> None:
+        self.leads_to = cache(lambda path: [*imports(path, root), *_packages_above(path, root)])
+        self.beside = cache(lambda folder: list(_data_beside(folder)))
 
 
 def write(root: Path = ROOT) -> list[str]:
     """Bring the records up to date; gives those that changed, as paths relative to ``root``."""
-    wanted = {code(stage): modules(stage, root) for stage in NAMES}
+    seen = Seen(root)
+    wanted = {code(stage): modules(stage, root, seen) for stage in NAMES}
     wanted |= {code_of_kind(path.stem): [path.relative_to(root).as_posix()] for path in _kinds(root)}
     digests = {name: _known(root / name, root)["means"] for names in wanted.values() for name in names}
     changed = []
