@@ -11,6 +11,7 @@ from typing import Any
 import c2pa
 import numpy as np
 import pytest
+from commands import call
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa, x25519
@@ -72,8 +73,7 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(given: Path, *more: object) -> None:
-    sys.argv = ["talk", *map(str, (given / "model", given / "ada.png", given / "speech.mp4", "--no-check", *more))]
-    talk.main()
+    call(talk.main, given / "model", given / "ada.png", given / "speech.mp4", "--no-check", *more)
 
 
 def manifest(path: Path) -> tuple[dict[str, Any], set[str]]:
@@ -83,10 +83,7 @@ def manifest(path: Path) -> tuple[dict[str, Any], set[str]]:
     return found["manifests"][found["active_manifest"]], {entry["code"] for entry in found["validation_status"]}
 
 
-def test_a_signed_film_says_what_it_is_and_who_signed(
-    given: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sys, "argv", [])
+def test_a_signed_film_says_what_it_is_and_who_signed(given: Path, tmp_path: Path) -> None:
     run(given, "--out", tmp_path / "plain.mp4")
     run(given, "--out", tmp_path / "signed.mp4", "--c2pa", given / "chain.pem", given / "key.pem")
     found, wrong = manifest(tmp_path / "signed.mp4")
@@ -124,7 +121,6 @@ def test_other_keys_sign_too(given: Path, tmp_path: Path, key: Any) -> None:
 def test_what_can_not_sign_is_known_before_a_frame_is_made(
     given: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sys, "argv", [])
     key, other = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     files = {
         "chain": chain(key),

@@ -12,6 +12,7 @@ import pytest
 import yaml
 from conftest import ROOT
 from snakemake.exceptions import WorkflowError
+from snakemake.persistence import UNREPRESENTABLE, PersistenceBase
 
 from stages.base.params import load
 from workflow import checks, lock, publish, quality, rulegraph, sources
@@ -22,6 +23,22 @@ def package(root: Path, files: dict[str, str]) -> Path:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(text)
     return root
+
+
+def test_params_are_recorded_as_snakemake_itself_records_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Snakemake would import pandas for each; a version that has renamed what is spared is noticed here."""
+    own = PersistenceBase._serialize_param_pandas
+    monkeypatch.setattr(PersistenceBase, "_serialize_param", PersistenceBase._serialize_param)
+    checks.params_are_no_tables()
+    kind = type("Kept", (PersistenceBase,), {})
+    monkeypatch.setattr(kind, "__abstractmethods__", frozenset())  # nothing is stored here
+    kept = object.__new__(kind)
+    assert kept._serialize_param == kept._serialize_param_builtin
+    settings = checks.Settings(load(ROOT / "presets" / "demo.yaml").model_dump())
+    values = settings.all()({})
+    assert values
+    for value in (values, *values.values(), "text", None, 1.5):
+        assert kept._serialize_param(value) == own(kept, value) != UNREPRESENTABLE
 
 
 def test_sources_follow_imports_anywhere_in_a_module(tmp_path: Path) -> None:
