@@ -14,25 +14,24 @@ from stages.store import tars
 
 def still(raw: Path, clip: str, fps: float) -> NDArray[np.uint8]:
     """The first picture of a clip of a shard, (H, W, 3) RGB; raises :class:`InputError` where the shard lacks it."""
-    first = next(iter(media.pictures(tars.read(raw, _file(raw, clip, "file")), fps=fps)))
+    first = next(iter(media.pictures(video(raw, clip)[0], fps=fps)))
     return media.Converter().rgb(first)
 
 
 def video(raw: Path, clip: str) -> tuple[bytes, str]:
     """The file that a clip's picture is in, and its ending, such as ``.mp4``; raises like :func:`still`."""
-    name = _file(raw, clip, "file")
-    return tars.read(raw, name), Path(name).suffix
+    return _file(raw, clip, "file")
 
 
 def sound(raw: Path, clip: str) -> tuple[bytes, str]:
     """The file that a clip's sound is in, and its ending; raises like :func:`still`."""
-    name = _file(raw, clip, "sound")
-    return tars.read(raw, name), Path(name).suffix
+    return _file(raw, clip, "sound")
 
 
-def _file(raw: Path, clip: str, what: str) -> str:
+def _file(raw: Path, clip: str, what: str) -> tuple[bytes, str]:
     """Where the corpus has sound and picture in one file, that is both."""
     entry = next((entry for entry in tars.listing(raw) if entry["clip"] == clip), None)
     if entry is None:
         raise InputError(raw, f"no clip {clip}", "run 'snakemake --cores all'")
-    return str(entry.get(what, entry["file"]))
+    name = str(entry.get(what, entry["file"]))
+    return tars.read(raw, name), Path(name).suffix

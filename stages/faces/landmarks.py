@@ -153,6 +153,45 @@ def landmarks(image: Image, box: Box) -> Landmarks:
     return ((np.mean(seen, 0) - offset) / scale).astype(np.float32)
 
 
+@dataclass(frozen=True)
+class Seen:
+    """The landmarks of a face in each of N pictures by K looks, in pixels of a small picture around each face."""
+
+    points_KNL2: Landmarks
+    centre_KN2: Box  # of the boxes that were looked at, and half their sides
+    half_KN2: Box
+    corner_N12: Box  # where the small picture lies in its own, and its pixels over that one's
+    scale_N11: Box
+
+    def mean(self) -> Landmarks:
+        """Over the looks, in pixels of the pictures: (N, 68, 2)."""
+        mean = self.points_KNL2.mean(0)
+        return ((mean + 0.5) / self.scale_N11 - 0.5 + self.corner_N12).astype(np.float32)
+
+
+def look(images: Sequence[Image], boxes: Sequence[Box], looks: Sequence[tuple[float, float, float]]) -> Seen:
+    """Look at a face in each picture, all at once; at most some :data:`BATCH`, whose small pictures are held.
+
+    Args:
+        boxes: of the faces.
+        looks: of each, how far right and down of its box, in sides, and how many times as large.
+    """
+    patches = np.empty((len(images), SMALL_PATCH, SMALL_PATCH), np.uint8)
+    squares = [_around(box) for box in boxes]
+    for number, image in enumerate(images):
+        patches[number] = media.cut(luma(image), squares[number], SMALL_PATCH)
+    squares_N13 = np.array(squares)[:, None]
+    corner_N12, scale_N11 = squares_N13[..., :2], SMALL_PATCH / squares_N13[..., 2:]
+    corners_N22 = np.stack(boxes).reshape(-1, 2, 2)
+    corners_N22 = (corners_N22 - corner_N12 + 0.5) * scale_N11 - 0.5
+    centre, half = corners_N22.mean(1), np.diff(corners_N22, axis=1)[:, 0] / 2
+    shift, size = np.array(looks)[:, None, :2], np.array(looks)[:, None, 2:]
+    centre, half = centre + 2 * half * shift, half * size  # by look, then picture: neighbours resemble each other
+    seen = np.concatenate([centre - half, centre + half], -1)
+    points = _cascade()(patches, np.tile(np.arange(len(images)), len(looks)), seen.reshape(-1, 4))
+    return Seen(points.reshape(*seen.shape[:2], 68, 2), centre, half, corner_N12, scale_N11)
+
+
 @dataclass
 class _Found:
     """A detected face; its landmarks are measured later, with those of the pictures around."""
@@ -254,25 +293,12 @@ class FaceTracker:
         """
         if not pictures:
             return np.empty((0, 68, 2), np.float32), np.empty(0, np.bool_)
-        patches = np.empty((len(pictures), SMALL_PATCH, SMALL_PATCH), np.uint8)
-        squares = [_around(picture.box) for picture in pictures]
-        for number, picture in enumerate(pictures):
-            patches[number] = media.cut(luma(picture.image), squares[number], SMALL_PATCH)
-        squares_N13 = np.array(squares)[:, None]
-        corner_N12, scale_N11 = squares_N13[..., :2], SMALL_PATCH / squares_N13[..., 2:]
-        corners_N22 = np.stack([picture.box for picture in pictures]).reshape(-1, 2, 2)
-        corners_N22 = (corners_N22 - corner_N12 + 0.5) * scale_N11 - 0.5
-        centre, half = corners_N22.mean(1), np.diff(corners_N22, axis=1)[:, 0] / 2
-        shift, size = np.array(self.looks)[:, None, :2], np.array(self.looks)[:, None, 2:]
-        centre, half = centre + 2 * half * shift, half * size  # by look, then picture: neighbours resemble each other
-        seen = np.concatenate([centre - half, centre + half], -1)
-        points = _cascade()(patches, np.tile(np.arange(len(pictures)), len(self.looks)), seen.reshape(-1, 4))
-        points = points.reshape(*seen.shape[:2], 68, 2)
-        one, other = points[0][:, RIGID], points[-1][:, RIGID]
+        seen = look([picture.image for picture in pictures], [picture.box for picture in pictures], self.looks)
+        centre, half = seen.centre_KN2, seen.half_KN2
+        one, other = seen.points_KNL2[0][:, RIGID], seen.points_KNL2[-1][:, RIGID]
         with_box = (one - centre[0][:, None]) * (half[-1] / half[0])[:, None] + centre[-1][:, None]
         apart, boxes_apart = (np.square(there - one).sum((1, 2)) for there in (other, with_box))
-        landmarks = ((points.mean(0) + 0.5) / scale_N11 - 0.5 + corner_N12).astype(np.float32)
-        return landmarks, apart > LOOSE**2 * boxes_apart
+        return seen.mean(), apart > LOOSE**2 * boxes_apart
 
     def _detect(self, image: Image, near: Box | None) -> _Found | None:
         """The followed face near where it was, else the largest in the picture that may be the same."""

@@ -25,6 +25,12 @@ Array = NDArray[np.float64]
 Frames = NDArray[np.uint8] | LazyArray[np.uint8]
 
 SMOOTH, SHIFT = 7, 0.03  # frames that a box is averaged over; share of its side that boxes are shifted by
+# Three looks at each of three boxes.
+STEADY = [
+    (SHIFT * x + right, SHIFT * y + down, size)
+    for x, y in ((1.0, 0.0), (-1 / 2, 0.75**0.5), (-1 / 2, -(0.75**0.5)))
+    for right, down, size in landmarks.LOOKS
+]
 IDENTITY_FILE = "dlib_face_recognition_resnet_model_v1.dat"  # beside the landmarks' file in its package
 IDENTITY_SHA256 = "55533b28a95800a551ba546ba62fe69625c7e95a7061c338adffead08719da30"
 IDENTITY_EVERY = 10  # frames; a descriptor takes 75 ms, all else that dlib does with a frame 20
@@ -63,11 +69,11 @@ def measure(frames_THWC: Frames, upscale: int) -> Faces:
     identity = np.full((len(range(0, count, IDENTITY_EVERY)), IDENTITY_SIZE), np.nan)
     if detected.any():
         boxes = _smooth(np.stack([faces[0][1] for faces in found if faces]), np.flatnonzero(detected), count)
-        for t in np.flatnonzero(detected).tolist():
-            image = large(t)
-            points[t] = _steady_landmarks(image, boxes[t])
-            if t % IDENTITY_EVERY == 0:
-                identity[t // IDENTITY_EVERY] = descriptor(image, points[t], boxes[t])
+        known = np.flatnonzero(detected)
+        for some in np.split(known, range(landmarks.BATCH, len(known), landmarks.BATCH)):
+            points[some] = landmarks.look([landmarks.luma(large(t)) for t in some], boxes[some], STEADY).mean()
+        for t in known[known % IDENTITY_EVERY == 0].tolist():
+            identity[t // IDENTITY_EVERY] = descriptor(large(t), points[t], boxes[t])
     own = [faces[0][1] / upscale if faces else None for faces in found]
     return Faces((points + 0.5) / upscale - 0.5, detected, identity, own)
 
@@ -134,9 +140,3 @@ def _smooth(boxes_N4: Array, known_N: NDArray[np.intp], frames: int) -> Array:
     padded = np.pad(filled, ((0, 0), (SMOOTH // 2, SMOOTH // 2)), mode="edge")
     return np.stack([np.convolve(side, np.full(SMOOTH, 1 / SMOOTH), "valid") for side in padded], -1)
 
-
-def _steady_landmarks(image: NDArray[np.uint8], box_4: Array) -> Array:
-    """The mean of the landmarks (68, 2) found in three boxes around the given one."""
-    gray, step = landmarks.luma(image), SHIFT * (box_4[2] - box_4[0])
-    shifts = [(step, 0.0), (-step / 2, step * 0.75**0.5), (-step / 2, -step * 0.75**0.5)]
-    return np.mean([landmarks.landmarks(gray, box_4 + np.array([x, y, x, y])) for x, y in shifts], 0)

@@ -8,7 +8,7 @@ from stages import mask, media
 from stages.base import params
 from stages.base.errors import ClipError, InputError
 from stages.corpora.rendered import speaker
-from stages.faces import landmarks, square
+from stages.faces import landmarks, observed, square
 from stages.faces.landmarks import FaceTracker
 from stages.store import tars
 
@@ -39,6 +39,23 @@ def test_tracking_equals_detection_on_every_frame(lumas):
 def test_fewer_looks_see_the_same_face_less_exactly(lumas, looks):
     few, all_looks = (np.array(list(FaceTracker(10, n).follow(lumas[:11]))) for n in (looks, 3))
     assert 0 < np.median(rms(few, all_looks)) < 2
+
+
+def test_small_videos_are_read_as_dlib_reads_the_same_boxes_one_by_one(lumas):
+    """Nine looks a frame by our cascade, in real numbers, against dlib's model in whole pixels of a larger picture."""
+    square = [cv2.resize(luma[:, 60:420], (64, 64), interpolation=cv2.INTER_AREA) for luma in lumas]
+    frames = np.repeat(np.stack(square)[..., None], 3, -1)
+    found = observed.measure(frames, 4)
+    assert found.detected_T.all() and len(found.landmarks_TL2) == len(lumas) > observed.SMOOTH
+    boxes = np.stack([box for box in found.boxes_T if box is not None]) * 4
+    middle = len(lumas) // 2
+    box = boxes[middle - observed.SMOOTH // 2 : middle + observed.SMOOTH // 2 + 1].mean(0)
+    large = cv2.resize(frames[middle], (256, 256), interpolation=cv2.INTER_CUBIC)
+    step = observed.SHIFT * (box[2] - box[0])
+    shifts = [(step, 0.0), (-step / 2, step * 0.75**0.5), (-step / 2, -step * 0.75**0.5)]
+    expected = np.mean([landmarks.landmarks(large, box + np.array([x, y, x, y])) for x, y in shifts], 0)
+    off = rms(found.landmarks_TL2[middle] * 4 + 1.5, expected)
+    assert off < 1, "pixels of 256"
 
 
 def test_landmarks_move_with_the_picture(lumas):
