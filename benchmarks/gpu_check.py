@@ -33,8 +33,8 @@ from benchmarks.timing import Setting
 from stages.base import params
 from stages.base.errors import InputError, run
 from stages.clips import conditions, corpus
+from stages.clips.clip import Clip
 from stages.clips.conditions import REFERENCE
-from stages.clips.corpus import Clip
 from stages.clips.windows import TrainingSet
 from stages.measures import image
 from stages.methods.generate import generate

@@ -25,7 +25,8 @@ from benchmarks.timing import Goal, Report, Result, Setting, Turns
 from stages.base.errors import run
 from stages.base.lazy import LazyArray
 from stages.clips import corpus
-from stages.clips.corpus import Clip, HeldJpegs, decoded
+from stages.clips.clip import Clip
+from stages.clips.corpus import HeldJpegs, decoded
 from stages.clips.windows import TrainingSet, Windows
 from stages.faces.geometry import clip_mask, ear
 from stages.networks.lipsync_expert import FRAMES

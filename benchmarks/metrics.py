@@ -25,7 +25,7 @@ from benchmarks import timing
 from benchmarks.timing import Goal, Report, Result, Setting
 from stages import features, media
 from stages.base import params
-from stages.clips.corpus import Clip
+from stages.clips.clip import Clip
 from stages.corpora.rendered import speaker
 from stages.faces import observed
 from stages.faces.geometry import clip_masks, ear

@@ -126,8 +126,9 @@ def cases(scene: Scene, folder: Path) -> dict[str, Callable[[], object]]:
             pass
         ours(scene, scene.moving, folder / "video.mp4")
 
+    settings = params.load("presets/demo.yaml").spectrogram
+
     def still() -> None:
-        settings = params.load("presets/demo.yaml").spectrogram
         Mel(settings)(media.decode_audio(scene.video, settings.sample_rate))
         ours(scene, scene.portrait, folder / "still.mp4")
 

@@ -24,7 +24,7 @@ from torch import Tensor
 from stages.base import params
 from stages.base.errors import InputError, run
 from stages.clips import conditions, corpus
-from stages.clips.corpus import Clip, sync_window
+from stages.clips.clip import Clip, sync_window
 from stages.clips.windows import Windows
 from stages.diffusion.losses import info_nce
 from stages.networks import seeded

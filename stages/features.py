@@ -25,7 +25,7 @@ from stages.base.errors import ClipError, InputError, run
 from stages.base.params import Params
 from stages.base.progress import Progress
 from stages.clips import corpus
-from stages.clips.corpus import Clip
+from stages.clips.clip import Clip
 from stages.faces import observed
 from stages.measures import traces
 from stages.measures.traces import Face, Seen

@@ -26,7 +26,7 @@ from torch import Tensor
 from stages.base import params
 from stages.base.errors import InputError, run
 from stages.clips import conditions, corpus
-from stages.clips.corpus import Clip, sync_window
+from stages.clips.clip import Clip, sync_window
 from stages.diffusion.losses import info_nce
 from stages.faces import crops
 from stages.faces.geometry import mouth_opening

@@ -24,7 +24,7 @@ from stages.base.lazy import Mapped
 from stages.base.params import Params
 from stages.base.progress import Progress
 from stages.clips import corpus, truth
-from stages.clips.corpus import Clip
+from stages.clips.clip import Clip
 from stages.faces import observed
 from stages.faces.geometry import mouth_opening
 from stages.measures import leak, traces

@@ -25,8 +25,8 @@ from stages.base.errors import InputError, ParameterError, run
 from stages.base.params import Params, Sample
 from stages.base.progress import Progress
 from stages.clips import corpus
+from stages.clips.clip import Clip
 from stages.clips.conditions import REFERENCE
-from stages.clips.corpus import Clip
 from stages.methods import systems
 from stages.store import tars
 

@@ -18,7 +18,7 @@ import torch
 from stages.base import devices, memory, params
 from stages.base.errors import run
 from stages.clips import corpus
-from stages.clips.corpus import Clip
+from stages.clips.clip import Clip
 from stages.methods import systems
 from stages.methods.systems import Data, Facts
 from stages.networks import seeded

@@ -8,7 +8,7 @@ import pytest
 import simplejpeg
 import torch
 
-from stages.clips.corpus import Clip
+from stages.clips.clip import Clip
 from stages.faces.geometry import clip_masks, ear
 from stages.store import schemas, tables
 

@@ -15,7 +15,7 @@ from einops import rearrange
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stages.clips.corpus import Clip, condition_window
+from stages.clips.clip import Clip, condition_window
 from stages.faces.crops import MOUTH_BELOW, mouth_map
 from stages.faces.geometry import RIGID, head_axes, head_turns, similarity, transform
 from stages.networks.hifidiff import Conditions

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.clips.corpus import Clip
+from stages.clips.clip import Clip
 from stages.faces.geometry import RIGID, head_axes, mouth_opening, similarity, transform
 
 CHIN = 8

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from stages.clips.corpus import Clip
+from stages.clips.clip import Clip
 from stages.faces.geometry import mouth_opening
 from stages.store import tars
 

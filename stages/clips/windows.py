@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stages.clips import conditions
-from stages.clips.corpus import Clip, sync_window
+from stages.clips.clip import Clip, sync_window
 from stages.faces.geometry import LEFT_EYE, MOUTH, RIGHT_EYE, grown_hull
 from stages.networks.hifidiff import Conditions
 

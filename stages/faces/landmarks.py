@@ -30,7 +30,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages import media
-from stages.base import memory
 from stages.base.errors import InputError
 from stages.faces import cascade
 from stages.faces.geometry import RIGID, similarity, transform
@@ -48,14 +47,11 @@ HELD = 32 * 2**20  # bytes that they take at most
 WEAK = -0.5  # detector score that keeps a face which is already followed; a new face needs 0
 SLIP = 0.1  # of the box's side: landmarks further off than this are not believed without a detection
 LOOSE = 0.5  # landmarks that go with the box by more than this share of its shift are not believed either
-PATCH = 400  # side of the picture that the landmarks are measured on, and of the face in it: dlib gives whole pixels,
-BOX = 250  # so the face is brought to one side first, which also makes the landmarks independent of its size
+PATCH, BOX = 240, 150  # side of the small picture that the landmarks are measured on, and of the face's box in it
 # One look at a closing eye may take it for open. The mean over three boxes, shifted and scaled by 3 %, correlates better with
-# the rendered eyelid (0.84 and 0.91 on two clips, against 0.68 and 0.82 for one box) and adds 2 ms a frame.
+# the rendered eyelid (0.84 and 0.91 on two clips, against 0.68 and 0.82 for one box).
 LOOKS = [(0.029, 0.009, 1.016), (-0.022, 0.021, 0.970), (-0.007, -0.030, 1.014)]  # right, down (of the side), scale
-# The same for :class:`FaceTracker`, whose points are real numbers, so that a smaller picture will do.
-SMALL_PATCH, SMALL_BOX = 240, 150
-SMALL_LOOKS = ([(0.0, 0.0, 1.0)], [(0.015, 0.015, 1.015), (-0.015, -0.015, 0.985)], LOOKS)  # one, two, three
+SETS_OF_LOOKS = ([(0.0, 0.0, 1.0)], [(0.015, 0.015, 1.015), (-0.015, -0.015, 0.985)], LOOKS)  # one, two, three
 
 Image = NDArray[np.uint8]
 Box = NDArray[np.float64]
@@ -85,13 +81,6 @@ def model_file() -> Path:
 @cache
 def _detector() -> Any:
     return dlib.get_frontal_face_detector()
-
-
-@cache
-def predictor() -> Any:
-    predictor = dlib.shape_predictor(str(model_file()))
-    memory.huge_pages()  # each look reads 7,500 leaves of the model's trees, scattered over 65 MB
-    return predictor
 
 
 @cache
@@ -139,18 +128,7 @@ def detect_landmarks(image: Image) -> Landmarks | None:
 
 def landmarks(image: Image, box: Box) -> Landmarks:
     """The landmarks of the face in a box, to a fraction of a pixel: the mean over :data:`LOOKS`."""
-    scale = BOX / max(_side(box), 1.0)
-    offset = (PATCH - 1) / 2 - scale * (box[:2] + box[2:]) / 2
-    to_patch = np.array([[scale, 0, offset[0]], [0, scale, offset[1]]])
-    patch = cv2.warpAffine(
-        luma(image), to_patch, (PATCH, PATCH), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-    )
-    seen = []
-    for right, down, size in LOOKS:
-        x, y, half = PATCH / 2 + right * BOX, PATCH / 2 + down * BOX, BOX / 2 * size
-        rectangle = dlib.rectangle(round(x - half), round(y - half), round(x + half), round(y + half))
-        seen.append([(p.x, p.y) for p in predictor()(patch, rectangle).parts()])
-    return ((np.mean(seen, 0) - offset) / scale).astype(np.float32)
+    return look([image], [box], LOOKS).mean()[0]
 
 
 @dataclass(frozen=True)
@@ -173,15 +151,16 @@ def look(images: Sequence[Image], boxes: Sequence[Box], looks: Sequence[tuple[fl
     """Look at a face in each picture, all at once; at most some :data:`BATCH`, whose small pictures are held.
 
     Args:
+        images: luma or RGB.
         boxes: of the faces.
         looks: of each, how far right and down of its box, in sides, and how many times as large.
     """
-    patches = np.empty((len(images), SMALL_PATCH, SMALL_PATCH), np.uint8)
+    patches = np.empty((len(images), PATCH, PATCH), np.uint8)
     squares = [_around(box) for box in boxes]
     for number, image in enumerate(images):
-        patches[number] = media.cut(luma(image), squares[number], SMALL_PATCH)
+        patches[number] = media.cut(luma(image), squares[number], PATCH)
     squares_N13 = np.array(squares)[:, None]
-    corner_N12, scale_N11 = squares_N13[..., :2], SMALL_PATCH / squares_N13[..., 2:]
+    corner_N12, scale_N11 = squares_N13[..., :2], PATCH / squares_N13[..., 2:]
     corners_N22 = np.stack(boxes).reshape(-1, 2, 2)
     corners_N22 = (corners_N22 - corner_N12 + 0.5) * scale_N11 - 0.5
     centre, half = corners_N22.mean(1), np.diff(corners_N22, axis=1)[:, 0] / 2
@@ -223,7 +202,7 @@ class FaceTracker:
     """
 
     def __init__(self, detect_every: int, looks: int) -> None:
-        self.detect_every, self.looks, self.faces_seen = detect_every, SMALL_LOOKS[looks - 1], 0
+        self.detect_every, self.looks, self.faces_seen = detect_every, SETS_OF_LOOKS[looks - 1], 0
         self._known: Box | None = None  # of the last detection, kept while the face is lost
         self._before: _Found | None = None  # the last detection, None while the face is lost
 
@@ -325,7 +304,7 @@ class FaceTracker:
 
 def _around(box: Box) -> tuple[int, int, int]:
     """The square, (x, y, side), that becomes the small picture around a box; whole pixels, so that it need not be warped."""
-    side = max(round(SMALL_PATCH / SMALL_BOX * _side(box)), 2)
+    side = max(round(PATCH / BOX * _side(box)), 2)
     x, y = np.round((box[:2] + box[2:] + 1 - side) / 2).astype(int)
     return int(x), int(y), side
 

@@ -71,7 +71,7 @@ def measure(frames_THWC: Frames, upscale: int) -> Faces:
         boxes = _smooth(np.stack([faces[0][1] for faces in found if faces]), np.flatnonzero(detected), count)
         known = np.flatnonzero(detected)
         for some in np.split(known, range(landmarks.BATCH, len(known), landmarks.BATCH)):
-            points[some] = landmarks.look([landmarks.luma(large(t)) for t in some], boxes[some], STEADY).mean()
+            points[some] = landmarks.look([landmarks.luma(large(t)) for t in some], list(boxes[some]), STEADY).mean()
         for t in known[known % IDENTITY_EVERY == 0].tolist():
             identity[t // IDENTITY_EVERY] = descriptor(large(t), points[t], boxes[t])
     own = [faces[0][1] / upscale if faces else None for faces in found]
@@ -105,7 +105,7 @@ def program_ear(frames_THWC: Frames, boxes_T: Sequence[Array | None]) -> Array:
 def whole_pixels(gray_HW: NDArray[np.uint8], box_4: Array) -> NDArray[np.int64]:
     """What dlib's model says of a face in one box: (68, 2), whole pixels of the picture as it is."""
     rectangle = dlib.rectangle(*(round(side) for side in box_4.tolist()))
-    parts = landmarks.predictor()(np.ascontiguousarray(gray_HW), rectangle).parts()
+    parts = _predictor()(np.ascontiguousarray(gray_HW), rectangle).parts()
     return np.array([(p.x, p.y) for p in parts], np.int64)
 
 
@@ -118,6 +118,11 @@ def descriptor(image_HWC: NDArray[np.uint8], points_L2: Array, box_4: Array) -> 
     parts = dlib.points([dlib.point(int(x), int(y)) for x, y in points_L2.round()])
     shape = dlib.full_object_detection(dlib.rectangle(*(int(x) for x in box_4.round())), parts)
     return np.asarray(_recogniser().compute_face_descriptor(np.ascontiguousarray(image_HWC), shape), np.float64)
+
+
+@cache
+def _predictor() -> Any:
+    return dlib.shape_predictor(str(landmarks.model_file()))
 
 
 @cache
@@ -139,4 +144,3 @@ def _smooth(boxes_N4: Array, known_N: NDArray[np.intp], frames: int) -> Array:
     filled = np.stack([np.interp(np.arange(frames), known_N, side) for side in boxes_N4.T])
     padded = np.pad(filled, ((0, 0), (SMOOTH // 2, SMOOTH // 2)), mode="edge")
     return np.stack([np.convolve(side, np.full(SMOOTH, 1 / SMOOTH), "valid") for side in padded], -1)
-

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from stages.base.params import Sample
 from stages.clips import conditions
+from stages.clips.clip import Clip
 from stages.clips.conditions import REFERENCE
-from stages.clips.corpus import Clip
 from stages.diffusion.samplers import SAMPLERS
 from stages.networks.hifidiff import Conditions
 from stages.pretrained.hifidiff import HifiDiff

@@ -27,12 +27,11 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field, ValidationError
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from stages.base import devices, params
 from stages.base.errors import InputError, ParameterError
 from stages.base.params import Params
-from stages.clips.corpus import MEL_STEPS_PER_FRAME, Clip
+from stages.clips.clip import MEL_STEPS_PER_FRAME, Clip
 from stages.clips.windows import Windows
 from stages.pretrained.hifidiff import CONFIG, WEIGHTS
 from stages.pretrained.lipsync_expert import Expert
@@ -240,6 +239,8 @@ def frame_flops(system: System, sampling: params.Sample) -> int:
 
     Matrix products, convolutions and attention; a multiplication and an addition count as two.
     """
+    from torch.utils.flop_counter import FlopCounterMode  # brings Triton along
+
     clip = blank(system.facts, COUNTED_FRAMES)
     with FlopCounterMode(display=False) as counter:
         made = sum(len(frames) for frames in system.generate(clip, clip, sampling, lambda frames: None))

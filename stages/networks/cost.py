@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from stages.networks.hifidiff import Conditions, HifiDiffNet
 
@@ -16,6 +15,8 @@ def forward_flops(net: HifiDiffNet, *, audio_steps: int, mel_bins: int, blink_fr
     A multiplication and an addition count as two. Shapes alone are looked at (the meta device), so that neither weights nor
     memory are needed; a network that already lies there is counted as well.
     """
+    from torch.utils.flop_counter import FlopCounterMode  # brings Triton along
+
     shadow = copy.deepcopy(net).to("meta").eval()
     with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counter:
         picture = torch.zeros(1, 3, net.size, net.size)

@@ -19,7 +19,7 @@ from torch import Tensor
 from stages.base import devices
 from stages.base.errors import InputError
 from stages.clips import conditions
-from stages.clips.corpus import sync_window
+from stages.clips.clip import sync_window
 from stages.faces import crops
 from stages.measures.image import hull_crops
 from stages.measures.networks import judges

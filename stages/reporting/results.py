@@ -15,6 +15,7 @@ from stages.base import params
 from stages.base.errors import HifiDiffError, InputError
 from stages.base.params import Params
 from stages.clips import corpus
+from stages.clips.clip import Clip
 from stages.pretrained.hifidiff import WEIGHTS
 from stages.reporting import documents
 from stages.reporting.documents import Score
@@ -77,7 +78,7 @@ class Results:
         """The frames that a method made of a clip, (T, H, W, 3)."""
         return media.decode(self.sampled(method, clip), fps=self.params.mask.fps)
 
-    def clip(self, clip: str) -> corpus.Clip:
+    def clip(self, clip: str) -> Clip:
         """A clip as the network saw it, as far as every setting was sampled."""
         settings = self.params
         found = corpus.load(

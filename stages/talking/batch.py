@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from stages import media
 from stages.base.lazy import LazyArray
 from stages.clips import conditions
-from stages.clips.corpus import Clip
+from stages.clips.clip import Clip
 from stages.faces.geometry import ClipMask
 from stages.networks.hifidiff import Conditions
 

@@ -174,9 +174,9 @@ class Mover:
         height, width = picture.shape[:2]
         eyes, axes, distance, _ = head_axes(points_L2)
         middle = eyes + 0.35 * distance * axes[1]
-        reach = float(distance * HEAD.max() * (1 + FADE))
-        left, top = (max(int(place - reach), 0) for place in middle)
-        right, bottom = (min(int(place + reach) + 2, most) for place, most in zip(middle, (width, height)))
+        reach_2 = distance * (1 + FADE) * np.hypot(*(HEAD[:, None] * axes))  # of the ellipse, along the picture's sides
+        left, top = np.maximum((middle - reach_2).astype(int), 0).tolist()
+        right, bottom = np.minimum((middle + reach_2).astype(int) + 2, (width, height)).tolist()
         y, x = np.mgrid[top:bottom, left:right].astype(np.float32)
         radius = np.sqrt((((np.stack([x, y], -1) - middle) @ axes.T / (distance * HEAD)) ** 2).sum(-1))
         weight = 1 - smoothstep((radius - 1) / FADE)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from stages import media
 from stages.base.errors import ClipError, InputError
 from stages.base.params import Spectrogram
-from stages.clips.corpus import mel_window
+from stages.clips.clip import mel_window
 from stages.clips.facts import BLOCK_S, RANGE_DB
 from stages.clips.mel import Mel
 

@@ -15,7 +15,7 @@ import yaml
 from stages.base import params
 from stages.base.errors import InputError, TrainingError
 from stages.base.params import KINDS
-from stages.clips.corpus import Clip
+from stages.clips.clip import Clip
 from stages.methods import systems
 from stages.methods.systems import Data, Facts, System, Trainer
 from stages.networks import seeded

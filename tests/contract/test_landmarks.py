@@ -42,18 +42,22 @@ def test_fewer_looks_see_the_same_face_less_exactly(lumas, looks):
 
 
 def test_small_videos_are_read_as_dlib_reads_the_same_boxes_one_by_one(lumas):
-    """Nine looks a frame by our cascade, in real numbers, against dlib's model in whole pixels of a larger picture."""
+    """Nine looks a frame by our cascade, in real numbers, against dlib's model in whole pixels."""
     square = [cv2.resize(luma[:, 60:420], (64, 64), interpolation=cv2.INTER_AREA) for luma in lumas]
     frames = np.repeat(np.stack(square)[..., None], 3, -1)
     found = observed.measure(frames, 4)
-    assert found.detected_T.all() and len(found.landmarks_TL2) == len(lumas) > observed.SMOOTH
+    assert found.detected_T.all()
+    assert len(found.landmarks_TL2) == len(lumas) > observed.SMOOTH
     boxes = np.stack([box for box in found.boxes_T if box is not None]) * 4
     middle = len(lumas) // 2
     box = boxes[middle - observed.SMOOTH // 2 : middle + observed.SMOOTH // 2 + 1].mean(0)
-    large = cv2.resize(frames[middle], (256, 256), interpolation=cv2.INTER_CUBIC)
-    step = observed.SHIFT * (box[2] - box[0])
-    shifts = [(step, 0.0), (-step / 2, step * 0.75**0.5), (-step / 2, -step * 0.75**0.5)]
-    expected = np.mean([landmarks.landmarks(large, box + np.array([x, y, x, y])) for x, y in shifts], 0)
+    side, centre = box[2] - box[0], (box[:2] + box[2:]) / 2
+    large = cv2.cvtColor(cv2.resize(frames[middle], (256, 256), interpolation=cv2.INTER_CUBIC), cv2.COLOR_RGB2GRAY)
+    seen = []
+    for right, down, size in observed.STEADY:
+        corners = [centre + side * np.array([right, down]) + way * side * size / 2 for way in (-1, 1)]
+        seen.append(observed.whole_pixels(large, np.concatenate(corners)))
+    expected = np.mean(seen, 0)
     off = rms(found.landmarks_TL2[middle] * 4 + 1.5, expected)
     assert off < 1, "pixels of 256"
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from stages import media
 from stages.base.errors import InputError
 from stages.clips import corpus
+from stages.clips.clip import Clip
 from stages.methods.kinds import videos
 from stages.methods.systems import Row
 from stages.store import schemas, tables, tars
@@ -47,7 +48,7 @@ def row(data: Path, tmp_path: Path) -> Callable[..., Row]:
     return made
 
 
-def clip(data: Path) -> corpus.Clip:
+def clip(data: Path) -> Clip:
     return corpus.load(data, "ada", CLIP, size=SIZE, dilation=0.12)
 
 
@@ -62,7 +63,7 @@ def write(path: Path, count: int, *, fps: float = 25, size: int = SIZE) -> None:
     media.write_video(path, frames, fps=fps, audio=None, sample_rate=16000, crf=1)
 
 
-def render(row: Row, given: corpus.Clip) -> NDArray[np.uint8]:
+def render(row: Row, given: Clip) -> NDArray[np.uint8]:
     return np.concatenate(list(videos.renderer(row)(given, given)))
 
 

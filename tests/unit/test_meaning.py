@@ -94,7 +94,7 @@ def edits(kind: str, source: str) -> Iterator[tuple[Span, str]]:
     if kind == "docstring":
         yield from ((span(source, node), '"""Other words."""') for node in docstrings(tree))
     if kind == "annotation":
-        yield from ((span(source, node), "object") for node in annotations(tree))
+        yield from ((span(source, node), "Other") for node in annotations(tree))
 
 
 def edited(kind: str) -> Iterator[tuple[Path, str, str]]:

@@ -1,4 +1,4 @@
-"""Freed memory is kept where the C library is glibc, the heap laid in huge pages on Linux; elsewhere nothing happens."""
+"""Freed memory is kept where the C library is glibc; elsewhere nothing happens."""
 
 import platform
 import subprocess
@@ -43,17 +43,3 @@ def test_freed_memory_is_used_again_without_new_pages() -> None:
 def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory.ctypes, "CDLL", lambda name: object())
     assert memory.keep_freed() is False
-    assert memory.huge_pages() is False
-
-
-def test_the_heap_in_huge_pages_holds_what_it_held() -> None:
-    """Whether the system allows them or not."""
-    held = [bytes([number % 256]) * 1000 for number in range(20_000)]
-    assert memory.huge_pages() in (True, False)
-    assert all(piece == bytes([number % 256]) * 1000 for number, piece in enumerate(held))
-
-
-def test_a_heap_without_a_whole_huge_page_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    heap = "00200001-003fffff rw-p 00000000 00:00 0    [heap]\n"
-    monkeypatch.setattr(memory.Path, "read_text", lambda path: heap)
-    assert memory.huge_pages() is False

@@ -25,6 +25,7 @@ from stages.base import params
 from stages.base.errors import InputError, ParameterError
 from stages.base.params import Params
 from stages.clips import corpus
+from stages.clips.clip import Clip
 from stages.faces import observed
 from stages.measures import frechet, kernel, lse
 from stages.measures import perceptual as lpips_measure
@@ -142,7 +143,7 @@ def document(data: Path, method: str = "full") -> dict[str, Any]:
     return json.loads((data / "metrics" / f"{method}.json").read_text())
 
 
-def pictures(data: Path, clip: str) -> tuple[NDArray[np.uint8], corpus.Clip]:
+def pictures(data: Path, clip: str) -> tuple[NDArray[np.uint8], Clip]:
     """What was sampled, and the clip."""
     shard = clip.split("_")[0]
     made = media.decode(tars.read(data / "samples" / "full" / f"{shard}.tar", f"{clip}.mp4"), fps=25)

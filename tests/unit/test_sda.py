@@ -13,7 +13,7 @@ from numpy.testing import assert_allclose
 from torch.utils.flop_counter import FlopCounterMode
 
 from stages.base.errors import ParameterError
-from stages.clips.corpus import Clip
+from stages.clips.clip import Clip
 from stages.faces.geometry import MOUTH, RIGID
 from stages.methods.kinds import sda
 from stages.methods.systems import Data, Facts

@@ -23,7 +23,7 @@ from stages import convert
 from stages.base import params, presets
 from stages.base.errors import InputError, ParameterError
 from stages.clips import conditions
-from stages.clips.corpus import Clip, mel_window
+from stages.clips.clip import Clip, mel_window
 from stages.methods import systems
 from stages.methods.kinds import wav2lip
 from stages.methods.systems import Data, Facts

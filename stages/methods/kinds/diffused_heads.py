@@ -45,8 +45,8 @@ from torch import Tensor, nn
 from stages.base import params
 from stages.base.errors import ParameterError
 from stages.clips import conditions
+from stages.clips.clip import Clip
 from stages.clips.conditions import REFERENCE
-from stages.clips.corpus import Clip
 from stages.diffusion import learned_variance
 from stages.diffusion.losses import weighted_mean
 from stages.diffusion.samplers import SAMPLERS, spaced_timesteps

@@ -39,8 +39,8 @@ from torch import Tensor
 from stages.base import params
 from stages.base.errors import InputError
 from stages.clips import conditions
+from stages.clips.clip import Clip
 from stages.clips.conditions import REFERENCE
-from stages.clips.corpus import Clip
 from stages.diffusion import learned_variance
 from stages.diffusion.schedule import Diffusion
 from stages.faces import crops

@@ -48,7 +48,7 @@ from torch import Tensor, nn
 from stages.base import params
 from stages.base.errors import ParameterError
 from stages.clips import conditions
-from stages.clips.corpus import Clip
+from stages.clips.clip import Clip
 from stages.diffusion.losses import weighted_mean
 from stages.faces.geometry import MOUTH, RIGID, grown_hull, similarity, transform
 from stages.methods import systems

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.base import params
-from stages.clips.corpus import Clip
+from stages.clips.clip import Clip
 from stages.methods.systems import Render, Row
 
 

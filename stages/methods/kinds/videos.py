@@ -29,7 +29,7 @@ from stages.base import params, places
 from stages.base.errors import ClipError, InputError
 from stages.clips import corpus
 from stages.clips import raw as own_files
-from stages.clips.corpus import Clip
+from stages.clips.clip import Clip
 from stages.faces.crops import resized
 from stages.methods.systems import Render, Row
 

@@ -40,8 +40,8 @@ from torch import Tensor, nn
 from stages.base import params
 from stages.base.errors import ParameterError
 from stages.clips import conditions
+from stages.clips.clip import MEL_STEPS_PER_FRAME, Clip, mel_window, sync_window
 from stages.clips.conditions import REFERENCE
-from stages.clips.corpus import MEL_STEPS_PER_FRAME, Clip, mel_window, sync_window
 from stages.clips.windows import Windows, pixel_weights
 from stages.diffusion import losses
 from stages.methods import systems
