@@ -16,7 +16,7 @@ from tiny_talk import CONFIG, DEMO, model
 
 from stages import media, talk
 from stages.base.errors import InputError, ParameterError
-from stages.clips import corpus, facts
+from stages.clips import facts
 from stages.clips.mel import Mel
 from stages.corpora.rendered import speaker
 from stages.store import tars
@@ -248,7 +248,7 @@ def test_a_frames_window_of_the_sound_is_that_of_the_whole_at_any_rate(per_frame
     told = voice.Told.of(sound, DEMO.spectrogram, level_db=None, gate="off")
     whole = Mel(DEMO.spectrogram)(sound[:] / np.float32(32768))
     starts = [round(per_frame * frame) - 8 for frame in range(int(130 / per_frame))]
-    expected = np.stack([corpus.mel_window(whole, start, 16) for start in starts])
+    expected = np.stack([mel_window(whole, start, 16) for start in starts])
     for first in range(0, len(starts), 7):
         assert np.array_equal(told.windows(starts[first : first + 7], 16), expected[first : first + 7])
 
