@@ -17,6 +17,7 @@ from tiny_talk import CONFIG, DEMO, model
 from stages import media, talk
 from stages.base.errors import InputError, ParameterError
 from stages.clips import facts
+from stages.clips.clip import mel_window
 from stages.clips.mel import Mel
 from stages.corpora.rendered import speaker
 from stages.store import tars
