@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import fake_run
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from stages import media
 from stages.base.errors import InputError
@@ -88,6 +90,52 @@ def test_frames_too_many_are_cut_and_other_rates_and_sizes_are_brought_to_ours(
     assert made.shape == given.frames_THWC.shape
     assert levels(made) == pytest.approx(2 * np.arange(20), abs=0.6)
     assert own.notes[CLIP]["cut_at_end"] == 1
+
+
+@pytest.mark.parametrize(
+    ("given_frames", "fps", "lost", "expected"),
+    [
+        (60, 25, (0, 2), [*range(60), 59, 59]),  # Wav2Lip
+        (59, 25, (2, 1), [0, 0, *range(59), 58]),  # PC-AVS
+        (61, 25, (0, 1), [*range(61), 60]),  # EAMM
+        (138, 62.5, (0, 7), [*np.arange(55) * 2.5, *[135] * 7]),  # MakeItTalk
+    ],
+)
+def test_what_published_programs_make_of_62_frames_is_restored(
+    given_frames: int,
+    fps: float,
+    lost: tuple[int, int],
+    expected: list[float],
+    row: Callable[..., Row],
+    data: Path,
+    tmp_path: Path,
+) -> None:
+    given, panels = clip(data), 3 if fps == 62.5 else 1
+    given = replace(
+        given,
+        frames_THWC=np.zeros((62, SIZE, SIZE, 3), np.uint8),
+        landmarks_TL2=np.repeat(given.landmarks_TL2[:1], 62, 0),
+    )
+    step = 1.5  # grey levels a frame
+    frames = np.zeros((given_frames, SIZE, panels * SIZE, 3), np.uint8)
+    middle = frames[:, :, SIZE * (panels // 2) : SIZE * (panels // 2 + 1)]
+    middle[...] = np.round(step * np.arange(given_frames))[:, None, None, None]
+    media.write_video(tmp_path / f"{CLIP}.mp4", frames, fps=fps, audio=None, sample_rate=16000, crf=1, chroma="yuv444")
+    own = row(lost_at_start=lost[0], lost_at_end=lost[1], panel=[panels // 2 + 1, panels])
+    made = render(own, given)
+    assert len(made) == 62
+    found = made.reshape(62, -1).mean(1) / step
+    assert found == pytest.approx(expected, abs=1.1), "62.5 a second lie between two of ours"
+
+
+def test_panels_that_are_not_there_are_refused(row: Callable[..., Row], data: Path, tmp_path: Path) -> None:
+    write(tmp_path / f"{CLIP}.mp4", 10)
+    with pytest.raises(
+        InputError, match=r"pictures of 64 pixels, which are not 3 of one width .*theirs\.settings\.panel"
+    ):
+        render(row(panel=[2, 3]), clip(data))
+    with pytest.raises(ValidationError, match=r"there is no picture 4 of 3"):
+        render(row(panel=[4, 3]), clip(data))
 
 
 def take_for_source(data: Path, width: int, height: int) -> None:

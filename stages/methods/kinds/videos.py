@@ -2,10 +2,18 @@
 
 The row's ``made_from`` is ``videos/<name>``: put the files below ``data/<run>/videos/<name>/``, each of the name of its test
 clip, in any sub-folders. They are put on the time base of the pipeline (62.5 frames a second become 25), but programs lose
-frames, and start late. For 62 frames at 25 a second the published ones give: SDA and Diffused Heads 62; Wav2Lip 60, the end is
-lost; PC-AVS 60, two lost at either end, so that its sound is early by two frames unless it is padded; EAMM 62 or 61; MakeItTalk
-157 at 62.5 a second, which is 63. So:
+frames, and start late. For 62 frames at 25 a second, 39,680 samples of sound, the published ones give by their sources:
 
+- SDA and Diffused Heads 62;
+- Wav2Lip 60, the end is lost;
+- PC-AVS 59, frames 2 to 60: two are lost at the start and one at the end, so that its pictures come 80 ms early;
+- EAMM 61, one is lost at the end;
+- MakeItTalk 138 at 62.5 a second, which are 55: the last 0.27 s are lost. Its pictures are three wide, portrait, result and
+  drawing, of which the middle one counts.
+
+So:
+
+- of pictures side by side one is taken (``panel``);
 - ``lost_at_start`` frames are put back by repeating the first picture;
 - what is then missing at the end, at most ``lost_at_end`` frames, is put back by repeating the last one; frames too many at the
   end, at most as many, are cut.
@@ -22,7 +30,7 @@ from typing import Literal
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from stages import media
 from stages.base import params, places
@@ -41,9 +49,22 @@ class Settings(params.Section):
         description="face: the pictures are face crops as this pipeline's; frame: whole frames as the source's, cut here; of "
         "another size they are scaled to the source's first"
     )
+    panel: tuple[params.Natural, params.Natural] = Field(
+        default=(1, 1),
+        description="of pictures side by side in a frame, which one counts, from the left, and of how many; MakeItTalk: [2, 3]",
+    )
     lost_at_start: params.Count = Field(description="frames that the program loses at the start: PC-AVS 2, others 0")
-    lost_at_end: params.Count = Field(description="frames that may be missing, or too many, at the end: Wav2Lip 2")
+    lost_at_end: params.Count = Field(
+        description="frames that may be missing, or too many, at the end: Wav2Lip 2, PC-AVS and EAMM 1, MakeItTalk 7 of 62"
+    )
     sees: str = Field(min_length=1, description="what the program was given of a test clip, for the report")
+
+    @field_validator("panel")
+    @classmethod
+    def _there(cls, panel: tuple[int, int]) -> tuple[int, int]:
+        if panel[0] > panel[1]:
+            raise ValueError(f"is {list(panel)}: there is no picture {panel[0]} of {panel[1]}")
+        return panel
 
 
 def files(folder: Path) -> dict[str, Path]:
@@ -75,6 +96,11 @@ def renderer(row: Row) -> Render:
             pictures = media.decode(path, fps=row.settings.mask.fps, clip=clip.name)
         except ClipError as error:
             raise InputError(path, error.reason, "give another file") from None
+        which, of = settings.panel
+        if pictures.shape[2] % of:
+            problem = f"pictures of {pictures.shape[2]} pixels, which are not {of} of one width side by side"
+            raise InputError(path, problem, f"give another file, or correct methods.{row.method}.settings.panel")
+        pictures = np.split(pictures, of, 2)[which - 1]
         height, width = pictures.shape[1:3]
         source = source_size(row.data / "raw" / f"{clip.speaker}.tar", clip.name) if cut else (width, height)
         if not same_shape((width, height), source):
