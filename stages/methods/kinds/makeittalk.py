@@ -297,8 +297,8 @@ class System(systems.System):
         "The lids’ script shuts them by three quarters, where this pipeline’s landmarks of shut eyes lie; filters span the "
         "published seconds at 25 frames a second in place of 62.5.",
         "At demo scale: small networks, pixels unshuffled, a drawing of twice the side, a picture that is added to the still "
-        "one moved onto the drawing by a similarity, a mouth and eyes that weigh more, sound from before the frame as well, lips that "
-        "are not exaggerated, a higher learning rate with warm-up and decay, averaged weights, because it is trained for "
+        "one moved onto the drawing by a similarity, mouth and eyes that weigh more, sound from before the frame as well, lips "
+        "that are not exaggerated, a higher learning rate with warm-up and decay, averaged weights, because it is trained for "
         "minutes.",
     )
 
