@@ -1,0 +1,228 @@
+"""EAMM: sizes as published, key points and the motion between them, what sound to motion starts from and learns."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_allclose
+from torch import Tensor, nn
+
+from stages.base import params
+from stages.base.errors import ParameterError
+from stages.clips.clip import Clip
+from stages.methods.kinds import eamm
+from stages.methods.kinds.eamm import Motion
+from stages.methods.systems import Data, Facts
+from stages.networks import seeded
+
+FACTS = Facts(size=32, fps=25.0, sample_rate=16000, mel_bins=80)
+SMALL: dict[str, Any] = {
+    **eamm.PAPER,
+    "steps": 4,
+    "levels": 2,
+    "width": 4,
+    "motion_width": 4,
+    "widest": 16,
+    "shrunk": 2,
+    "generator_width": 4,
+    "halvings": 1,
+    "blocks": 1,
+    "pooled": (2, 4),
+    "sound_width": 2,
+    "sound_hidden": 8,
+    "picture_width": 2,
+    "lstm": 8,
+    "lstm_layers": 1,
+    "images": 2,
+    "sequences": 2,
+    "frames": 4,
+}
+SAMPLE = params.load("presets/smoke.yaml").sample
+
+
+def system(**over: Any) -> eamm.System:
+    return seeded(1, lambda: eamm.System(eamm.Settings.model_validate({**SMALL, **over}), FACTS))
+
+
+def clip(frames: int = 12) -> Clip:
+    rng = np.random.default_rng(7)
+    angle = np.linspace(0, 2 * np.pi, 68, endpoint=False)
+    face = np.stack([np.cos(angle), np.sin(angle)], -1) * 8 + 16
+    return Clip(
+        name="ada_1",
+        speaker="ada",
+        frames_THWC=rng.integers(0, 256, (frames, 32, 32, 3), dtype=np.uint8),
+        landmarks_TL2=(face + rng.normal(0, 0.3, (frames, 68, 2))).astype(np.float32),
+        masks_THW=np.ones((frames, 32, 32), bool),
+        ear_T2=np.full((frames, 2), 0.3, np.float32),
+        mel_SM=rng.uniform(-4, 4, (int(3.2 * frames), 80)).astype(np.float32),
+        audio=np.zeros(640 * frames, np.int16),
+        blinks=[],
+    )
+
+
+def trainer(made: eamm.System) -> eamm.Trainer:
+    data = Data(train=[clip()], validation=[], expert=None, seed=5, device=torch.device("cpu"))  # type: ignore[arg-type]
+    return seeded(2, lambda: eamm.Trainer(made, data))
+
+
+def still(places: Tensor) -> Motion:
+    """Key points around which nothing turns."""
+    return Motion(places, torch.eye(2).expand(*places.shape[:2], 2, 2))
+
+
+def count(network: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def test_the_networks_are_of_the_published_sizes() -> None:
+    shape: dict[str, Any] = {"points": 10, "levels": 5, "widest": 1024, "shrunk": 4}
+    with torch.device("meta"):
+        dense = eamm.DenseMotion(width=64, **shape)
+        assert count(dense) == 37_730_268
+        assert count(eamm.Generator(width=64, halvings=2, blocks=6, residual=False, dense=dense)) == 45_575_391
+        assert count(eamm.PictureEncoder(size=256, width=4)) == 1_575_936
+        assert count(eamm.SoundEncoder(steps=28, bands=12, width=64, hidden=2048)) == 27_834_752
+        assert count(eamm.feature_map(256, 35)) == 3_481_507
+    assert count(eamm.Detector(width=32, **shape)) == 14_215_368
+
+
+def test_a_key_point_is_the_mean_of_its_heat_and_starts_without_turning() -> None:
+    detector = seeded(1, lambda: eamm.Detector(points=3, width=4, levels=2, widest=16, shrunk=2)).eval()
+    found, heat = detector(torch.rand(2, 3, 32, 32))
+    assert heat.shape == (2, 3, 10, 10)
+    assert_allclose(heat.sum((2, 3)).detach(), 1, atol=1e-5)
+    x = (heat.sum(2) * torch.linspace(-1, 1, 10)).sum(-1)
+    assert_allclose(found.places_NK2[..., 0].detach(), x.detach(), atol=1e-5)
+    assert_allclose(found.jacobians_NK22.detach(), np.broadcast_to(np.eye(2), (2, 3, 2, 2)), atol=1e-5)
+
+
+def test_where_pixels_come_from_by_hand() -> None:
+    """A key point that moved right by 0.5 and doubled: what lies 0.2 right of it was 0.1 right of the source's."""
+    source = still(torch.tensor([[[0.0, 0.0]]]))
+    driving = Motion(torch.tensor([[[0.5, 0.0]]]), 2 * torch.eye(2)[None, None])
+    found = eamm.candidates(source, driving, 21)
+    assert found.shape == (1, 2, 21, 21, 2)
+    assert_allclose(found[0, 0], eamm.grid(21, torch.device("cpu")), atol=1e-6)
+    assert_allclose(found[0, 1, 10, 17], [0.1, 0.0], atol=1e-6)
+
+
+def test_equal_motions_leave_the_picture_and_a_residual_starts_there() -> None:
+    made = system(residual=True).eval()
+    x = torch.rand(2, 3, 32, 32)
+    known = still(torch.rand(2, 10, 2) - 0.5)
+    with torch.no_grad():
+        assert_allclose(made.generator(x, known, known), x, atol=1e-4)
+        whole = system(residual=False).eval().generator(x, known, known)
+    assert 0 < whole.min() < whole.max() < 1
+
+
+def test_places_that_are_no_numbers_are_not_hidden() -> None:
+    """PyTorch's own gradient ends the process on a CPU there."""
+    x, places = torch.rand(1, 3, 8, 8, requires_grad=True), torch.full((1, 8, 8, 2), torch.nan, requires_grad=True)
+    made = eamm.sampled(x, places)
+    made.sum().backward()
+    assert made.isnan().all()
+    there = eamm.grid(8, torch.device("cpu"))[None]
+    assert_allclose(eamm.sampled(x, there).detach(), x.detach(), atol=1e-5)
+
+
+def test_key_points_that_follow_the_picture_cost_nothing() -> None:
+    x = eamm.grid(33, torch.device("cpu")).movedim(2, 0)[None]
+    torch.manual_seed(3)
+
+    def detector(picture: Tensor) -> tuple[Motion, Tensor]:
+        """Key points stuck to the picture: where its values are those of three places."""
+        target = torch.tensor([[0.0, 0.0], [0.3, -0.2], [-0.25, 0.2]])
+        far = (picture[0, :2, None] - target.T[:, :, None, None]).square().sum(0)
+        best = far.flatten(1).argmin(1)
+        y, column = best // 33, best % 33
+        places = torch.stack([column, y], -1) / 16 - 1
+        gx, gy = torch.gradient(picture[0, :2], dim=(2, 1))
+        slope = torch.stack([gx, gy], -1)[:, y, column].movedim(0, 1) * 16  # of the values over the places
+        return Motion(places[None], torch.linalg.inv(slope)[None]), picture
+
+    found, _ = detector(x)
+    assert eamm.equivariance_loss(detector, x, found) < 0.08  # type: ignore[arg-type]
+    wrong = Motion(found.places_NK2 + 0.3, 2 * found.jacobians_NK22)
+    assert eamm.equivariance_loss(detector, x, wrong) > 0.5  # type: ignore[arg-type]
+
+
+def test_the_pull_by_hand() -> None:
+    landmarks = clip().landmarks_TL2[:2]
+    there = np.stack([landmarks[:, list(group)].mean(1) for group in eamm.GROUPS], 1)
+    places = torch.from_numpy(2 * there / 31 - 1)
+    assert eamm.pull_loss(places, landmarks, 32) == pytest.approx(0, abs=1e-6)
+    assert eamm.pull_loss(places + 0.25, landmarks, 32) == pytest.approx(0.25, abs=1e-5)
+
+
+def test_a_pose_tells_place_size_roll_and_turn() -> None:
+    points = clip(1).landmarks_TL2
+    still_6, moved_6, larger_6 = (eamm.poses(x, 32)[0] for x in (points, points + [3.1, 0], 16 + 1.5 * (points - 16)))
+    assert_allclose(moved_6 - still_6, [0.2, 0, 0, 0, 0, 0], atol=1e-5)
+    assert_allclose(larger_6[2], 1.5 * still_6[2], rtol=1e-5)
+    assert_allclose(larger_6[3:], still_6[3:], atol=1e-5)
+
+
+@pytest.mark.parametrize("motion", ["direct", "map"])
+def test_both_parts_learn_one_after_the_other(motion: str) -> None:
+    made = system(motion=motion, pull=1.0, learning_rate=0.01)
+    own = trainer(made)
+    assert own.switch == 2
+
+    def weights(network: nn.Module) -> list[Tensor]:
+        return [value.detach().clone() for value in network.parameters()]
+
+    def moved(network: nn.Module, before: list[Tensor]) -> bool:
+        return any(not a.equal(b) for a, b in zip(network.parameters(), before, strict=True))
+
+    speech, drawing = weights(made.speech), weights(made.generator)
+    first = own.step(0)
+    assert first["picture"] > 0
+    assert first["pull"] > 0
+    assert first["equivariance"] > 0
+    assert first["motion"] == 0
+    assert moved(made.generator, drawing)
+    assert not moved(made.speech, speech)
+    own.step(1)
+    own.step(2)
+    drawing = weights(made.generator)
+    statistics = {name: value.clone() for name, value in made.detector.named_buffers()}
+    last = own.step(3)
+    assert last["motion"] > 0
+    assert last["picture"] == 0
+    assert moved(made.speech, speech)
+    assert not moved(made.generator, drawing)
+    assert all(value.equal(statistics[name]) for name, value in made.detector.named_buffers())
+
+
+def test_before_it_is_taught_the_still_frame_stands_and_parts_change_nothing() -> None:
+    made, own = system(motion="direct", residual=True).eval().requires_grad_(False), clip()
+    sampling = SAMPLE.model_copy(update={"batch": 5})
+    parts = np.concatenate(list(made.generate(own, own, sampling, lambda n: None)))
+    assert np.abs(parts.astype(int) - own.frames_THWC[:1]).max() <= 1
+    nn.init.normal_(made.speech.told.weight, std=0.1)
+    parts = np.concatenate(list(made.generate(own, own, sampling, lambda n: None)))
+    whole = np.concatenate(list(made.generate(own, own, sampling.model_copy(update={"batch": 50}), lambda n: None)))
+    assert np.abs(parts.astype(int) - whole).max() <= 1
+    assert np.abs(whole[0].astype(int) - whole[-1]).max() > 3
+
+
+def test_settings_that_can_not_be_are_named() -> None:
+    with pytest.raises(ParameterError, match=r"settings\.points is 8; with settings\.pull there are 10 groups"):
+        system(points=8, pull=1.0)
+    with pytest.raises(ParameterError, match=r"network\.size is 32; settings\.shrunk 8, levels 2"):
+        system(shrunk=8)
+    with pytest.raises(ParameterError, match=r"settings\.pooled is \[5, 4\], which does not divide audio_steps 24"):
+        system(pooled=(5, 4))
+    with pytest.raises(ParameterError, match=r"settings\.frames is 13, and the shortest training clip has 12 frames"):
+        trainer(system(frames=13))
+
+
+def test_what_it_sees_is_said() -> None:
+    entry = params.Method.model_construct(settings={"pose": "video"})
+    assert "pose in each frame of the test video" in eamm.sees(entry)
+    assert eamm.sees(params.Method.model_construct(settings={"pose": "first_frame"})) == "the first frame, the audio"
