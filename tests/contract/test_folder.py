@@ -21,6 +21,8 @@ from stages.corpora.rendered import speaker as rendered
 from stages.measures.networks.judges import FrameEncoder, SyncJudge, VideoEncoder
 from stages.scoring import folder
 from stages.store import tars, weights_file
+from tests.unit.variants import SHOWN_AS_PLAIN
+from tests.unit.variants import rendered as rendered_clip
 
 SETTINGS = params.load("presets/demo.yaml")
 
@@ -99,6 +101,16 @@ def test_with_judges_there_are_distances(
     scores = json.loads(capsys.readouterr().out)["scores"]
     assert scores["fd_frame"]["all"]["value"] > 0
     assert scores["fd_frame_floor"]["all"]["value"] > 0
+
+
+@pytest.mark.parametrize("how", SHOWN_AS_PLAIN)
+def test_pictures_are_decoded_as_a_player_shows_them(how: str, tmp_path: Path) -> None:
+    frames = rendered_clip()[0][:3]
+    write(tmp_path / "truth" / "one.mp4", frames)
+    (tmp_path / "made").mkdir()
+    SHOWN_AS_PLAIN[how](tmp_path / "made" / "one.mp4", frames)
+    score("--videos", tmp_path / "made", "--truth", tmp_path / "truth", "--out", tmp_path / "scores.json")
+    assert json.loads((tmp_path / "scores.json").read_text())["clips"]["one"]["psnr"] >= 35
 
 
 def test_a_missing_partner_is_named(folders: tuple[Path, Path]) -> None:

@@ -8,14 +8,13 @@ import av
 import cv2
 import numpy as np
 import pytest
-from av.filter import Graph
 from av.stream import Disposition
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 
 from stages import mask, media
 from stages.base.errors import ClipError
 from stages.media import display
-from tests.unit.variants import FPS, film, psnr, rendered
+from tests.unit.variants import FPS, film, psnr, rendered, squeezed, with_matrix, woven
 
 CLOSE_DB, HDR_DB = 35.0, 28.0
 
@@ -39,18 +38,6 @@ def plain(tmp_path_factory):
     pictures, _ = rendered()
     media.write_video(path, pictures, fps=FPS, audio=None, sample_rate=16000, crf=4)
     return path.read_bytes(), media.decode(path, fps=FPS)
-
-
-def with_matrix(content: bytes, a: float, b: float, c: float, d: float) -> bytes:
-    """An MP4 of one track whose header has this display matrix."""
-
-    def fixed(*values: float) -> bytes:
-        return b"".join(round(value * 65536).to_bytes(4, "big", signed=True) for value in values)
-
-    header = content.index(b"tkhd")
-    plain = fixed(1, 0, 0, 0, 1)
-    assert plain in content[header : header + 92]
-    return content[:header] + content[header:].replace(plain, fixed(a, b, 0, c, d), 1)
 
 
 @pytest.mark.parametrize("name", ORIENTATIONS)
@@ -83,16 +70,7 @@ def test_a_tilt_is_read_as_the_nearest_orientation(plain, name, degrees):
 @pytest.mark.parametrize("matrix", [(1, 0, 0, 1), (0, 1, -1, 0)], ids=["lying", "turned"])
 def test_pixels_become_square(tmp_path, plain, aspect, matrix):
     frames = plain[1]
-    stored = [
-        cv2.resize(x, (round(240 / aspect), 180), interpolation=cv2.INTER_AREA if aspect > 1 else cv2.INTER_CUBIC)
-        for x in frames
-    ]
-    film(
-        tmp_path / "a.mp4",
-        stored,
-        container="mp4",
-        video=lambda s: setattr(s.codec_context, "sample_aspect_ratio", aspect),
-    )
+    squeezed(tmp_path / "a.mp4", frames, aspect)
     content = with_matrix((tmp_path / "a.mp4").read_bytes(), *matrix)
     expected = frames if matrix[0] else np.rot90(frames, -1, (1, 2))
     assert psnr(media.decode(content, fps=FPS), expected) > CLOSE_DB
@@ -193,25 +171,6 @@ def test_dolby_vision_without_a_picture_for_others_is_named(tmp_path, plain, trc
             media.decode(content, fps=FPS)
     else:
         assert len(media.decode(content, fps=FPS)) == 3
-
-
-def woven(one: np.ndarray, other: np.ndarray, upper: bool) -> av.VideoFrame:
-    """A frame with a field of each of two pictures, and the flag of which of them comes first, as a camera writes it."""
-    fields = [av.VideoFrame.from_ndarray(x, format="rgb24").reformat(format="yuv420p") for x in (one, other)]
-    height, width = one.shape[:2]
-    ends = np.cumsum([height * width, height * width // 4])  # of luma and of blue
-    planes = []
-    for first, second in zip(*(np.split(x.to_ndarray().ravel(), ends) for x in fields), strict=True):
-        rows = first.reshape(-1, width // 2 if planes else width).copy()
-        rows[int(upper) :: 2] = second.reshape(rows.shape)[int(upper) :: 2]
-        planes.append(rows.ravel())
-    frame = av.VideoFrame.from_ndarray(np.concatenate(planes).reshape(-1, width), format="yuv420p")
-    frame.pts, frame.time_base = 0, Fraction(1, FPS)
-    graph = Graph()
-    source = graph.add_buffer(width=width, height=height, format=frame.format, time_base=frame.time_base)
-    graph.link_nodes(source, graph.add("setfield", "tff" if upper else "bff"), graph.add("buffersink")).configure()
-    graph.vpush(frame)
-    return graph.vpull()
 
 
 @pytest.mark.parametrize("upper", [True, False], ids=["upper first", "lower first"])

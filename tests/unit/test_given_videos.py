@@ -21,6 +21,7 @@ from stages.clips.clip import Clip
 from stages.methods.kinds import videos
 from stages.methods.systems import Row
 from stages.store import schemas, tables, tars
+from tests.unit.variants import SHOWN_AS_PLAIN, psnr, rendered
 
 CLIP, SIZE = "ada_s09", 64
 
@@ -146,10 +147,6 @@ def take_for_source(data: Path, width: int, height: int) -> None:
     tars.write(data / "raw" / "ada.tar", [(tars.CLIPS, tars.json_bytes([entry])), (entry["file"], path)])
 
 
-def psnr(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
-    return float(10 * np.log10(255**2 / np.mean((a.astype(float) - b) ** 2)))
-
-
 @pytest.mark.parametrize("factor", [0.5, 1.5, 2])
 def test_whole_frames_of_another_size_are_scaled_before_they_are_cut(
     factor: float, row: Callable[..., Row], data: Path, tmp_path: Path
@@ -201,6 +198,18 @@ def test_whole_frames_are_cut_as_the_clip_was(row: Callable[..., Row], data: Pat
     assert made.shape == given.frames_THWC.shape
     assert made[:, : SIZE // 2 - 2].min() > 235
     assert made[:, SIZE // 2 + 2 :].max() < 20
+
+
+@pytest.mark.parametrize("how", SHOWN_AS_PLAIN)
+def test_pictures_are_decoded_as_a_player_shows_them(
+    how: str, row: Callable[..., Row], data: Path, tmp_path: Path
+) -> None:
+    frames = rendered()[0][:, :, 30:210]
+    given = clip(data).head(len(frames))
+    media.write_video(tmp_path / f"{CLIP}.mp4", frames, fps=25, audio=None, sample_rate=16000, crf=4)
+    plain = render(row(), given)
+    SHOWN_AS_PLAIN[how](tmp_path / f"{CLIP}.mp4", frames)
+    assert psnr(render(row(), given), plain) >= 35
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,9 @@ from fractions import Fraction
 from typing import Any
 
 import av
+import cv2
 import numpy as np
+from av.filter import Graph
 from av.stream import Disposition
 
 from stages.base import params
@@ -99,3 +101,51 @@ def film(
             packets += stream.encode(None)
         for packet in sorted(packets, key=lambda packet: packet.dts * packet.time_base):
             out.mux(packet)
+
+
+def with_matrix(content: bytes, a: float, b: float, c: float, d: float) -> bytes:
+    """An MP4 whose first track's header has this display matrix."""
+
+    def fixed(*values: float) -> bytes:
+        return b"".join(round(value * 65536).to_bytes(4, "big", signed=True) for value in values)
+
+    header = content.index(b"tkhd")
+    plain = fixed(1, 0, 0, 0, 1)
+    assert plain in content[header : header + 92]
+    return content[:header] + content[header:].replace(plain, fixed(a, b, 0, c, d), 1)
+
+
+def woven(one: np.ndarray, other: np.ndarray, upper: bool) -> av.VideoFrame:
+    """A frame with a field of each of two pictures, and the flag of which of them comes first, as a camera writes it."""
+    fields = [av.VideoFrame.from_ndarray(x, format="rgb24").reformat(format="yuv420p") for x in (one, other)]
+    height, width = one.shape[:2]
+    ends = np.cumsum([height * width, height * width // 4])  # of luma and of blue
+    planes = []
+    for first, second in zip(*(np.split(x.to_ndarray().ravel(), ends) for x in fields), strict=True):
+        rows = first.reshape(-1, width // 2 if planes else width).copy()
+        rows[int(upper) :: 2] = second.reshape(rows.shape)[int(upper) :: 2]
+        planes.append(rows.ravel())
+    frame = av.VideoFrame.from_ndarray(np.concatenate(planes).reshape(-1, width), format="yuv420p")
+    frame.pts, frame.time_base = 0, Fraction(1, FPS)
+    graph = Graph()
+    source = graph.add_buffer(width=width, height=height, format=frame.format, time_base=frame.time_base)
+    graph.link_nodes(source, graph.add("setfield", "tff" if upper else "bff"), graph.add("buffersink")).configure()
+    graph.vpush(frame)
+    return graph.vpull()
+
+
+def mirrored(path: Any, frames: np.ndarray) -> None:
+    """Write an MP4 of pictures left for right, whose display matrix turns them back."""
+    film(path, frames[:, :, ::-1], container="mp4")
+    path.write_bytes(with_matrix(path.read_bytes(), -1, 0, 0, 1))
+
+
+def squeezed(path: Any, frames: np.ndarray, aspect: Fraction = Fraction(3, 2)) -> None:
+    """Write an MP4 of pictures whose pixels are so many times as wide as high."""
+    height, width = frames.shape[1:3]
+    how = cv2.INTER_AREA if aspect > 1 else cv2.INTER_CUBIC
+    stored = [cv2.resize(x, (round(width / aspect), height), interpolation=how) for x in frames]
+    film(path, stored, container="mp4", video=lambda s: setattr(s.codec_context, "sample_aspect_ratio", aspect))
+
+
+SHOWN_AS_PLAIN = {"mirrored": mirrored, "of pixels 3:2": squeezed}  # by a player, not by a decoder alone
