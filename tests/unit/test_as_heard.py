@@ -119,6 +119,27 @@ def test_unrelated_channels_are_left_as_they_are(speech):
     assert np.abs(found.samples - (speech + other) / 2).max() < 1e-3
 
 
+@pytest.mark.parametrize("layout", ["mono", "stereo"])
+def test_a_change_of_the_samples_format_is_not_heard(speech, layout):
+    """Frames of 16-bit samples, then planar real ones, of one rate and layout, as a decoder may give them of one stream."""
+    track, count, middle = heard._Track("a"), av.AudioLayout(layout).nb_channels, SECOND // 2
+    channels = np.repeat(speech[None], count, 0).astype(np.float32)
+    for start in range(0, SECOND, 960):
+        part = channels[:, start : start + 960]
+        samples = part if start >= middle else media.to_int16(part).T.reshape(1, -1)
+        frame = av.AudioFrame.from_ndarray(
+            np.ascontiguousarray(samples), format="fltp" if start >= middle else "s16", layout=layout
+        )
+        frame.sample_rate, frame.pts, frame.time_base = RATE, start, Fraction(1, RATE)
+        assert track.takes(frame)
+        track.add(frame)
+    found = np.concatenate(list(track.pieces(0.0, RATE)))
+    assert found.shape == speech.shape
+    assert np.abs(found - speech).max() <= 0.501 / 32768
+    for half in (slice(middle), slice(middle, None)):
+        assert level(found[half]) == pytest.approx(level(speech[half]), abs=0.01)
+
+
 def stream_of(frames, sound, rate=RATE, layout="mono", first=0.0) -> bytes:
     """A transport stream of H.264 and AAC whose timestamps start at ``first`` seconds."""
     step = RATE // rate if rate != 44100 else None
