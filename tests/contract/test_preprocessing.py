@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 import yaml
+from av.stream import Disposition
 from commands import call
 
 from stages import blink, index, mask, media, spectrogram
@@ -18,6 +19,7 @@ from stages.corpora import folder
 from stages.corpora.rendered import speaker
 from stages.faces.geometry import ear, mouth_opening
 from stages.store import schemas, tables, tars
+from tests.unit.variants import film
 
 DEMO = "presets/demo.yaml"
 GOOD = ["ada_s01", "ada_s02"]
@@ -25,6 +27,7 @@ BAD = {
     "ada_empty": "the file is empty",
     "ada_mute": "no audio stream",
     "ada_noise": "no face found",
+    "ada_other": r"the audio is silent throughout; of several audio tracks, 1 is taken, not 2 \(speech\)",
     "ada_silent": "the audio is silent throughout",
     "ada_short": "frames; index.min_frames is 25",
     "ada_text": "not a readable video",
@@ -41,6 +44,10 @@ def write_bad_clips(videos, good):
     media.write_video(videos / "mute.mp4", pictures[:30], fps=25, audio=None, sample_rate=16000, crf=20)
     media.write_video(videos / "short.mp4", pictures[:10], fps=25, audio=sound[:6400], sample_rate=16000, crf=20)
     media.write_video(videos / "silent.mp4", pictures[:30], fps=25, audio=0 * sound, sample_rate=16000, crf=20)
+    film(
+        videos / "other.mkv", pictures[:30], [0 * sound[None, :19200], sound[None, :19200]],
+        container="matroska", rate=16000, said=[(Disposition.default, ""), (Disposition(0), "speech")],
+    )  # fmt: skip
     (videos / "cover.jpg").write_bytes(b"no video, and not taken for one")
     (videos / "empty.mp4").write_bytes(b"")
     (videos / "text.mp4").write_text("this is not a video\n" * 100)
