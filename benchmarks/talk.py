@@ -255,7 +255,7 @@ def whole(model: Path, scene: Scene, folder: Path, steps: int) -> list[Result]:
         done = subprocess.run(
             [sys.executable, "-m", "stages.talk", *given, "--no-check", "--steps", str(steps), *more],
             stdout=subprocess.PIPE,
-            text=True,
+            encoding="utf-8",
             check=True,
         )
         after = resource.getrusage(resource.RUSAGE_CHILDREN)

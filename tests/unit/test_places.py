@@ -6,6 +6,7 @@ import ast
 import os
 import subprocess
 import sys
+from itertools import chain
 from pathlib import Path
 
 from stages.base import places
@@ -67,7 +68,7 @@ TEXT_CALLS = {"open", "read_text", "write_text"}
 def test_every_text_file_is_read_and_written_as_utf8() -> None:
     """A call that opens a file as text, or a process's output, names its encoding; so does none that has it as bytes."""
     without = []
-    for path in [*(ROOT / "stages").rglob("*.py"), *(ROOT / "workflow").rglob("*.py")]:
+    for path in chain.from_iterable((ROOT / part).rglob("*.py") for part in ("benchmarks", "stages", "workflow")):
         for call in ast.walk(ast.parse(path.read_bytes())):
             if not isinstance(call, ast.Call):
                 continue
