@@ -11,18 +11,39 @@ import io
 import json
 import tarfile
 from fractions import Fraction
+from typing import Any, NamedTuple
 
 import av
 import numpy as np
 
-KINDS = {  # container, picture, sound, Hz
-    "mp4": ("mp4", "libx264", "aac", 16000),
-    "mov": ("mov", "mpeg4", "pcm_s16le", 44100),
-    "flv": ("flv", "flv", "libmp3lame", 44100),
-    "mkv": ("matroska", "libx264", "libopus", 48000),
-    "webm": ("webm", "libvpx", "libopus", 48000),
-    "avi": ("avi", "mpeg4", "libmp3lame", 44100),
-    "ts": ("mpegts", "libx264", "aac", 48000),
+from tests.unit.variants import film, with_matrix, woven
+
+
+class Kind(NamedTuple):
+    container: str
+    picture: str
+    sound: str
+    rate: int  # Hz
+    layout: str = "mono"
+    tracks: int = 1
+    aspect: Fraction | None = None  # of a pixel
+    interlaced: bool = False
+    matrix: tuple[int, int, int, int] | None = None  # as variants.with_matrix takes it; of MP4 alone
+
+
+KINDS = {
+    "mp4": Kind("mp4", "libx264", "aac", 16000),
+    "mov": Kind("mov", "mpeg4", "pcm_s16le", 44100),
+    "flv": Kind("flv", "flv", "libmp3lame", 44100),
+    "mkv": Kind("matroska", "libx264", "libopus", 48000),
+    "webm": Kind("webm", "libvpx", "libopus", 48000),
+    "avi": Kind("avi", "mpeg4", "libmp3lame", 44100),
+    "ts": Kind("mpegts", "libx264", "aac", 48000),
+    "wide": Kind("mov", "libx264", "aac", 16000, aspect=Fraction(3, 2)),
+    "fields": Kind("mpegts", "libx264", "aac", 48000, interlaced=True),
+    "surround": Kind("matroska", "libx264", "ac3", 48000, layout="5.1"),
+    "tracks": Kind("matroska", "mpeg4", "aac", 48000, tracks=2),
+    "turned": Kind("mp4", "libx264", "aac", 16000, matrix=(0, 1, -1, 0)),
 }
 FRAMES = 15
 EXTREMES = (0, 1, 0x7F, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
@@ -31,28 +52,25 @@ EXTREMES = (0, 1, 0x7F, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
 @functools.cache
 def whole(kind: str) -> bytes:
     """An undamaged clip of 0.6 s, 64x48 pixels, with a tone."""
-    container, picture, sound, rate = KINDS[kind]
-    file = io.BytesIO()
-    with av.open(file, "w", format=container) as out:
-        video = out.add_stream(picture, rate=25)
-        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
-        video.codec_context.thread_count = 1
-        audio = out.add_stream(sound, rate=rate, layout="mono")
-        audio.codec_context.time_base = Fraction(1, rate)
-        resampler = av.AudioResampler(format=audio.codec_context.format or "fltp", layout="mono", rate=rate)
-        texture = np.random.default_rng(3).integers(0, 256, (48, 64, 3), dtype=np.uint8)
-        for number in range(FRAMES):
-            frame = av.VideoFrame.from_ndarray(np.roll(texture, number, 1), format="rgb24")
-            frame.pts = number
-            out.mux(video.encode(frame))
-            part = np.sin((np.arange(rate // 25) + number * rate // 25) / 9)[None].astype(np.float32) / 2
-            heard = av.AudioFrame.from_ndarray(part, format="fltp", layout="mono")
-            heard.sample_rate, heard.pts, heard.time_base = rate, number * rate // 25, Fraction(1, rate)
-            for made in resampler.resample(heard):
-                out.mux(audio.encode(made))
-        out.mux(video.encode(None))
-        out.mux(audio.encode(None))
-    return file.getvalue()
+    made = KINDS[kind]
+    texture = np.random.default_rng(3).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+    frames = [np.roll(texture, number, 1) for number in range(FRAMES)]
+    tone = np.sin(np.arange(made.rate * FRAMES // 25) / 9) / 2
+
+    def set_up(stream: Any) -> None:
+        if made.aspect:
+            stream.codec_context.sample_aspect_ratio = made.aspect
+        if made.interlaced:
+            stream.options |= {"flags": "+ildct", "x264-params": "tff=1"}
+
+    film(
+        file := io.BytesIO(),
+        [woven(x, np.roll(x, 1, 1), upper=True) for x in frames] if made.interlaced else frames,
+        [np.repeat(tone[None], av.AudioLayout(made.layout).nb_channels, 0)] * made.tracks,
+        container=made.container, codec=made.picture, sound_codec=made.sound, layout=made.layout, rate=made.rate,
+        video=set_up,
+    )  # fmt: skip
+    return with_matrix(file.getvalue(), *made.matrix) if made.matrix else file.getvalue()
 
 
 @functools.cache

@@ -6,6 +6,7 @@ make fuzz CASES=5000    more; CASES=17:18 is one case, to look into
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import queue
@@ -16,9 +17,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import av
 import pytest
 
-from stages import mask, spectrogram
+from stages import mask, media, spectrogram
 from stages.base.errors import InputError
 from stages.store import schemas, tables, tars
 from tests.fuzz import cases
@@ -106,10 +108,22 @@ def test_every_damaged_file_gets_a_verdict():
 
 
 def test_a_case_is_the_same_each_time():
+    assert all(cases.whole.__wrapped__(kind) == cases.whole(kind) for kind in cases.KINDS)
     assert [cases.case(number)[:2] for number in range(20)] == [cases.case(number)[:2] for number in range(20)]
     assert cases.damaged(cases.TABLE, b"x", cases.np.random.default_rng(1)) == cases.damaged(
         cases.TABLE, b"x", cases.np.random.default_rng(1)
     )
+
+
+def test_whole_clips_are_of_the_kind_they_say():
+    for kind, made in cases.KINDS.items():
+        with av.open(io.BytesIO(cases.whole(kind))) as container:
+            frame, layouts = next(container.decode(video=0)), [stream.layout for stream in container.streams.audio]
+        width = round(64 * (made.aspect or 1))
+        shape = (width, 48) if made.matrix else (48, width)
+        assert media.decode(cases.whole(kind), fps=25).shape[1:] == (*shape, 3)
+        assert frame.interlaced_frame == made.interlaced
+        assert [layout.nb_channels for layout in layouts] == [av.AudioLayout(made.layout).nb_channels] * made.tracks
 
 
 def test_the_stages_write_a_row_with_a_reason_for_each(tmp_path, monkeypatch):

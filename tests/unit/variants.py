@@ -68,7 +68,8 @@ def film(
     title; ``held``: seconds that the last picture lasts longer.
     """
     frames = [x if isinstance(x, av.VideoFrame) else av.VideoFrame.from_ndarray(x, format="rgb24") for x in frames]
-    with av.open(path if hasattr(path, "write") else str(path), "w", format=container) as out:
+    same = {"fflags": "bitexact"}  # bytes each time; Matroska's identifiers are random
+    with av.open(path if hasattr(path, "write") else str(path), "w", format=container, options=same) as out:
         pictures = out.add_stream(codec, rate=fps) if frames else None
         if pictures is not None:
             pictures.width, pictures.height, pictures.pix_fmt = frames[0].width, frames[0].height, "yuv420p"
