@@ -48,7 +48,7 @@ def import_peer() -> Any:
 
 @dataclass(frozen=True)
 class Layout:
-    """What both sides have in common: the paper's at 128 pixels and 128 channels, or one reduced in size or width."""
+    """The size and widths of both sides: the paper's at 128 pixels and 128 channels, or one reduced in size or width."""
 
     size: int = 128
     channels: int = 128

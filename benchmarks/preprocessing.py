@@ -172,7 +172,7 @@ class Direct:
 
 @dataclass(frozen=True)
 class Distance:
-    """How far landmarks lie from the reference, over all frames that have both."""
+    """The distance of landmarks from the reference, over all frames that have both."""
 
     rms: float  # median over the frames of the root mean square over the points, pixels
     p95: float  # 95th percentile of the same
@@ -372,7 +372,7 @@ def start_up() -> float:
 
 
 def scaling(source: Media, settings_file: Path, jobs: int) -> float:
-    """How many jobs' worth of work ``jobs`` jobs side by side do in the time of one, by the wall clock."""
+    """The work of ``jobs`` jobs side by side in the time of one, counted in jobs, by the wall clock."""
 
     def seconds(paths: Sequence[Path]) -> float:
         begun = time.perf_counter()

@@ -171,7 +171,7 @@ def wav2lip(scene: Scene, folder: Path) -> None:
 
 @dataclass(frozen=True)
 class Quality:
-    """How near pasted pictures come to the truth, in the mask."""
+    """The likeness of pasted pictures to the truth, in the mask."""
 
     psnr_db: float
     border: float  # gradient on the mask's border, over the truth's

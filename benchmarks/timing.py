@@ -126,7 +126,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Report:
-    """What a benchmark prints."""
+    """The results of a benchmark, as it prints them."""
 
     benchmark: str
     machine: Mapping[str, str]
@@ -197,7 +197,7 @@ def add_options(parser: argparse.ArgumentParser, *, turns: int) -> None:
 
 @dataclass(frozen=True)
 class Setting:
-    """Where and how the cases run."""
+    """The device of the cases, their precision and their turns."""
 
     device: torch.device
     bf16: bool

@@ -60,7 +60,7 @@ def flops(count: float) -> str:
 
 
 def compute(config: dict[str, Any], sampling_steps: int) -> dict[str, str]:
-    """What training cost, counted and not timed: steps, images, FLOPs. A backward pass counts as two forward passes."""
+    """The cost of training, counted and not timed: steps, images, FLOPs. A backward pass counts as two forward passes."""
     forward, images = forward_flops(config), config["steps"] * config["images_per_step"]
     return {
         "training": f"{config['steps']:,} steps of {config['images_per_step']} images",

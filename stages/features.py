@@ -49,7 +49,7 @@ class Video:
 
 
 def read(data: Path, method: str, settings: Params) -> tuple[int, Iterator[Video]]:
-    """How many videos a method has, and they themselves one by one, in order of clip.
+    """The number of a method's videos, and the videos one by one, in order of clip.
 
     Raises:
         InputError: a video is missing, damaged, or of another length or size than its clip's.
@@ -88,7 +88,7 @@ def _frames(path: Path, clip: str, fps: float, shape: tuple[int, ...]) -> NDArra
 
 
 def row(video: Video, judges: Judges, upscale: int, public: Public | None = None) -> dict[str, object]:
-    """What is measured on one video."""
+    """The measurements on one video."""
     true, masks = np.asarray(video.clip.frames_THWC), np.asarray(video.clip.masks_THW)
     face, seen = observed.measure(video.frames_THWC, upscale), judges.distances(video.frames_THWC, masks)
     pair = Seen(video.frames_THWC, true, masks, Face(video.clip.landmarks_TL2, video.clip.ear_T2.mean(1)))

@@ -45,7 +45,7 @@ STANDARD = 512  # training items that the features' mean and deviation are taken
 
 
 class Task(Protocol):
-    """What a judge learns: its network, the loss on one random batch, and its scores on validation data."""
+    """The task of a judge: its network, the loss on one random batch, and its scores on validation data."""
 
     @property
     def network(self) -> torch.nn.Module: ...
@@ -65,7 +65,7 @@ def _gain(frames_THWC: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[n
 
 
 class SyncTask:
-    """Which sound belongs to five mouth pictures? InfoNCE against other moments of the clip and other clips."""
+    """Match of a sound to five mouth pictures: InfoNCE against other moments of the clip and other clips."""
 
     def __init__(self, clips: Sequence[Clip], validation: Sequence[Clip], settings: params.Judges) -> None:
         self.batch = settings.batch
@@ -123,7 +123,7 @@ class SyncTask:
 
 
 class AttributeTask:
-    """Who is it, how far open are eyes and mouth, and what was done to the picture? Of one frame, or of a window of frames."""
+    """Attributes of a frame or a window of frames: the person, the opening of eyes and mouth, the damage to the picture."""
 
     def __init__(self, judge: str, clips: Sequence[Clip], validation: Sequence[Clip], settings: params.Judges) -> None:
         self.settings, self.frames = settings, 1 if judge == "frame" else VIDEO_FRAMES

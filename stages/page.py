@@ -105,7 +105,7 @@ def main() -> None:
 
 
 def configuration(pages: Any) -> uvicorn.Config:
-    """How the page is served: quietly, without web sockets, ended within a second."""
+    """The server's settings: quiet, without web sockets, ended within a second."""
     return uvicorn.Config(
         pages,
         log_level="warning",

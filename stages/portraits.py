@@ -76,7 +76,7 @@ def pairs(index: pd.DataFrame, stills: int, sounds: int, videos: int) -> list[Pa
 
 
 def matched(asked: list[Blink], found: list[Blink]) -> tuple[int, int]:
-    """How many of the blinks that were asked for are found, within :data:`NEAR` frames; and how many others are found."""
+    """The number of asked blinks that are found, within :data:`NEAR` frames; and the number of others found."""
 
     def meet(a: Blink, b: Blink) -> bool:
         return a[0] < b[1] + NEAR and b[0] < a[1] + NEAR
@@ -120,7 +120,7 @@ def row(
     judges: Judges,
     settings: Params,
 ) -> dict[str, object]:
-    """What is measured on a film's frames and sound, read again; ``asked_T``: the mouth's opening in the sound's own clip."""
+    """The measurements on a film's frames and sound, read again; ``asked_T``: the mouth's opening in the sound's own clip."""
     size, crop, rate = settings.network.size, film.facts["crop"], settings.spectrogram.sample_rate
     faces = np.stack([media.cut(frame, crop, LARGE * size) for frame in (still_HWC, *whole_THWC)])
     seen = observed.measure(faces, 1)

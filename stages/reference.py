@@ -59,7 +59,7 @@ def leaks(train: Iterable[Clip], tests: Iterable[Clip]) -> dict[str, list[NDArra
 
 
 def row(clip: Clip, judges: Judges, upscale: int, public: Public | None = None) -> dict[str, object]:
-    """What is measured on one clip."""
+    """The measurements on one clip."""
     frames, masks = np.asarray(clip.frames_THWC), np.asarray(clip.masks_THW)
     face, seen = observed.measure(frames, upscale), judges.distances(frames, masks)
     arrays = {

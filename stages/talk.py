@@ -79,7 +79,7 @@ def options(args: argparse.Namespace) -> Options:
 
 
 def jobs(args: argparse.Namespace) -> list[Job]:
-    """What is to be made."""
+    """The videos to make."""
     chosen = options(args)
     if args.list:
         if args.face or args.sound or args.out:
@@ -91,7 +91,7 @@ def jobs(args: argparse.Namespace) -> list[Job]:
 
 
 def signer(files: Sequence[Path] | None) -> Signer | None:
-    """What signs, from the files of --c2pa: a chain of certificates and a key.
+    """The signer, from the files of --c2pa: a chain of certificates and a key.
 
     Raises:
         ParameterError: the package c2pa-python is not installed.

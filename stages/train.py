@@ -92,7 +92,7 @@ PACE = {"accumulate", "processes", "workers", "compile", "checkpoint_every", "th
 
 
 def state_key(settings: params.Params, data: Path, drop: Sequence[str]) -> str:
-    """What a saved state belongs to: settings, data and code. A training may go on with more or fewer processes."""
+    """The key of a saved state: settings, data and code. A training may go on with more or fewer processes."""
     used = {name: getattr(settings, name).model_dump() for name in ("network", "diffusion", "loss", "mask")}
     used["train"] = settings.train.model_dump(exclude=PACE)
     read = [*corpus.files(data, ("train",)), data / "expert" / "expert.safetensors"]

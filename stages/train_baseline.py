@@ -99,7 +99,7 @@ def load(data: Path, split: str, settings: params.Params) -> list[Clip]:
 
 
 def state_key(settings: params.Params, data: Path, method: str) -> str:
-    """What a saved state belongs to: settings, data and code."""
+    """The key of a saved state: settings, data and code."""
     entry = settings.methods[method]
     used = {"settings": entry.settings, "facts": vars(Facts.of(settings)), "mask": settings.mask.model_dump()}
     used["train"] = settings.train.model_dump(include={"seed", "log_every"})

@@ -1,1 +1,1 @@
-"""What ties the stages together: Snakemake's rules, and the modules that keep DVC and Snakemake of one mind."""
+"""The link between the stages: Snakemake's rules, and the modules that keep DVC and Snakemake in step."""

@@ -1,4 +1,4 @@
-"""What the rules ask about the settings before anything runs."""
+"""Checks of the settings for the rules, before anything runs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from workflow.artifacts import artifacts
 
 
 def read(path: Path = Path(PARAMS_FILE)) -> Any:
-    """What the parameter file says, read before Snakemake reads it, whose own message names neither line nor fix.
+    """The content of the parameter file, read before Snakemake reads it, whose own message names neither line nor fix.
 
     Raises:
         WorkflowError: it is missing, is no YAML, or holds only what differs from another.
@@ -155,7 +155,7 @@ def videos(params: Params) -> dict[str, dict[str, str]]:
 
 
 def _digest(files: Iterable[tuple[Path, tuple[str, ...]]]) -> str:
-    """Whether one of the files was replaced shows in these 16 digits: of paths, sizes, times, and what is said of each."""
+    """A digest of 16 digits, which changes when one of the files is replaced: of paths, sizes, times, and notes on each."""
     told = hashlib.sha256()
     for path, said in files:
         try:
@@ -192,7 +192,7 @@ def public_expert(params: Params) -> list[str]:
 
 
 def made_from(params: Params, method: str) -> list[str]:
-    """What a method's videos are made from, as far as rules make it: the clips as they came, or a trained method's files.
+    """The sources of a method's videos, as far as rules make them: the clips as they came, or a trained method's files.
 
     Raises:
         WorkflowError: weights or videos that no rule makes are not there.
@@ -215,7 +215,7 @@ def made_from(params: Params, method: str) -> list[str]:
 
 
 def given(params: Params, method: str) -> dict[str, str]:
-    """What a method's sampling depends on of files that no rule makes; as :func:`videos`, no inputs of the rule."""
+    """The files of a method's sampling that no rule makes; as :func:`videos`, no inputs of the rule."""
     entry = params.methods[method]
     if entry.made_from == "raw" or {f"train@{entry.weights_of}", f"train_baseline@{entry.weights_of}"} & {
         *artifacts(params)
@@ -255,7 +255,7 @@ def sampling_gpus(params: Params, method: str) -> int:
 
 
 def launcher(train: Train) -> str:
-    """What starts a training's module: the interpreter, or torchrun where there are several processes."""
+    """The command that starts a training's module: the interpreter, or torchrun for several processes."""
     if train.processes == 1:
         return "python -m"
     return f"python -m torch.distributed.run --standalone --nproc-per-node {train.processes} -m"

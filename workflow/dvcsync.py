@@ -35,12 +35,12 @@ class OutOfStepError(HifiDiffError):
 
 
 def inside_dvc() -> bool:
-    """Whether this process runs in a stage of ``dvc repro`` or ``dvc exp run``, which hold DVC's locks."""
+    """True if this process runs in a stage of ``dvc repro`` or ``dvc exp run``, which hold DVC's locks."""
     return "DVC_STAGE" in os.environ
 
 
 def out_of_step(params: Params) -> str | None:
-    """What keeps a run from starting, in one line with its fix: files that Snakemake did not make. None where there are none."""
+    """The obstacle to a run's start, in one line with its fix: files that Snakemake did not make. None if there are none."""
     if inside_dvc() or ADOPTING in os.environ:
         return None
     if strangers := unowned(params):
@@ -86,7 +86,7 @@ def _owns_folder(stage: str) -> bool:
 
 
 def _foreign(path: str) -> bool:
-    """Whether a finished file is there of which Snakemake's record is missing, or tells another time."""
+    """True if a finished file is there but Snakemake's record is missing or tells another time."""
     try:
         made = os.stat(path).st_mtime
     except FileNotFoundError:
@@ -101,7 +101,7 @@ def _foreign(path: str) -> bool:
 
 
 def _record_path(folder: Path, output: str) -> Path:
-    """Where Snakemake keeps a file's record: its name in base 64, cut to what a file system allows."""
+    """The path of Snakemake's record of a file: its name in base 64, cut to the length that a file system allows."""
     name = urlsafe_b64encode(output.encode()).decode()
     longest = os.pathconf(folder, "PC_NAME_MAX") if folder.exists() else 255
     parts = [name[i : i + longest - 1] for i in range(0, len(name), longest - 1)]

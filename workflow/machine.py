@@ -1,4 +1,4 @@
-"""What DVC asks for in the last job of a run, seen to before the first: a user's name, a repository, a path that it can print.
+"""Checks, before the first job, of DVC's needs in the last one: a user's name, a repository, a path that it can print.
 
 Containers run as users that no one has entered into ``/etc/passwd``; archives of a release have no ``.git``. A home is what
 Snakemake asks for before it reads the Snakefile, so that the Makefile gives one.
@@ -57,7 +57,7 @@ def tell_dvc(root: Path) -> str | None:
 
 
 def held(root: Path) -> bool:
-    """Whether a repository holds the project: its own, or another that has its files."""
+    """True if a repository holds the project: its own, or another that has its files."""
     if (root / ".git").exists():
         return True
     if not any((folder / ".git").exists() for folder in root.absolute().parents):
@@ -70,7 +70,7 @@ def held(root: Path) -> bool:
 
 
 def _without_git(root: Path) -> bool:
-    """Whether DVC was told so before."""
+    """True if DVC was told so before."""
     config = configparser.ConfigParser(strict=False, interpolation=None)
     config.read([root / path for path in DVC_CONFIG], encoding="utf-8")
     return config.getboolean("core", "no_scm", fallback=False)

@@ -1,4 +1,4 @@
-"""Where and when a run was made: ``logs/<run>/provenance.json`` at its end, and ``reports/<run>/provenance.md`` from it.
+"""The place and time of a run: ``logs/<run>/provenance.json`` at its end, and ``reports/<run>/provenance.md`` from it.
 
 None of this is the same twice, so that it stands beside the report, owned by no stage::
 
@@ -30,7 +30,7 @@ QUALITY = "quality"
 
 
 def logs(params: Params) -> Path:
-    """Where a run's logs lie, with Snakemake's times of each job in ``benchmarks``."""
+    """The folder of a run's logs, with Snakemake's times of each job in ``benchmarks``."""
     return Path("logs", params.run)
 
 

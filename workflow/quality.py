@@ -54,7 +54,7 @@ def points(params: Params, seconds: Mapping[str, float]) -> list[Point]:
 
 
 def several(found: list[Point]) -> bool:
-    """Whether some system was trained for more than one length of time, half as long again at least."""
+    """True if some system was trained for more than one length of time, half as long again at least."""
     longest: dict[str, float] = {}
     for point in found:
         longest[point.system] = max(longest.get(point.system, 0), point.seconds)
@@ -68,7 +68,7 @@ def printed(point: Point) -> list[str]:
 
 
 def floors(params: Params) -> dict[str, float | None]:
-    """What the truth's two halves differ by, of the scores that have such a floor."""
+    """The difference of the truth's two halves, for the scores that have such a floor."""
     found = _values(params.data / "metrics" / "full.json", [f"{name}_floor" for name in SCORES])
     return dict(zip(SCORES, found.values(), strict=True))
 

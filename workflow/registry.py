@@ -27,17 +27,17 @@ class Stage:
 
     @property
     def by_method(self) -> bool:
-        """Whether ``dvc.yaml`` has a stage for each method."""
+        """True if ``dvc.yaml`` has a stage for each method."""
         return self.each in ("methods", "trained", "baselines", "talking")
 
     def jobs(self, params: Params) -> Collection[str]:
-        """What there is a job for in a run, by name; an empty name where there is one alone."""
+        """The names of a run's jobs; an empty name for a single job."""
         own = {"": ("",), "shards": params.corpus.shards, "judges": JUDGES, "methods": params.methods}
         own |= {"trained": params.trained, "baselines": params.baselines, "talking": params.talking}
         return own[self.each]
 
     def files(self, params: Params, job: str) -> list[str]:
-        """What a job writes, from the project's root."""
+        """The files that a job writes, from the project's root."""
         if self.name == "report":
             return [f"{params.reports.as_posix()}/{name}" for name in files(params)]
         shards = params.corpus.shards if self.shards else [""]

@@ -15,7 +15,7 @@ SCHEMA = ROOT / "workflow" / "schemas" / "params.schema.json"
 
 
 def text() -> str:
-    """What the file holds."""
+    """The file's content."""
     schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **Params.model_json_schema()}
     return json.dumps(schema, indent=1, sort_keys=True) + "\n"
 

@@ -1,4 +1,4 @@
-"""What code a stage's output depends on: one small file a stage, ``workflow/code/<stage>.json``.
+"""The code that a stage's output depends on: one small file a stage, ``workflow/code/<stage>.json``.
 
 Neither Snakemake nor DVC sees the modules that a command imports. This file lists them, found by following the imports, each
 with a digest of what it means (:mod:`stages.base.meaning`): no comment, docstring or annotation changes it, any change of code
@@ -127,7 +127,7 @@ def imports(path: Path, root: Path = ROOT) -> tuple[Path, ...]:
 
 
 def _known(path: Path, root: Path) -> dict[str, Any]:
-    """What is known of a file: a digest of what it means, and which files it imports."""
+    """The facts about a file: a digest of its meaning, and the files that it imports."""
     stat = path.stat()
     return _looked_up(path, root, (stat.st_mtime_ns, stat.st_size))
 

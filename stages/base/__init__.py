@@ -1,1 +1,1 @@
-"""What everything stands on: settings, errors, progress, memory, devices."""
+"""The base of all other packages: settings, errors, progress, memory, devices."""

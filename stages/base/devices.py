@@ -1,4 +1,4 @@
-"""Which device a network runs on."""
+"""The choice of a network's device."""
 
 from __future__ import annotations
 

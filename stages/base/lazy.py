@@ -1,4 +1,4 @@
-"""What is made when it is asked for, where not all of it would fit into memory: a clip's frames and masks, a corpus's clips."""
+"""Sequences made on demand, too large for memory as a whole: a clip's frames and masks, a corpus's clips."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class _Held(Generic[Scalar]):
 
 @dataclass(frozen=True)
 class Mapped(Generic[Item, Made]):
-    """What a function makes of each item; made anew each time it is walked through, so that memory holds one at a time."""
+    """The results of a function for each item, made anew on each walk, so that memory holds one at a time."""
 
     function: Callable[[Item], Made]
     items: Iterable[Item]

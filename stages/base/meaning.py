@@ -1,4 +1,4 @@
-"""What of a source file can reach an output: its syntax tree without what only readers and type checkers see.
+"""The meaning of a source file: its syntax tree without the parts that only readers and type checkers see.
 
 Comments, docstrings, blank lines, the way lines are broken, type annotations and imports that serve them may change without
 making data stale. Anything else may not: a module is judged by its code, not by what the code is thought to do.
@@ -37,7 +37,7 @@ def meaning(source: str) -> str:
 
 
 def for_type_checkers(node: ast.AST) -> bool:
-    """Whether a node is ``if TYPE_CHECKING``, whose body never runs; what stands under its ``else`` does."""
+    """True for a node ``if TYPE_CHECKING``, whose body never runs; its ``else`` does."""
     return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
 
 

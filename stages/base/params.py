@@ -381,7 +381,7 @@ class Method(Section):
 
     @property
     def is_sampled(self) -> bool:
-        """Whether its frames are made here: not where they are the clips' own, or lie there as videos."""
+        """True if its frames are made here: they are neither the clips' own nor ready videos."""
         return self.kind not in ("truth", "videos")
 
 
@@ -535,7 +535,7 @@ class Params(Section):
         return self
 
     def _sources(self, kind: str, own: list[str]) -> list[str]:
-        """What rows of a kind may be made from; what ends in a slash may be followed by any name."""
+        """The possible sources of rows of a kind; any name may follow one that ends in a slash."""
         if kind == "hifidiff":
             return [f"models/{name}" for name in own if self.methods[name].kind == kind]
         return {"truth": ["raw"], "videos": ["videos/"]}.get(kind, ["models/"])  # trained here, or converted
@@ -630,7 +630,7 @@ class Params(Section):
 
     @property
     def has_study(self) -> bool:
-        """Whether the report holds a study of samplers: a row of that table that is sampled, and not the truth alone."""
+        """True if the report holds a study of samplers: a row of that table is sampled, and it is not the truth alone."""
         return any(self.methods[name].kind != "truth" for name in self.shown_in("samplers"))
 
     def sampled_on(self, split: Split) -> list[str]:
@@ -680,7 +680,7 @@ class _Loader(yaml.SafeLoader):
 
 
 def parse(text: str, path: str | Path) -> Any:
-    """What a parameter file says, not validated.
+    """The content of a parameter file, not validated.
 
     Raises:
         ParameterError: it is not YAML, or a key stands twice; names the line.
@@ -719,7 +719,7 @@ def _nodes(path: str | Path) -> yaml.Node | None:
 
 
 def _written(node: yaml.Node | None, keys: Sequence[str | int], value: Any) -> str | None:
-    """How the file writes the ``value`` at some keys: ``0x1f``, not 31; None where it does not have it."""
+    """The ``value`` at some keys as the file writes it: ``0x1f``, not 31; None if the file lacks it."""
     for key in keys:
         if isinstance(node, yaml.MappingNode):
             node = next((inner for own, inner in node.value if own.value == str(key)), None)

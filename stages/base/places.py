@@ -1,4 +1,4 @@
-"""Where the user's files lie: a path as ``params.yaml`` writes it, and the files below a folder, linked folders among them."""
+"""Places of the user's files: a path of ``params.yaml``, and the files below a folder, linked folders among them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ VIDEO_SUFFIXES = {
 
 @dataclass(frozen=True)
 class Below:
-    """What lies below a folder but hidden files, each in order of name."""
+    """The files below a folder without the hidden ones, each list in order of name."""
 
     videos: list[Path] = field(
         default_factory=list

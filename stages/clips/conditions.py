@@ -91,15 +91,13 @@ def aligned(clip: Clip, frames: Sequence[int], reference: int) -> NDArray[np.uin
 
 
 def _on_head(landmarks_L2: NDArray[np.floating], size: int) -> NDArray[np.float64]:
-    """How far across and down the face each pixel lies from the point between the eyes, (size, size, 2), pixels."""
+    """The place of each pixel across and down the face from the point between the eyes, (size, size, 2), pixels."""
     eyes, axes, _, _ = head_axes(landmarks_L2)
     return (_grid(size) - eyes) @ axes.T
 
 
 def _behind(on_head: NDArray[np.floating]) -> NDArray[np.float64]:
-    """How far behind eyes and nose the places across and down a head lie, (..., 2) → (...): 0 on a level with them, 1 at the
-    outline.
-    """
+    """The depth of places on a head, behind eyes and nose, (..., 2) → (...): 0 on a level with them, 1 at the outline."""
 
     def before(places: NDArray[np.floating]) -> NDArray[np.float64]:
         return np.sqrt(np.maximum(1 - (((places - HEAD_MIDDLE) / HEAD) ** 2).sum(-1), 0))
@@ -115,7 +113,7 @@ def _grid(size: int) -> NDArray[np.float64]:
 
 
 def places(landmarks_L2: NDArray[np.floating], size: int) -> NDArray[np.float32]:
-    """Where each pixel lies on the head, (4, size, size): across and down, from the nose's base, and how near mouth and eyes are.
+    """The place of each pixel on the head, (4, size, size): across and down from the nose's base, nearness of mouth and of eyes.
 
     The units are the distance of the outer eye corners and the one from the eyes to the nose's base. These three points alone are
     used, which the similarity of :func:`aligned` uses too: this tells of the head's place, turn and size, and of nothing else.

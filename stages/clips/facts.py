@@ -1,4 +1,4 @@
-"""What a model's training clips say of faces and voices, for those who give it others: stored with its weights.
+"""Facts about the faces and voices of a model's training clips, stored with its weights for use with other faces and sounds.
 
 T frames of a clip, N samples of its sound.
 """
@@ -43,7 +43,7 @@ def facts(clips: Iterable[Clip], sample_rate: int) -> dict[str, list[float]]:
 
 
 def jaw_drop(landmarks_TL2: NDArray[np.floating]) -> float:
-    """How far the chin moves down the face within a clip, (T, 68, 2) → distances of the outer eye corners.
+    """The distance that the chin moves down the face within a clip, (T, 68, 2) → distances of the outer eye corners.
 
     The head's own motion is taken out: mouth shut to widest is what is left.
     """

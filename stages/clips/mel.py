@@ -74,7 +74,7 @@ class Mel:
 
 @contextmanager
 def _in_float64() -> Iterator[None]:
-    """What PyTorch makes without a type is float64: torchaudio's filters ask for none."""
+    """Makes float64 PyTorch's default type: torchaudio's filters ask for no type."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     try:

@@ -1,4 +1,4 @@
-"""What a test clip's own file shows first, and its sound: what a user gives to ``python -m stages.talk``."""
+"""The first picture and the sound of a test clip's own file: the input of ``python -m stages.talk``."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def sound(raw: Path, clip: str) -> tuple[bytes, str]:
 
 
 def _file(raw: Path, clip: str, what: str) -> tuple[bytes, str]:
-    """Where the corpus has sound and picture in one file, that is both."""
+    """The file of a clip's picture or sound, and its suffix; one file serves as both if the corpus has them together."""
     entry = next((entry for entry in tars.listing(raw) if entry["clip"] == clip), None)
     if entry is None:
         raise InputError(raw, f"no clip {clip}", "run 'snakemake --cores all'")

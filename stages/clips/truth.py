@@ -1,4 +1,4 @@
-"""How far a clip's mouth is open, as it was rendered where that is known."""
+"""The mouth's opening in a clip, as rendered if that is known."""
 
 from __future__ import annotations
 

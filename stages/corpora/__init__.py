@@ -1,1 +1,1 @@
-"""Where clips come from: rendered here, CREMA-D, a folder of videos."""
+"""Sources of clips: rendered here, CREMA-D, a folder of videos."""

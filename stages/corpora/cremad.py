@@ -160,7 +160,7 @@ def listing(item: Object, sound: Object | None, lost: dict[str, str]) -> dict[st
 
 
 def has_sound(path: Path) -> bool:
-    """Whether a video has sound of its own. One that is damaged counts as if it had: a later stage says what is wrong."""
+    """True if a video has sound of its own. A damaged one counts as if it had: a later stage names the damage."""
     try:
         with av.open(str(path), "r", metadata_errors="replace") as container:
             return bool(container.streams.audio) and next(container.decode(audio=0), None) is not None
@@ -301,7 +301,7 @@ class Source:
             yield from zip(part, self._side_by_side(part, found), strict=True)
 
     def addresses(self, items: Sequence[Object]) -> Sequence[Address | NoUse]:
-        """Where the objects are: by the pattern, or as the repository's LFS server says."""
+        """The objects' addresses: by the pattern, or from the repository's LFS server."""
         if "{path}" in self.address:
             return [Address(self.address.replace("{path}", quote(item.file))) for item in items]
         found = git_lfs.addresses(self.address, items, self.patience, Held(self))

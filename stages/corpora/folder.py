@@ -262,7 +262,7 @@ def take(settings: Folder, speaker: str, out: Path) -> None:
 
 
 def _readable(path: Path) -> tuple[bytes | Path, str]:
-    """What goes into the tar, and its SHA-256: the file, or nothing where it can't be read."""
+    """The content for the tar, and its SHA-256: the file, or nothing if it can't be read."""
     try:
         with path.open("rb") as file:
             return path, hashlib.file_digest(file, "sha256").hexdigest()

@@ -50,7 +50,7 @@ class Diffusion:
         return signal * x_0 + sigma * noise
 
     def target(self, x_0: Tensor, t_N: Tensor, noise: Tensor) -> Tensor:
-        """What the network should predict at x_t."""
+        """The network's target at x_t."""
         if self.prediction == "epsilon":
             return noise
         if self.prediction == "x0":
@@ -68,7 +68,7 @@ class Diffusion:
         return signal * x_t - sigma * output
 
     def estimate_weight(self, t_N: Tensor) -> Tensor:
-        """How much a loss on the estimate of x_0 counts at each timestep, (N,): ᾱ_t under ε prediction, else 1.
+        """The weight of a loss on the estimate of x_0 at each timestep, (N,): ᾱ_t under ε prediction, else 1.
 
         The network's error is multiplied by √(1 − ᾱ_t)/√ᾱ_t in DDPM's eq. (15), which at the last timesteps of the cosine
         schedule exceeds 10⁴: unweighted, eq. (2) would be those timesteps and nothing else. paper: no weight is mentioned.

@@ -99,7 +99,7 @@ def _pixel(anchor_FN: Float, offset_F2: Float, turn: tuple[Float, Float], size: 
 
 
 def _leaf(right_SRN: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Which leaf each look comes to in each tree, (R, N): all splits are known, and a tree's path selects among them.
+    """The leaf of each look in each tree, (R, N): all splits are known, and a tree's path selects among them.
 
     Split 0 is the root; the children of split i are 2·i + 1, where ``right`` is 0, and 2·i + 2.
     """

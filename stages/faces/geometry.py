@@ -60,7 +60,7 @@ def head_axes(landmarks: Array) -> tuple[Array, Array, Array, Array]:
 
 
 def head_turns(landmarks_TL2: Array, frames: Sequence[int]) -> Array:
-    """How far the head has turned out of the picture's plane, aside and down, in some of a clip's frames: (T, 68, 2) → (N, 2).
+    """The head's turn out of the picture's plane, aside and down, in some of a clip's frames: (T, 68, 2) → (N, 2).
 
     Measured by the nose's tip, which lies before the face: its place across and down from the middle of the eye corners, in
     distances of the outer ones, a mean over five frames. Only differences between frames of one clip mean something.

@@ -295,7 +295,7 @@ class FaceTracker:
         return _Found(box)
 
     def _may_be(self, box: Box) -> bool:
-        """Whether a box is near enough to the face that was lost; another person's is not."""
+        """True if a box is near enough to the lost face; another person's is not."""
         if self._known is None:
             return True
         shift = np.linalg.norm((box[:2] + box[2:] - self._known[:2] - self._known[2:]) / 2)
@@ -310,7 +310,7 @@ def _around(box: Box) -> tuple[int, int, int]:
 
 
 def _slipped(pictures: Sequence[_Picture], points_N: Landmarks) -> NDArray[np.bool_]:
-    """Whether the landmarks don't sit in the box as they did in the detections, (N,)."""
+    """True for landmarks that don't sit in the box as they did in the detections, (N,)."""
     if not pictures:
         return np.empty(0, np.bool_)
     rigid = points_N[:, RIGID]
@@ -323,7 +323,7 @@ def _slipped(pictures: Sequence[_Picture], points_N: Landmarks) -> NDArray[np.bo
 
 
 def _carried(faces: Sequence[_Found], rigid: NDArray[np.float32]) -> Box:
-    """Where the faces' boxes are when their rigid points, (N, 13, 2), have moved to these: (N, 4)."""
+    """The faces' boxes once their rigid points, (N, 13, 2), have moved to these: (N, 4)."""
     boxes = np.stack([face.box for face in faces])
     points = np.stack([face.points for face in faces if face.points is not None])
     motion = similarity(points[:, RIGID], rigid)

@@ -1,4 +1,4 @@
-"""What dlib measures on a small video: landmarks on every frame, and on some the descriptor of who it is. T frames, L = 68.
+"""Measurements by dlib on a small video: landmarks on every frame, on some the face's descriptor. T frames, L = 68.
 
 A generated video has 64 to 128 pixels, which is below what dlib was made for. So each frame is enlarged (cubic) first.
 """
@@ -41,7 +41,7 @@ PROGRAM_GREY = (0.2125, 0.7154, 0.0721)  # what red, green and blue weigh there,
 
 @dataclass(frozen=True)
 class Faces:
-    """What dlib found in a video; NaN where it found no face."""
+    """The faces that dlib found in a video; NaN for a frame without one."""
 
     landmarks_TL2: Array  # pixels of the video, the centre of the first pixel at (0, 0)
     detected_T: NDArray[np.bool_]
@@ -103,14 +103,14 @@ def program_ear(frames_THWC: Frames, boxes_T: Sequence[Array | None]) -> Array:
 
 
 def whole_pixels(gray_HW: NDArray[np.uint8], box_4: Array) -> NDArray[np.int64]:
-    """What dlib's model says of a face in one box: (68, 2), whole pixels of the picture as it is."""
+    """The landmarks of a face in one box by dlib's model: (68, 2), whole pixels of the picture as it is."""
     rectangle = dlib.rectangle(*(round(side) for side in box_4.tolist()))
     parts = _predictor()(np.ascontiguousarray(gray_HW), rectangle).parts()
     return np.array([(p.x, p.y) for p in parts], np.int64)
 
 
 def descriptor(image_HWC: NDArray[np.uint8], points_L2: Array, box_4: Array) -> Array:
-    """Who is it? The 128 values of dlib's face recognition network, (128,).
+    """The person's descriptor: the 128 values of dlib's face recognition network, (128,).
 
     The network was trained so that two pictures of a person lie closer than 0.6 and those of two people do not. It sees the
     face upright, by these landmarks, at 150 pixels.

@@ -22,7 +22,7 @@ FOR_GOOD = (404, 410, 422)  # an object's errors that will be the same tomorrow
 
 @dataclass(frozen=True)
 class Address:
-    """Where an object is, and what the request must say."""
+    """The address of an object, and the headers of the request."""
 
     url: str
     headers: dict[str, str] = field(default_factory=dict)
@@ -31,7 +31,7 @@ class Address:
 def addresses(
     repository: str, files: Sequence[Known], patience: Patience, course: Course | None = None
 ) -> list[Address | NoUse]:
-    """Where a repository has some files, at most ``MOST``, in their order; or why it doesn't give one.
+    """The addresses of some of a repository's files, at most ``MOST``, in their order; or the reason for having none.
 
     Raises:
         NoUse: it has no such service; Later where it may answer at another time.

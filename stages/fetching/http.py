@@ -32,7 +32,7 @@ GONE = (404, 410)  # the answers that will be the same tomorrow
 
 
 class Known(Protocol):
-    """What a file is known by."""
+    """The name, size and hash of a file."""
 
     @property
     def file(self) -> str:
@@ -49,7 +49,7 @@ class Known(Protocol):
 
 @dataclass(frozen=True)
 class Patience:
-    """How long a bad connection is borne."""
+    """The limits for a bad connection."""
 
     stall_s: float = 60.0  # without a kilobyte a second for so long, a connection is given up
     attempts: int = 5  # connections to one address that bring less than a hundredth of the file
@@ -81,7 +81,7 @@ class Course:
 
     @property
     def reached(self) -> bool:
-        """Whether the server has answered before: then one that can't be reached is asked again, else given up at once."""
+        """True if the server has answered before: then one that can't be reached is asked again, else given up at once."""
         return False
 
     def connect(self) -> None:
@@ -96,7 +96,7 @@ class Course:
 
 
 def mismatch(path: Path, file: Known) -> str | None:
-    """What is wrong with a file; None where size and hash are the published ones."""
+    """The fault of a file; None if size and hash are the published ones."""
     try:
         size = path.stat().st_size
         if size != file.size:

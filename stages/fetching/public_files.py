@@ -179,7 +179,7 @@ def tensors(name: str | PublicFile, folder: Path) -> dict[str, Tensor]:
 
 
 def torch_cache() -> Path:
-    """Where torch and torchvision keep what they downloaded, as torch.hub says it."""
+    """The folder of torch's and torchvision's downloads, as torch.hub names it."""
     base = os.environ.get("TORCH_HOME") or os.path.join(os.environ.get("XDG_CACHE_HOME", "~/.cache"), "torch")
     return Path(base).expanduser() / "hub" / "checkpoints"
 
@@ -200,7 +200,7 @@ class _Told(Course):
 
 
 def table(folder: Path, files: Sequence[PublicFile] = tuple(FILES.values())) -> str:
-    """What is there, as lines of text: name, file, state, bytes, terms, use."""
+    """The files that are there, as lines of text: name, file, state, bytes, terms, use."""
     rows = [("name", "file", "state", "bytes", "terms", "for")]
     for file in files:
         place = find(file, folder)

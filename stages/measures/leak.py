@@ -25,7 +25,7 @@ FOLDS = 4
 
 
 def visible(frames_THWC: NDArray[np.uint8], masks_THW: NDArray[np.bool_], size: int) -> Array:
-    """What is seen of each frame, (T, 2·size²): luma with the face grey, and the mask, both area-averaged to ``size``."""
+    """The visible part of each frame, (T, 2·size²): luma with the face grey, and the mask, both area-averaged to ``size``."""
     shown = np.where(masks_THW, 127.5, luma(frames_THWC)) / 255
     both = [
         np.stack([cv2.resize(p, (size, size), interpolation=cv2.INTER_AREA) for p in x])
@@ -35,7 +35,7 @@ def visible(frames_THWC: NDArray[np.uint8], masks_THW: NDArray[np.bool_], size: 
 
 
 def place(landmarks_TL2: Values) -> Array:
-    """Where the head is, (T, 6): the similarity from the first frame that carries mask and reference, and its turn since then.
+    """The head's place, (T, 6): the similarity from the first frame that carries mask and reference, and its turn since then.
 
     Turn in the picture's plane and growth, the shift of the middle of the rigid points in inter-ocular distances, and
     :func:`stages.faces.geometry.head_turns`; times 100, so that no reduction to principal components loses what pixels can't

@@ -28,7 +28,7 @@ def landmark_distance(made_TL2: Values, true_TL2: Values) -> dict[str, Array]:
 
 
 def identity(made_KD: Values, true_KD: Values) -> dict[str, Array]:
-    """Who is it? Of the descriptors of the same frames of both videos, (K,) each.
+    """The likeness of the person, from the descriptors of the same frames of both videos, (K,) each.
 
     ``csim`` is the cosine to the true frame's descriptor, ``csim_reference`` that to the true video's first frame, which the
     generator is shown; NaN where a face was not found. ``same_person`` is 1 where the distance to the true frame's is at most

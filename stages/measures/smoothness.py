@@ -1,4 +1,4 @@
-"""How a video moves from frame to frame, inside a mask: F-MSE, optical flow, and flicker apart from motion. T frames, H, W.
+"""Motion from frame to frame inside a mask: F-MSE, optical flow, and flicker apart from motion. T frames, H, W.
 
 F-MSE and OFM are named after the measures that Diffused Heads (Stypułkowski et al. 2024) reports, and don't compare with its
 columns. Its program, ``smoothness_eval.py`` of its published code, squares differences of uint8 frames as uint8, which wrap at
@@ -60,7 +60,7 @@ def ofm(frames_THWC: Frames, masks_THW: Masks) -> Array:
 
 
 def warp_error(frames_THWC: Frames, backward_THW2: NDArray[np.float32], masks_THW: Masks) -> Array:
-    """What of a frame the frame before does not explain once it is moved as the true video moves, (T − 1,).
+    """The part of a frame that the frame before does not explain, once moved as the true video moves, (T − 1,).
 
     Mean squared difference of frame t + 1 and frame t carried onto it by ``backward_THW2``, the *true* video's backward flow
     (bilinear), in squared grey levels: flicker counts, motion that is right does not. The flow-warping error of Lai et al.

@@ -1,4 +1,4 @@
-"""What is measured frame by frame on a video: columns of the tables that scores are made from.
+"""Measurements frame by frame on a video: columns of the tables that scores are made from.
 
 Those of :data:`TRACES` are measured on the true video as well, so that a score can be the video's over the truth's. T frames, H,
 W, L = 68 landmarks; uint8 RGB frames and boolean masks, true where the video was generated.
@@ -22,7 +22,7 @@ Masks = NDArray[np.bool_]
 
 
 class Face(NamedTuple):
-    """Where and when to look for artefacts of parts of the face."""
+    """The places and moments to search for artefacts of parts of the face."""
 
     landmarks_TL2: NDArray[np.floating]
     ear_T: NDArray[np.floating]  # eye aspect ratio, mean of both eyes

@@ -74,13 +74,13 @@ def _rank(stream: Any) -> tuple[bool, bool, int]:
 
 
 def describe(stream: Any) -> str:
-    """What to call an audio track in a message: its number among the container's streams, its language and title."""
+    """The name of an audio track in a message: its number among the container's streams, its language and title."""
     said = [stream.metadata.get(key, "") for key in ("language", "title")]
     return " ".join([str(stream.index), *(f"({text})" for text in said if text not in ("", "und"))])
 
 
 def starts_again(container: Any) -> bool:
-    """Whether timestamps may start again within files of this kind: transport and programme streams can be joined as they are."""
+    """True if timestamps may start again within such a file: transport and programme streams can be joined as they are."""
     return bool(container.format.flags & Flags.ts_discont.value)
 
 
@@ -91,7 +91,7 @@ def step_of(stream: Any) -> float:
 
 
 def length_of(duration_s: float, step_s: float, clip: str) -> float:
-    """How long a picture is shown: as its own duration says, else the stream's step; seconds.
+    """The time that a picture is shown: its own duration, else the stream's step; seconds.
 
     Raises:
         ClipError: longer than :data:`MAX_GAP_S`.
@@ -102,7 +102,7 @@ def length_of(duration_s: float, step_s: float, clip: str) -> float:
 
 
 def name_of(source: Source) -> str:
-    """What to call a source in a message: its file's name without the ending."""
+    """The name of a source in a message: its file's name without the ending."""
     return Path(source).stem if isinstance(source, (str, Path)) else "(unnamed)"
 
 

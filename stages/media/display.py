@@ -42,7 +42,7 @@ WIDEST = 4  # a pixel is at most so many times as wide as high, or as high as wi
 
 
 def orientation(frame: av.VideoFrame) -> tuple[int, bool]:
-    """What turns a stored picture upright: degrees counter-clockwise (0, 90, 180, 270), and whether it is mirrored after that."""
+    """The turn of a stored picture to upright: degrees counter-clockwise (0, 90, 180, 270); True if mirrored after that."""
     data: Any = frame.side_data.get(Type.DISPLAYMATRIX)  # type: ignore[call-overload]  # PyAV's stub knows plain keys alone
     if data is None or data.buffer_size < 36:
         return 0, False

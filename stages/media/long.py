@@ -24,11 +24,11 @@ class StoredSound:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """What a listener might have chosen otherwise."""
+        """The choices that a listener might have made otherwise."""
         return self.found.remarks
 
     def pieces(self, sample_rate: int) -> Iterator[NDArray[np.float32]]:
-        """What :func:`stages.media.decode_audio` gives, piece by piece, (N,) each, so that memory holds one of them."""
+        """The sound of :func:`stages.media.decode_audio`, piece by piece, (N,) each, so that memory holds one of them."""
         return self.found.pieces(sample_rate, AT_ONCE)
 
 

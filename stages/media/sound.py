@@ -40,14 +40,14 @@ CANCELLED = 0.1  # channels whose mix has less than this share of the power of u
 
 @dataclass(frozen=True)
 class Sound:
-    """What is heard of a file."""
+    """The sound of a file."""
 
     samples: NDArray[np.float32]  # (N,) in [-1, 1], mono, sample 0 at the first picture's timestamp
     remarks: tuple[str, ...]  # what a listener might have chosen otherwise, a sentence each; most files have none
 
     @property
     def silent(self) -> bool:
-        """Whether there is nothing to hear."""
+        """True if there is nothing to hear."""
         return not self.samples.any()
 
 
@@ -72,7 +72,7 @@ def hear(source: Source, sample_rate: int, *, clip: str = "") -> Sound:
 
 @dataclass(frozen=True)
 class Heard:
-    """What was decoded of a file: parts of one rate, layout and run of timestamps; where time zero is in each run, seconds."""
+    """The decoded parts of a file, each of one rate, layout and run of timestamps, with the time zero of each run, seconds."""
 
     clip: str
     parts: list[_Track]
@@ -173,7 +173,7 @@ def _decoded(
 
 
 class Chunks(Protocol):
-    """Where a track's samples go: a list of arrays, or what keeps them elsewhere."""
+    """The destination of a track's samples: a list of arrays, or a store elsewhere."""
 
     def append(self, samples: NDArray[np.float32], /) -> None: ...
 
@@ -197,7 +197,7 @@ def resampled(parts: Iterable[NDArray[np.floating]], rate: int, to: int) -> Iter
 
 
 class _Runs:
-    """Where the pictures' timestamps start again, from their packets, as :func:`stages.media.video.pictures` joins the frames."""
+    """The runs of the pictures' timestamps, from their packets, as :func:`stages.media.video.pictures` joins the frames."""
 
     def __init__(self, video: Any, clip: str) -> None:
         self._step, self._clip = step_of(video), clip
@@ -262,7 +262,7 @@ class _Track:
         self._power, self._products = 0.0, np.zeros((1, 1))  # of the mix, and of all pairs of channels
 
     def takes(self, frame: av.AudioFrame) -> bool:
-        """Whether the frame is of this track's rate and layout."""
+        """True if the frame is of this track's rate and layout."""
         return not self.rate or (self.rate, self.layout) == (frame.sample_rate, frame.layout.name)
 
     @property

@@ -1,1 +1,1 @@
-"""How rows of the tables are made: what a kind of method defines, and the kinds."""
+"""The making of the tables' rows: the definition of a kind of method, and the kinds."""

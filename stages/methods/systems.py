@@ -77,7 +77,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Facts:
-    """What a system is told of the run that it is trained in, beside its own settings."""
+    """Facts of the run that a system is trained in, beside its own settings."""
 
     size: int  # side of a frame, pixels
     fps: float
@@ -92,7 +92,7 @@ class Facts:
 
 @dataclass(frozen=True)
 class Data:
-    """What a training may use."""
+    """The data open to a training."""
 
     train: Sequence[Clip]
     validation: Sequence[Clip]
@@ -116,7 +116,7 @@ class Trainer(loop.Trainer):
 
 
 class SystemSettings(params.Section):
-    """What every system's settings begin with."""
+    """The first of every system's settings."""
 
     steps: params.Natural = Field(description="training steps")
 
@@ -218,7 +218,7 @@ def _settings_model(kind: str) -> type[params.Section] | None:
 
 
 def sees_mouth(entry: params.Method) -> bool:
-    """Whether a row is given the true mouth of the test clip; its module says so where that can be."""
+    """True if a row is given the true mouth of the test clip; the kind's module may define that."""
     own = getattr(module(entry.kind), "sees_mouth", None)
     return bool(own and own(entry))
 

@@ -1,4 +1,4 @@
-"""What a call of the denoiser costs, counted and not timed: the same on every machine."""
+"""The cost of a call of the denoiser, counted and not timed: the same on every machine."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ SHARE_AT_START = -2.0  # logit of the share of what is drawn: a blend starts nea
 
 @dataclass(frozen=True)
 class Conditions:
-    """What the denoiser is given beside x_t; a condition that a setting drops is ``None``."""
+    """The denoiser's input beside x_t; a condition that a setting drops is ``None``."""
 
     reference_NCHW: Tensor  # identity frame
     mel_NSM: Tensor  # window of the spectrogram centred on the frame

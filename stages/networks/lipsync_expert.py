@@ -28,7 +28,7 @@ class ConvBlock(nn.Module):
 
 
 def lower_halves(frames_BFCHW: Tensor, size: int) -> Tensor:
-    """What an expert looks at: the lower halves of square frames, resized to ``size``, frame after frame on the channels.
+    """The input of an expert: the lower halves of square frames, resized to ``size``, frame after frame on the channels.
 
     (B, F, 3, H, W) → (B, 3F, size / 2, size). Resized first and with antialiasing, so that a half is whole at any resolution.
     """

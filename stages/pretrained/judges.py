@@ -1,4 +1,4 @@
-"""What the encoders that a run trains itself, the judges, see in a video. N items, T frames, E embedding.
+"""The output of the encoders that a run trains itself, the judges, for a video. N items, T frames, E embedding.
 
 Networks with public weights are another family, with columns of their own: :class:`stages.pretrained.public_judges.Public`.
 Numbers of two families never stand under one name.

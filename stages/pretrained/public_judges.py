@@ -102,7 +102,7 @@ class Public:
     def beside(
         self, frames_THWC: NDArray[np.uint8], true_THWC: NDArray[np.uint8], masks_THW: NDArray[np.bool_]
     ) -> dict[str, NDArray[Any]]:
-        """What is measured on a made video alone: SyncNet's embeddings (T − 5, 1024), and LPIPS to the true frames, (T,)."""
+        """The measurements on a made video: SyncNet's embeddings (T − 5, 1024), and LPIPS to the true frames, (T,)."""
         found: dict[str, NDArray[Any]] = {}
         if network := self.networks.get("syncnet"):
             found["syncnet_pictures"] = lse.pictures(network, frames_THWC)

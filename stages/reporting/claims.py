@@ -62,7 +62,7 @@ def _metrics(results: Results, *methods: str) -> tuple[str, str]:
 
 @dataclass(frozen=True)
 class _Range:
-    """Where a value has to lie."""
+    """The range that a value has to lie in."""
 
     least: float | None
     most: float | None
@@ -320,7 +320,7 @@ def _sync_apart(results: Results) -> Claim:
 
 
 def _sync_teaches(results: Results) -> list[Claim]:
-    """What the expert of L_sync knows, and what training with it brings beside a row that is trained without."""
+    """The knowledge of L_sync's expert, and the gain of training with it over a row trained without."""
     claims = []
     least = results.params.report.expert_within_clip
     if least is not None:
@@ -421,7 +421,7 @@ def _no_drift(results: Results) -> list[Claim]:
 
 
 def _stills_talk(results: Results) -> list[Claim]:
-    """What a user gets: a still of somebody unseen, with another speaker's sound."""
+    """The user's case: a still of somebody unseen, with another speaker's sound."""
     bounds = results.params.report.talking.model_dump()
     claims = []
     for method, column, score in stills.claimed(results):

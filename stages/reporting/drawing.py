@@ -1,4 +1,4 @@
-"""How figures are drawn and saved: one quiet style, the same bytes each time, and colours that read on light and dark pages."""
+"""Drawing and saving of figures: one quiet style, the same bytes each time, colours for light and dark pages."""
 
 from __future__ import annotations
 

@@ -78,7 +78,7 @@ def frames(results: Results, clip: str, path: Path) -> None:
 
 
 def inputs(results: Results, clips: list[str], path: Path) -> None:
-    """What the network sees and makes: the reference, the masked frame, the generated and the true frame; a row a clip."""
+    """Draws the network's input and output: the reference, the masked frame, the generated and the true frame; a row a clip."""
     rows = []
     for name in clips:
         clip = results.clip(name)
@@ -140,7 +140,7 @@ def traces(results: Results, clips: list[str], path: Path) -> None:
 
 
 def _lines(axis: Axes, results: Results, clip: str, signal: str, wanted: NDArray[np.float64], name: str) -> None:
-    """What is wanted, and what is measured on the videos of the full model and of the one without the blink signal."""
+    """Draws the wanted signal, and the one measured on the videos of the full model and of the one without the blink signal."""
     fps = results.params.mask.fps
     axis.plot(np.arange(len(wanted)) / fps, wanted, color=drawing.colour("truth"), lw=2.0, label=name)
     for method in (results.main, results.without("blink") if signal == "ear" else None):

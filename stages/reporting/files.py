@@ -1,4 +1,4 @@
-"""Which files a run's report is."""
+"""The files of a run's report."""
 
 from __future__ import annotations
 

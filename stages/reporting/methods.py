@@ -16,12 +16,12 @@ DEPARTS_HEADS = ("method", "where it departs from its paper")
 
 
 def seen(results: Results) -> list[list[str]]:
-    """What each method is given of a test clip, and the key of its run in MLflow."""
+    """The parts of a test clip given to each method, and the key of its run in MLflow."""
     return [[m.entry.title, systems.module(m.entry.kind).sees(m.entry), m.key] for m in results.apart()]
 
 
 def made(results: Results) -> list[list[str]]:
-    """What each row's weights were trained on and for how long, and what one of its frames takes; rows with weights alone."""
+    """The training data and length of each row's weights, and the time of one of its frames; rows with weights alone."""
     return [_made(results, method) for method in results.apart() if method.config is not None]
 
 
@@ -48,7 +48,7 @@ def _made(results: Results, method: Method) -> list[str]:
 
 
 def departs(results: Results) -> list[tuple[str, str]]:
-    """Where the systems that HifiDiff is compared with depart from their papers, a sentence each."""
+    """The departures of the systems compared with HifiDiff from their papers, a sentence each."""
     titles: dict[str, str] = {}  # by kind: that of its first row
     for method in results.methods.values():
         titles.setdefault(method.entry.kind, method.entry.title)
@@ -74,7 +74,7 @@ def restored(results: Results) -> list[str]:
 
 
 def _listed(results: Results, method: Method) -> list[dict[str, Any]]:
-    """What the sampling noted of each of a method's videos."""
+    """The sampling's notes on each of a method's videos."""
     folder = results.data / "samples" / method.name
     files = [folder / f"{shard}.tar" for shard in results.params.corpus.shards]
     return [clip for tar in files for clip in tars.listing(tar, keys=("clip",))]

@@ -209,7 +209,7 @@ _CHOSEN = (
 
 
 def limits(results: Results) -> list[str]:
-    """What a reader should know before the numbers, whatever they say."""
+    """Sentences to read before the numbers, whatever they say."""
     settings = results.params
     clips = len(results.tests("test_seen")) + len(results.tests("test_unseen"))
     sentences = []
@@ -238,7 +238,7 @@ def limits(results: Results) -> list[str]:
 
 
 def columns_words(results: Results) -> str:
-    """What to know of the columns and last rows of Tables 1 and 2."""
+    """Notes on the columns and last rows of Tables 1 and 2."""
     own = catalogue.families(tables.columns(results)).get(catalogue.CORPUS, {})
     words = "In the paper’s form. "
     if own:
@@ -261,7 +261,7 @@ def plotted(results: Results) -> list[str]:
 
 
 def limits_of_features(results: Results) -> list[str]:
-    """What to know of FID, FVD, LSE and LPIPS, where they were measured."""
+    """Notes on FID, FVD, LSE and LPIPS, if they were measured."""
     names = catalogue.families(results.measured).get(catalogue.PUBLIC)
     if not names:
         return []
@@ -272,7 +272,7 @@ def limits_of_features(results: Results) -> list[str]:
 
 
 def expert(results: Results) -> str:
-    """How well the loss's expert knows moments of one clip, which only the lips tell apart."""
+    """The skill of the loss's expert at moments of one clip, told apart by the lips alone."""
     last = results.expert.iloc[-1]
     whose = "public" if results.params.expert.source == "wav2lip" else "own"
     return (
@@ -288,7 +288,7 @@ def expert(results: Results) -> str:
 
 
 def trainings(results: Results) -> str:
-    """How much another training would differ: said, or not known."""
+    """The difference that another training would make: stated, or not known."""
     count = len(results.trainings())
     if count == 1:
         return (

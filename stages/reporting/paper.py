@@ -1,4 +1,4 @@
-"""What the paper prints, for readers to see beside our numbers, and where this project reads it in its own way.
+"""The paper's printed numbers, to read beside ours, and this project's own readings of the paper.
 
 HifiDiff: High-Fidelity Talking Face Video Synthesis via Conditional Diffusion (Phan, Yang, Kim, Shin, Kim). CREMA-D, 128 px,
 FVD by I3D, FID by Inception, LSE-C by SyncNet: none of these numbers may be compared with a run on another corpus, at
@@ -13,7 +13,7 @@ COLUMNS = ("FVD ↓", "FID ↓", "Blinks/s", "Blink duration", "LSE-C ↑")
 
 
 def apart(settings: Params) -> str:
-    """Why this run's rows are not to be compared with the paper's."""
+    """The reasons against comparing this run's rows with the paper's."""
     other = [f"{settings.network.size}×{settings.network.size} pixels"] if settings.network.size != 128 else []
     other += ["another corpus"] if settings.corpus.source in ("rendered", "folder") else []
     other += ["other features"] if not {"inception", "i3d", "syncnet"} <= set(settings.metrics.public) else []

@@ -1,4 +1,4 @@
-"""What the report is made from: scores, traces, curves and the index of a run, read and checked once."""
+"""The content of the report: scores, traces, curves and the index of a run, read and checked once."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ class Results:
         return next((m for m in rows if m.entry.made_from == self.main.entry.made_from), None)
 
     def part(self, method: Method) -> str:
-        """What a row is to the report, which gives it its colour: ``main``, ``no_blink``, … or its own name."""
+        """The part of a row in the report, which gives it its colour: ``main``, ``no_blink``, … or its own name."""
         parts = {"main": self.main, "no_blink": self.without("blink"), "no_mask": self.without("masked_face")}
         return next(
             (name for name, m in {**parts, "other_audio": self.other_audio}.items() if m is method), method.name
@@ -147,7 +147,7 @@ class Results:
         return [self.methods[name] for name in self.params.sampled_on("test_long")]
 
     def splits(self) -> tuple[str, ...]:
-        """What a score is given for: all clips, each test split, and long clips and those held out where a method has some."""
+        """The splits of a score: all clips, each test split, and long clips and those held out if a method has some."""
         used = {split for m in self.methods.values() for split in m.entry.splits}
         return (*SPLITS, *(split for split in ("test_long", "held_out") if split in used))
 
@@ -211,7 +211,7 @@ def _disagreement(path: Path, written: dict[str, float], recorded: tracking.Reco
 
 
 def _config(folder: Path) -> dict[str, Any] | None:
-    """What stands beside the weights; beside somebody's program, which has none of ours, nothing."""
+    """The configuration beside the weights; None beside somebody's program, which has no file of ours."""
     path = folder / "config.json"
     of_others = folder.is_dir() and not path.exists() and not (folder / WEIGHTS).exists()
     return None if of_others else documents.read(path)

@@ -56,7 +56,7 @@ def _blinks(films: pd.DataFrame) -> Array:
 
 
 def late(distances_RS: Array) -> Array:
-    """Where the distances are least, frames: the vertex of the parabola through the least and its neighbours, (R, S) → (R,)."""
+    """The lag of least distance, frames: the vertex of the parabola through the least and its neighbours, (R, S) → (R,)."""
     values = np.atleast_2d(distances_RS)
     middle, last = values.shape[1] // 2, values.shape[1] - 1
     best = values.argmin(1).clip(1, last - 1)

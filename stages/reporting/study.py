@@ -51,7 +51,7 @@ class Row:
 
     @property
     def noise(self) -> str:
-        """What the first noise of a clip's frames has in common."""
+        """The shared part of the first noise of a clip's frames."""
         if self.sampling is None:
             return DASH
         return noise(self.sampling)
@@ -181,7 +181,7 @@ WORDS = (
 
 
 def sentences(group: Group) -> list[str]:
-    """What a group's numbers say, in plain words and as they are."""
+    """The findings of a group's numbers, in plain words and as they are."""
     return [_capital(said) for said in (*_best(group), *_steps(group), *_noise(group), *_guidance(group))]
 
 
@@ -197,7 +197,7 @@ def _best(group: Group) -> Iterator[str]:
 
 
 def _steps(group: Group) -> Iterator[str]:
-    """What more steps bring: the fewest against the most of each sampler, with the noise that most cells have."""
+    """The effect of more steps: the fewest against the most of each sampler, with the noise that most cells have."""
     for (sampler, noise_), rows in lines(group).items():
         few, many = rows[0], rows[-1]
         parts = [_change(few, many, name) for name in SAID]
@@ -269,7 +269,7 @@ SAME = "no different"
 
 
 def compared(a: Score, b: Score, name: str) -> str:
-    """How b is against a: ``better`` or ``worse`` where the intervals are apart, else ``no different``."""
+    """The result of b against a: ``better`` or ``worse`` if the intervals are apart, else ``no different``."""
     if None in (a.low, a.high, b.low, b.high):
         return SAME
     if b.low > a.high or b.high < a.low:  # type: ignore[operator]

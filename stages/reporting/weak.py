@@ -1,4 +1,4 @@
-"""What is weak in a run, in plain sentences made from its scores: said whether or not a claim asks for it."""
+"""The weak points of a run, in plain sentences made from its scores: stated with or without a claim that asks for them."""
 
 from __future__ import annotations
 

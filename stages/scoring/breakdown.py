@@ -38,7 +38,7 @@ def rows(measured: Sequence[Measured], settings: params.Metrics) -> list[dict[st
 
 
 def lengths(measured: Sequence[Measured]) -> list[str]:
-    """Which third of the clips, by number of frames, each is in; clips of one length are in one third."""
+    """The third of the clips, by number of frames, that each is in; clips of one length are in one third."""
     frames = np.array([m.frames for m in measured])
     bounds = np.quantile(frames, [1 / 3, 2 / 3]) if len(frames) else [0, 0]
     return [THIRDS[int((count > bounds).sum())] for count in frames]

@@ -325,7 +325,7 @@ SUFFIXES = {
 
 
 def families(names: Iterable[str]) -> dict[str, dict[str, str]]:
-    """Which of these scores come from each family of networks, with their titles."""
+    """The scores of each family of networks among these, with their titles."""
     given = set(names)
     found = {
         family: {m.name: m.title for m in METRICS if m.family == family and m.name in given}
@@ -341,7 +341,7 @@ def instead(name: str, measured: Collection[str]) -> str:
 
 
 def kind(name: str) -> Metric:
-    """How a score is shown; one the catalogue lacks is shown under its own name."""
+    """The record that shows a score; one that the catalogue lacks is shown under its own name."""
     for suffix, (title, meaning) in SUFFIXES.items():
         base = BY_NAME.get(name.removesuffix(suffix))
         if name.endswith(suffix) and base:

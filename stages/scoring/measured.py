@@ -1,4 +1,4 @@
-"""What was measured on a method's videos, read from ``features/<method>.parquet`` and ``reference.parquet``.
+"""The measurements on a method's videos, read from ``features/<method>.parquet`` and ``reference.parquet``.
 
 T frames, N windows, K frames with a descriptor, E embedding.
 """

@@ -1,4 +1,4 @@
-"""What the page may ask of a video, and the command line that makes the same."""
+"""The page's request for a video, and the command line that makes the same."""
 
 from __future__ import annotations
 

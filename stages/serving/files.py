@@ -20,7 +20,7 @@ class TooMuch(HifiDiffError):
 
 
 class Files:
-    """What was sent and not removed since. ``folder`` is emptied by whoever made it."""
+    """The files sent and not removed since. The maker of ``folder`` empties it."""
 
     def __init__(self, folder: Path, most: int = MOST) -> None:
         self.folder, self.most = folder, most
@@ -57,11 +57,11 @@ class Files:
             raise TooMuch(f"all files have more than {HELD * self.most / 2**20:g} MB; start the page again")
 
     def path(self, key: str) -> Path | None:
-        """Where a file lies; None where there is none of this key."""
+        """The path of a file; None if there is none of this key."""
         return self.folder / key if key in self._size else None
 
     def remove(self, key: str) -> bool:
-        """Whether there was a file of this key."""
+        """Removes a file; True if there was one of this key."""
         if self._size.pop(key, None) is None:
             return False
         (self.folder / key).unlink(missing_ok=True)

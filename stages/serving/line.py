@@ -200,7 +200,7 @@ class Line:
 
 
 def _words(job: Job, error: HifiDiffError) -> tuple[Literal["face", "sound"] | None, str]:
-    """What an error is about, and its words without the file's name, which the browser knows alone."""
+    """The subject of an error, and its words without the file's name, which the browser alone knows."""
     if isinstance(error, InputError):
         for name in ("face", "sound"):
             if error.path == str(job.folder / name):

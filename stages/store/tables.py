@@ -63,7 +63,7 @@ Place = tuple[int, int]  # a row group's number, and a row's number in it
 
 
 def places(path: str | Path, schema: pa.Schema) -> dict[str, list[Place]]:
-    """Where each clip's rows stand, in the file's order; checks the file as :func:`read` does."""
+    """The places of each clip's rows, in the file's order; checks the file as :func:`read` does."""
     clips = read(path, schema, ["clip"])["clip"].to_pylist()
     found = pq.read_metadata(path)
     rows = [(group, row) for group in range(found.num_row_groups) for row in range(found.row_group(group).num_rows)]

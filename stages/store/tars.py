@@ -86,7 +86,7 @@ def listing(path: str | Path, name: str = CLIPS, *, keys: tuple[str, ...] = ("cl
 
 
 def _plain(name: str) -> bool:
-    """Whether a name stays in the folder that it is joined to."""
+    """True if a name stays in the folder that it is joined to."""
     return name not in ("", ".", "..") and not set(name) & {"/", "\\", "\0"}
 
 

@@ -52,7 +52,7 @@ TIMEOUT_S = 60  # that a writer waits for another
 
 @dataclass(frozen=True)
 class Recorded:
-    """What MLflow holds of one part of a method."""
+    """MLflow's record of one part of a method."""
 
     key: str
     run_id: str

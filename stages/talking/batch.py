@@ -40,7 +40,7 @@ class Batch:
 
     @property
     def local(self) -> range:
-        """Where the frames lie in the clip."""
+        """The frames' places in the clip."""
         return range(self.before + AROUND, self.before + AROUND + len(self.frames))
 
     @property

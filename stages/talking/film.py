@@ -79,7 +79,7 @@ class Film:
 
     @property
     def landmarks_TL2(self) -> NDArray[np.float64]:
-        """Where the face is in each frame, pixels of the network's pictures, (T, 68, 2)."""
+        """The place of the face in each frame, pixels of the network's pictures, (T, 68, 2)."""
         return self.subject.small(self.subject.landmarks(np.arange(len(self))))
 
     def faces(self) -> Iterator[Picture]:

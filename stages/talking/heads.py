@@ -1,4 +1,4 @@
-"""How a head moves in the picture's plane: synthesised, another's, or by a table. T frames, L = 68 landmarks.
+"""Motion of a head in the picture's plane: synthesised, another's, or by a table. T frames, L = 68 landmarks.
 
 A pose is (roll, x, y, scale): degrees clockwise, across and down the face in distances of the outer eye corners, and a factor,
 all against the face at rest.
@@ -69,7 +69,7 @@ def _neck(points_L2: Array) -> Array:
 
 
 def order(available: int, frames: int, when_short: str) -> NDArray[np.intp]:
-    """Which of a video's frames is shown in each of so many, (T,); ``stop``: no more than there are."""
+    """The video's frame to show at each of so many, (T,); ``stop``: no more than there are."""
     wanted = np.arange(min(frames, available) if when_short == "stop" else frames)
     if when_short == "loop":
         return wanted % available

@@ -29,7 +29,7 @@ class Label:
         return made
 
     def _of(self, height: int, width: int) -> NDArray[np.floating]:
-        """How much of each pixel is the word's, (h, w, 1)."""
+        """The word's share of each pixel, (h, w, 1)."""
         if (height, width) not in self._drawn:
             size = max(round(HEIGHT * max(height, width)), LEAST)
             font = ImageFont.load_default(size)

@@ -1,4 +1,4 @@
-"""How a face talks: the options, their ranges and their words, in one place for the command, lists of jobs and the page."""
+"""The options of a talking face, their ranges and their words, in one place for the command, lists of jobs and the page."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LABEL = "synthetic"
 
 
 class Said(NamedTuple):
-    """What an option may be, and what is said of it."""
+    """The values of an option, and its help text."""
 
     help: str
     number: type[int] | type[float] | None = None
@@ -34,7 +34,7 @@ def _option(default: Any, help: str, number: Any = None, words: Any = (), **more
 
 @dataclass(frozen=True)
 class Options:
-    """How a face talks; None is what the model, the face and the sound say."""
+    """The settings of a talking face; None is the value of the model, the face or the sound."""
 
     motion: float | str | None = _option(
         None,

@@ -19,7 +19,7 @@ KEPT = (
 
 @dataclass(frozen=True)
 class Paste:
-    """How faces are put back: the crop they were cut by, (x, y, S), and how wide the blend's border is, as a share of S."""
+    """The settings that put faces back: the crop of the cut, (x, y, S), and the width of the blend's border, a share of S."""
 
     crop: tuple[int, int, int]
     feather: float

@@ -32,7 +32,7 @@ TURNED = 0.3  # of half the eye corners' distance: how far the nose's tip stands
 
 
 def is_video(path: Path) -> bool:
-    """Whether a file is read as a video: by its ending, or because it is no picture; a picture that moves is one."""
+    """True if a file is read as a video: by its ending, or because it is no picture; a moving picture is a video."""
     if not path.is_file():
         return path.suffix.lower() in places.VIDEO_SUFFIXES
     try:
@@ -106,7 +106,7 @@ def choose(path: Path, picture: Picture, which: str, *, blinks: bool = True) -> 
 
 
 def turn(points_L2: Points) -> float:
-    """How far aside a face looks: where the nose's tip stands across the face, from the middle of the outer eye corners, in
+    """The turn of a face to the side: the place of the nose's tip across the face, from the middle of the outer eye corners, in
     halves of their distance.
     """
     eyes, axes, distance, _ = head_axes(points_L2)
@@ -151,7 +151,7 @@ def pick(path: Path, boxes: list[Box], which: str) -> Box:
 
 
 def _turned(picture: Picture) -> str:
-    """What to say of a picture in which a face is found once it is turned."""
+    """The message for a picture in which a face is found once it is turned."""
     found = {}
     for turns, words in ((1, "left"), (3, "right"), (2, "round")):
         faces = landmarks.detect(np.ascontiguousarray(np.rot90(picture, turns)))

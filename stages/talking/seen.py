@@ -1,4 +1,4 @@
-"""What is made of a face that was given: the frames in which it talks, and its eyes."""
+"""The parts made of a given face: the frames in which it talks, and its eyes."""
 
 from __future__ import annotations
 

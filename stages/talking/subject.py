@@ -25,7 +25,7 @@ BLOCK = 1000  # frames whose landmarks are made at once
 
 @dataclass(frozen=True)
 class Frame:
-    """How faces are cut out: by a model's own settings."""
+    """The settings of a model that cut out faces."""
 
     size: int  # K
     margin: float

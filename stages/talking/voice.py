@@ -160,7 +160,7 @@ class Told:
 
     @property
     def first_speech_s(self) -> float:
-        """When the gate opens first."""
+        """The time of the gate's first opening."""
         return float(np.argmax(self.open_B > 0) * BLOCK_S)
 
     def samples(self, start: int, stop: int) -> NDArray[np.float32]:

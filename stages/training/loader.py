@@ -28,7 +28,7 @@ class Parts(Dataset):
 
 
 def shares(count: int, rank: int, processes: int, parts: int) -> list[list[int]]:
-    """Which of the global batch's ``count`` windows and frames each part of a process takes; windows come first in it.
+    """The share of the global batch's ``count`` windows and frames that each part of a process takes; windows come first in it.
 
     Dealt out like cards, so that each part has windows and single frames in the batch's proportion.
 

@@ -26,7 +26,7 @@ from stages.training.processes import ALONE, World
 
 
 class Stateful(Protocol):
-    """What changes in training, and so is saved: a network, an optimiser, an average."""
+    """Things that change in training, and so are saved: a network, an optimiser, an average."""
 
     def state_dict(self) -> dict[str, Any]: ...
     def load_state_dict(self, state: dict[str, Any], /) -> Any: ...
@@ -50,11 +50,11 @@ class Trainer(ABC):
         """
 
     def suspects(self, step: int) -> str:
-        """What a term of this step, or of the one before, that is not finite may come from, for the message."""
+        """The possible causes of a term of this step, or of the one before, that is not finite, for the message."""
         return ""
 
     def scores(self) -> dict[str, float]:
-        """What stands beside the terms in each row of the curve, such as scores on validation data."""
+        """The columns beside the terms in each row of the curve, such as scores on validation data."""
         return {}
 
     def finish(self) -> None:  # noqa: B027 - a hook, which few need
@@ -229,7 +229,7 @@ class Curves:
         self.begun -= found["seconds"]
 
     def closes(self, step: int, last: bool) -> bool:
-        """Whether a row ends with this step: every ``every`` steps, and with the last one."""
+        """True if a row ends with this step: every ``every`` steps, and with the last one."""
         return last or (step + 1) % self.every == 0
 
     def add(

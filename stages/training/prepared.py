@@ -1,4 +1,4 @@
-"""What a training starts from, by the settings: the untrained model, its objective and the training clips."""
+"""The start of a training, by the settings: the untrained model, its objective and the training clips."""
 
 from __future__ import annotations
 

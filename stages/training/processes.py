@@ -21,7 +21,7 @@ class World:
 
     @property
     def first(self) -> bool:
-        """Whether this is the process that saves, records and prints."""
+        """True for the process that saves, records and prints."""
         return self.rank == 0
 
     def sum(self, x: Tensor) -> Tensor:

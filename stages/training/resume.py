@@ -35,7 +35,7 @@ from stages.store.atomic import whole_file
 
 
 def fingerprint(settings: Mapping[str, Any], files: Iterable[Path] = ()) -> str:
-    """What a state belongs to: a digest of the settings (JSON values) and of the files (data read, sources run).
+    """The key of a state: a digest of the settings (JSON values) and of the files (data read, sources run).
 
     Of a source it is what the code means (:mod:`stages.base.meaning`): a comment makes no saved state useless.
     """
@@ -52,7 +52,7 @@ def code() -> list[Path]:
 
 
 def due(step: int, every: int, steps: int) -> bool:
-    """Whether a state is saved after ``step`` (from 0): each ``every`` steps, and after the last."""
+    """True if a state is saved after ``step`` (from 0): each ``every`` steps, and after the last."""
     return (step + 1) % every == 0 or step + 1 == steps
 
 

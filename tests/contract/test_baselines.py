@@ -1,4 +1,4 @@
-"""What each system of stages/methods/kinds keeps: it resumes to the bit, sees what it says, and makes each frame of a clip."""
+"""Contract of each system of stages/methods/kinds: resumes to the bit, sees what it says, makes each frame of a clip."""
 
 from __future__ import annotations
 

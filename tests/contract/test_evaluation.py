@@ -192,7 +192,7 @@ def test_a_row_a_clip(run, truth):
 
 
 def test_landmarks_and_identity_are_the_truths_own(truth, run):
-    """What the codec alone costs; the full-resolution corpus is not asked."""
+    """The cost of the codec alone; the full-resolution corpus is not asked."""
 
     def value(name):
         return truth["scores"][name]["all"]["value"]

@@ -1,4 +1,4 @@
-"""What ``talk`` can't use is one line with file, value and fix, exit 2, and nothing half-written; lists go on."""
+"""Input that ``talk`` can't use: one line with file, value and fix, exit 2, nothing half-written; lists go on."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def model(**changes: Any) -> HifiDiff:
 def rendered(
     name: str = "ada", *, width: int = 480, height: int = 360
 ) -> tuple[face.Renderer, Motion, NDArray[np.floating]]:
-    """What draws a speaker, the motion of a sentence at 30 frames a second, and its sound at 48 kHz."""
+    """A renderer of a speaker, the motion of a sentence at 30 frames a second, and its sound at 48 kHz."""
     settings = DEMO.corpus.rendered.model_copy(update={"width": width, "height": height})
     who = identity.draw(settings.seed, name)
     moves, _, sound = speaker.perform(settings, who, 0)

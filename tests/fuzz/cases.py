@@ -90,7 +90,7 @@ TABLE = 'file,speaker,split\na.mp4,Zoë,train\nb/c.mp4,"Lee, Ann",\n'.encode()
 
 
 def damaged(content: bytes, other: bytes, rng: np.random.Generator) -> tuple[str, bytes]:
-    """What was done, and the outcome."""
+    """The kind of damage, and the outcome."""
     data, size = bytearray(content), len(content)
 
     def place() -> int:

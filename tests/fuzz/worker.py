@@ -74,7 +74,7 @@ def tar_verdict(path: Path) -> str:
 
 
 def verdicts(kind: str, content: bytes) -> list[str]:
-    """What each reader says: what it found, or the reason of a ClipError or InputError."""
+    """The verdict of each reader: its finding, or the reason of a ClipError or InputError."""
 
     def said(read) -> str:  # type: ignore[no-untyped-def]
         try:

@@ -71,7 +71,7 @@ def test_samples_of_an_oracle_have_the_datas_distribution(sampler, steps):
 
 
 def solution(diffusion, x_T, mean, std):
-    """Where the probability-flow ODE leads from x_T, for Gaussian data: (x_0 − m) / s = (x_T − √ᾱ_T m) / √(ᾱ_T s² + 1 − ᾱ_T)."""
+    """The end of the probability-flow ODE from x_T, for Gaussian data: (x_0 − m) / s = (x_T − √ᾱ_T m) / √(ᾱ_T s² + 1 − ᾱ_T)."""
     alpha_bar = float(diffusion.alphas_bar_T[-1])
     return mean + std * (x_T - math.sqrt(alpha_bar) * mean) / math.sqrt(alpha_bar * std**2 + 1 - alpha_bar)
 

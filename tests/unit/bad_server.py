@@ -15,7 +15,7 @@ CONTENT = np.random.default_rng(0).bytes(300_000)
 
 @dataclass
 class Server:
-    """What to do at each address, and what was asked and sent."""
+    """The answer at each address, and the requests and bytes so far."""
 
     url: str = ""
     ways: dict[str, Callable[[Handler], None]] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""What sampling a clip takes in memory, as JSON; run by test_generate.py in a process of its own.
+"""The memory that sampling a clip takes, as JSON; run by test_generate.py in a process of its own.
 
 python memory_of_sampling.py <folder with the clip's tables> <file to write>
 """

@@ -1,4 +1,4 @@
-"""What an hour of sound takes in memory beyond a minute, bytes, as JSON; run by test_talking_memory.py in a process of its own.
+"""The memory of an hour of sound beyond a minute, bytes, as JSON; run by test_talking_memory.py in a process of its own.
 
 python memory_of_talking.py <folder to write to>
 

@@ -56,7 +56,7 @@ def test_no_weights_are_needed_and_none_are_changed() -> None:
 
 
 def test_the_demos_ideas_cost_a_thousandth_at_paper_scale() -> None:
-    """What preset paper leaves off, on: a forward's GFLOP and the network's million parameters, as docs/reading.md tells them."""
+    """The options that preset paper leaves off, on: a forward's GFLOP and million parameters, as docs/reading.md tells them."""
     settings = load(ROOT / "presets" / "paper.yaml")
     told = []
     for options in ({}, {"places": True, "prior": 0.15, "condition_gain": 4.0, "residual": "blended"}):

@@ -1,4 +1,4 @@
-"""What makes Diffused Heads itself: what it is shown, the double modulation, the lip box, the learned variance, its size."""
+"""The traits of Diffused Heads: its input, the double modulation, the lip box, the learned variance, its size."""
 
 from __future__ import annotations
 

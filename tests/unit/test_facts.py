@@ -1,4 +1,4 @@
-"""What is stored of the training clips: jaw, eyes, level, on clips whose answer is known."""
+"""Facts stored of the training clips: jaw, eyes, level, on clips with a known answer."""
 
 from __future__ import annotations
 

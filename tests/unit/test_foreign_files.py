@@ -1,4 +1,4 @@
-"""What people's folders hold beside plain videos: each works or is refused with its reason, and none opens another file."""
+"""Foreign files in people's folders of videos: each works or is refused with its reason, and none opens another file."""
 
 import av
 import cv2

@@ -1,4 +1,4 @@
-"""Which edits of a source make data stale. Twenty of each kind, drawn from the real sources."""
+"""Edits of a source that make data stale, and those that don't. Twenty of each kind, drawn from the real sources."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def lines_of(source: str) -> tuple[list[str], list[int]]:
 
 
 def span(source: str, node: ast.AST) -> Span:
-    """Where a node stands; columns count bytes of UTF-8."""
+    """The place of a node; columns count bytes of UTF-8."""
     lines, starts = lines_of(source)
 
     def place(line: int, column: int) -> int:
@@ -59,7 +59,7 @@ def annotations(tree: ast.AST) -> Iterator[ast.AST]:
 
 
 def edits(kind: str, source: str) -> Iterator[tuple[Span, str]]:
-    """What may be put where in a source to make an edit of a kind."""
+    """The replacements, each with its place, that make an edit of a kind in a source."""
     tree = ast.parse(source)
     apart = {id(part) for node in annotations(tree) for part in ast.walk(node)} | {
         id(node) for node in docstrings(tree)

@@ -1,4 +1,4 @@
-"""What the metrics stage reads of the tables, and the scores of parts of the clips."""
+"""Tables as the metrics stage reads them, and the scores of parts of the clips."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FRAMES = {"ada_s01": 30, "ada_s02": 40, "bela_s01": 50}
 
 
 def row(name: str, seed: int, frames: int | None = None) -> dict[str, Any]:
-    """What both tables have of a clip."""
+    """The columns of a clip that both tables have."""
     count = FRAMES[name] if frames is None else frames
     rng = np.random.default_rng(seed)
     points = np.random.default_rng(len(name)).uniform(0, 64, (FRAMES[name], 68, 2))[:count]

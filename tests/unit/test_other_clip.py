@@ -1,4 +1,4 @@
-"""Whose sound a clip is given, where a method takes another clip's."""
+"""The sound given to a clip by a method that takes another clip's."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ BOX = np.array([20.0, 22.0, 90.0, 92.0])
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[NDArray[np.uint8], NDArray[np.float64]]]:
-    """What dlib's model was asked; it answers with eyes 8 pixels wide and 2 high, the left one 4 high."""
+    """The questions to dlib's model; it answers with eyes 8 pixels wide and 2 high, the left one 4 high."""
     given: list[tuple[NDArray[np.uint8], NDArray[np.float64]]] = []
     points = np.zeros((68, 2), np.int64)
     for first, height in ((36, 2), (42, 4)):

@@ -26,7 +26,7 @@ SIDE = 32
 
 @dataclass
 class Film:
-    """How a clip of flashes and clicks is written."""
+    """The format of a clip of flashes and clicks."""
 
     container: str
     picture: str

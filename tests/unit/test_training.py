@@ -103,7 +103,7 @@ def setting(make_clip):
 
 
 def ignore(step: int) -> None:
-    """What a test does after a step that it does not look at."""
+    """Ignores a step."""
 
 
 class Fitted(NamedTuple):

@@ -243,7 +243,7 @@ def test_a_row_says_its_driver_itself(tmp_path: Path) -> None:
 
 
 def test_a_row_of_converted_weights_needs_no_settings() -> None:
-    """What it has is checked; a row that is trained here needs them all."""
+    """A row of converted weights is checked for the settings it has; a row that is trained here needs them all."""
     raw = smoke_with(official={}, official_video={"driver": "video"})
     systems.check(params.validate(raw))
     raw["methods"]["official_video"]["settings"]["driver"] = "nobody"

@@ -56,7 +56,7 @@ class Project:
         return job_counts(self.run("snakemake", "--cores", "2", *args))
 
     def to_do(self) -> dict[str, int]:
-        """What a plain ``snakemake`` would run."""
+        """The jobs that a plain ``snakemake`` would run."""
         return self.snakemake("--dry-run")
 
     def repro(self) -> list[str]:

@@ -38,7 +38,7 @@ def within(path: str, folders: Iterable[str]) -> bool:
 
 
 def differences(rules: list[Job], found: dict[str, Stage], params: Params) -> list[str]:
-    """What dvc.yaml has other than the rules, a line each."""
+    """The differences of dvc.yaml from the rules, a line each."""
     owned = artifacts(params)
     lines = [f"stage {name} is {where}" for name, where in _unmatched({*owned, "code", "in_step"}, set(found))]
     for name in owned.keys() & found.keys():

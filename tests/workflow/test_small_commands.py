@@ -78,7 +78,7 @@ def test_a_record_changes_where_a_module_of_its_stage_does(tmp_path: Path) -> No
 
 
 def fresh_write(root: Path) -> list[str]:
-    """What another process would write: this one remembers the files that it read."""
+    """The files that another process would write: this one remembers the files that it read."""
     sources._remembered.cache_clear()
     sources._state.cache_clear()
     return sources.write(root)

@@ -58,7 +58,7 @@ class Renderer:
         return (columns / s + HEAD_BOX[0]).astype(np.float32), (rows / s + HEAD_BOX[1]).astype(np.float32)
 
     def _jaw_field(self, x: Array, y: Array) -> Array:
-        """How far each place follows the jaw, 0 .. 1."""
+        """The share of the jaw's motion that each place follows, 0 .. 1."""
         who = self.portrait.who
         down = smoothstep((y - 48) / (who.chin_y - 62))
         side = 1 - 0.65 * np.clip(np.abs(x) / who.cheek, 0, 1) ** 2

@@ -1,4 +1,4 @@
-"""Who a rendered speaker is: measures of the face, colours, hair, clothes, light, room and voice, drawn from (seed, name).
+"""The identity of a rendered speaker: face, colours, hair, clothes, light, room and voice, drawn from (seed, name).
 
 Lengths are in pixels of a frame 360 high with the origin between the eyes, x to the picture's right and y down.
 """

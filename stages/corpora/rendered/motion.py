@@ -1,4 +1,4 @@
-"""How a rendered speaker moves: visemes with coarticulation, blinks, gaze, brows and head pose, at any given times.
+"""The motion of a rendered speaker: visemes with coarticulation, blinks, gaze, brows and head pose, at any given times.
 
 T times (of source frames), seconds.
 """

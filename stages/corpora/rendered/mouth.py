@@ -38,7 +38,7 @@ class Lips:
 
 
 def lips(who: Identity, mouth: Viseme, x: Array) -> Lips:
-    """Where the lips are at columns x."""
+    """The place of the lips at columns x."""
     half = who.mouth_width * (1 + 0.12 * max(mouth.spread, 0) + 0.27 * min(mouth.spread, 0) - 0.05 * mouth.jaw)
     t = np.clip(x / half, -1, 1)
     a = np.abs(t)

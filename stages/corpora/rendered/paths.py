@@ -14,7 +14,7 @@ REFRACTORY_S = 0.45  # least time from one blink to the next
 
 
 def during(times: Array, first: float, last: float) -> slice:
-    """Where rising times lie in [first, last]; so that what happens for a moment costs no pass over the whole clip."""
+    """The slice of rising times in [first, last]. With it a short event costs no pass over the whole clip."""
     return slice(int(np.searchsorted(times, first)), int(np.searchsorted(times, last, side="right")))
 
 

@@ -1,4 +1,4 @@
-"""What the rendered speakers say: 24 short sentences, a pronouncing lexicon (ARPAbet), and the timeline of phones.
+"""The text of the rendered speakers: 24 short sentences, a pronouncing lexicon (ARPAbet), and the timeline of phones.
 
 Speech and mouth are both made from one timeline, so they are in true synchrony.
 """

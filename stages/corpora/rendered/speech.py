@@ -27,7 +27,7 @@ OPEN_QUOTIENT = 0.6  # share of a glottal period in which the folds are apart
 
 @dataclass(frozen=True)
 class Voice:
-    """What distinguishes a speaker's voice."""
+    """The measures that set one speaker's voice apart."""
 
     pitch: float  # Hz, mean
     formants: float  # all formants times this: 1 for a long vocal tract, 1.2 for a short one
@@ -103,7 +103,7 @@ def vocal_tract(segments: list[Segment], voice: Voice, times_K: Array) -> Array:
 
 
 def nasalised(sound_N: Array, nasal_N: Array) -> Array:
-    """Where ``nasal_N`` is 1, the murmur of a closed mouth: little above 500 Hz, and a zero near 900 Hz."""
+    """The murmur of a closed mouth for ``nasal_N`` of 1, the sound itself for 0: little above 500 Hz, and a zero near 900 Hz."""
     murmur = lfilter([0.06], [1, -0.94], sound_N)
     zero = np.exp(2j * np.pi * 900 / SAMPLE_RATE) * 0.985
     notch = np.array([1, -2 * zero.real, abs(zero) ** 2])

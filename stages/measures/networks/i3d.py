@@ -21,7 +21,7 @@ SIGNATURE = ["self", "x", "rescale", "resize", "return_features"]
 
 @dataclass(frozen=True)
 class Convention:
-    """What an FVD depends on beside the videos; ``stride`` None: one clip a video, its first."""
+    """The settings of an FVD beside the videos; ``stride`` None: one clip a video, its first."""
 
     name: str
     frames: int

@@ -71,7 +71,7 @@ class _Encoder(nn.Module):
         self.register_buffer("deviation", torch.ones(embedding))
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """What each head says."""
+        """The output of each head."""
         h = F.silu(self.trunk(x))
         return {name: head(h) for name, head in self.heads.items()}
 

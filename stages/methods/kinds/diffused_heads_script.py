@@ -185,5 +185,5 @@ def renderer(row: Row) -> Render:
 
 
 def sees(entry: params.Method) -> str:
-    """What the row is given of a test clip."""
+    """The parts of a test clip given to the row."""
     return "the first frame, " + ("the audio" if entry.audio == "own" else "the audio of another test clip")

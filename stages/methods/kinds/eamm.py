@@ -246,7 +246,7 @@ def heats(places_NK2: Tensor, side: int) -> Tensor:
 
 
 def candidates(source: Motion, driving: Motion, side: int) -> Tensor:
-    """Where each pixel would come from by each key point's affine map, and at last where it is: (N, K + 1, h, w, 2).
+    """The source of each pixel by each key point's affine map, and last the pixel's own place: (N, K + 1, h, w, 2).
 
     T_source←driving(z) ≈ p_source + J_source J_driving⁻¹ (z − p_driving): equation (4) of the first-order model.
     """
@@ -258,7 +258,7 @@ def candidates(source: Motion, driving: Motion, side: int) -> Tensor:
 
 
 class DenseMotion(nn.Module):
-    """Where each pixel of the driving frame comes from in the source, (N, h, w, 2), and how much of it is to be seen there."""
+    """The source of each pixel of the driving frame, (N, h, w, 2), and the visible share of it there."""
 
     def __init__(self, *, points: int, width: int, levels: int, widest: int, shrunk: int) -> None:
         super().__init__()
@@ -499,7 +499,7 @@ class System(systems.System):
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def windows(self, sound: Clip, frames: Sequence[int]) -> Tensor:
-        """What is heard of each frame, (N, S, M), scaled to [-1, 1]."""
+        """The sound of each frame, (N, S, M), scaled to [-1, 1]."""
         s = self.settings
         starts = [round(MEL_STEPS_PER_FRAME * frame) - MEL_BEFORE for frame in frames]
         mel = torch.from_numpy(np.stack([mel_window(sound.mel_SM, start, s.audio_steps) for start in starts]))
@@ -537,7 +537,7 @@ def renderer(row: Row) -> Render:
 
 
 def sees(entry: params.Method) -> str:
-    """What the row is given of a test clip."""
+    """The parts of a test clip given to the row."""
     if entry.settings.get("pose") == "video":
         return "the first frame, the head’s pose in each frame of the test video, the audio"
     return "the first frame, the audio"
@@ -554,7 +554,7 @@ def pull_loss(places_NK2: Tensor, landmarks_NL2: NDArray[np.floating], size: int
 
 
 def equivariance_loss(detector: Detector, x_NCHW: Tensor, found: Motion) -> Tensor:
-    """How far key points of randomly moved pictures, moved back, lie from those of the pictures: places and Jacobians."""
+    """The distance of key points of randomly moved pictures, moved back, from those of the pictures: places and Jacobians."""
     identity = torch.eye(2, 3, device=x_NCHW.device)
     move_N23 = identity + 0.05 * torch.randn(len(x_NCHW), 2, 3, device=x_NCHW.device)
     turn_N122, shift_N12 = move_N23[:, None, :, :2], move_N23[:, None, :, 2]
@@ -633,7 +633,7 @@ class Trainer(systems.Trainer):
         return found
 
     def sequences(self, rng: np.random.Generator) -> Tensor:
-        """How far the key points that the sound tells lie from the first-order model's own."""
+        """The distance of the key points told by the sound from the first-order model's own."""
         s, size, device = self.system.settings, self.system.facts.size, self.data.device
         stills, frames, heard, pose = [], [], [], []
         for _ in range(s.sequences):

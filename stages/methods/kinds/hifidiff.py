@@ -32,6 +32,6 @@ def renderer(row: Row) -> Render:
 
 
 def sees(entry: params.Method) -> str:
-    """What the row is given of a test clip."""
+    """The parts of a test clip given to the row."""
     given = ("masked_face", "reference", entry.audio, "blink")
     return ", ".join(SEES[name] for name in given if name not in entry.drop)

@@ -331,7 +331,7 @@ class System(systems.System):
         self.register_buffer("mel_std_M", torch.ones(facts.mel_bins))
 
     def windows(self, sound: Clip, frames: Sequence[int]) -> Tensor:
-        """What the branches hear of each frame, (N, S, M), normalised."""
+        """The sound of each frame for the branches, (N, S, M), normalised."""
         s = self.settings
         starts = [round(MEL_STEPS_PER_FRAME * frame) - s.context for frame in frames]
         mel = np.stack([mel_window(sound.mel_SM, start, s.context + s.audio_steps) for start in starts])
@@ -353,7 +353,7 @@ class System(systems.System):
         return still_NCHW + made if s.residual else torch.tanh(made)
 
     def displacements(self, sound: Clip, count: int, still_P: Tensor) -> tuple[Array, Array]:
-        """What the two branches say of a clip's frames, (T, L, 2) each."""
+        """The displacements of the two branches for a clip's frames, (T, L, 2) each."""
         content, speaker, voice = [], [], self.voice(sound)
         for first in range(0, count, SEGMENT):
             heard = self.windows(sound, range(first, min(first + SEGMENT, count)))
@@ -364,7 +364,7 @@ class System(systems.System):
         )
 
     def landmarks(self, clip: Clip, sound: Clip, seed: int) -> Array:
-        """Where the landmarks lie in each frame, pixels: (T, L, 2)."""
+        """The place of the landmarks in each frame, pixels: (T, L, 2)."""
         s, count, fps = self.settings, len(clip.frames_THWC), self.facts.fps
         at = Place.of(clip.landmarks_TL2[0])
         still = at.inward(clip.landmarks_TL2[0])
@@ -452,7 +452,7 @@ def upright_lips(points_TL2: Array) -> Array:
 
 
 def scripted_blinks(count: int, fps: float, rng: np.random.Generator) -> NDArray[np.float64]:
-    """How far the lids are shut in each frame, (T,), 0 to 1: the published script, whose pauses are drawn."""
+    """The closure of the lids in each frame, (T,), 0 to 1: the published script, whose pauses are drawn."""
     times_T, shut_T = np.arange(count) / fps, np.zeros(count)
     onset = FIRST_BLINK_S
     while onset < count / fps:
@@ -488,7 +488,7 @@ def renderer(row: Row) -> Render:
 
 
 def sees(entry: params.Method) -> str:
-    """What the row is given of a test clip."""
+    """The parts of a test clip given to the row."""
     return "the first frame, the audio; its blinks are a script"
 
 

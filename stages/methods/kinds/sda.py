@@ -150,7 +150,7 @@ def _halving(c_in: int, c_out: int, norm: Norm | None, activation: nn.Module) ->
 
 
 def levels(size: int) -> int:
-    """How often a picture is halved on the way to 4 × 4; raises ``ParameterError`` for another size than 32, 64, 128, …"""
+    """The number of halvings of a picture down to 4 × 4; raises ``ParameterError`` for a size other than 32, 64, 128, …"""
     if size < 32 or size & (size - 1):
         raise ParameterError(f"network.size is {size}; rows of kind sda need 32, 64, 128 or a larger power of 2")
     return int(math.log2(size)) - 2
@@ -272,7 +272,7 @@ class System(systems.System):
         return self.speak(self.see(still_BCHW), sound_BFL, noise_BFZ, None)[0]
 
     def see(self, still_BCHW: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
-        """What the generator keeps of the identity frame: itself, its code, its maps."""
+        """The generator's record of the identity frame: itself, its code, its maps."""
         still = still_BCHW.contiguous(memory_format=torch.channels_last)
         return still, *self.identity(still)
 
@@ -340,7 +340,7 @@ def renderer(row: Row) -> Render:
 
 
 def sees(entry: params.Method) -> str:
-    """What the row is given of a test clip."""
+    """The parts of a test clip given to the row."""
     return "the first frame, the audio"
 
 
@@ -422,7 +422,7 @@ class SyncDiscriminator(nn.Module):
 
 @dataclass(frozen=True)
 class Sequences:
-    """What a step learns from."""
+    """The data of one training step."""
 
     still_BCHW: Tensor  # identity frames
     x_BFCHW: Tensor  # the true frames, in the identity frames' pose
@@ -558,7 +558,7 @@ class Trainer(systems.Trainer):
         return {name: value.item() for name, value in losses.items()}
 
     def against(self, batch: Sequences, made: Tensor) -> dict[str, Tensor]:
-        """What G minimises: −log D of what it made, by each discriminator."""
+        """The losses that G minimises: −log D of its output, by each discriminator."""
         self.discriminators.requires_grad_(False)
         return {
             "g_frame": F.softplus(-self.on_frames(batch, made)).mean(),

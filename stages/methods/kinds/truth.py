@@ -26,5 +26,5 @@ def renderer(row: Row) -> Render:
 
 
 def sees(entry: params.Method) -> str:
-    """What the row is given of a test clip."""
+    """The parts of a test clip given to the row."""
     return "everything: the test clip’s own frames, through the samples’ codec"

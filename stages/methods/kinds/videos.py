@@ -146,7 +146,7 @@ def source_size(raw: Path, clip: str) -> tuple[int, int]:
 
 
 def same_shape(size: tuple[int, int], other: tuple[int, int]) -> bool:
-    """Whether one (width, height) is the other scaled, both in whole, even pixels."""
+    """True if one (width, height) is the other scaled, both in whole, even pixels."""
     return abs(size[0] * other[1] - size[1] * other[0]) < 2 * max(other)
 
 
@@ -159,5 +159,5 @@ def scaled(image_HWC: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.ui
 
 
 def sees(entry: params.Method) -> str:
-    """What the row is given of a test clip."""
+    """The parts of a test clip given to the row."""
     return str(entry.settings["sees"])

@@ -255,7 +255,7 @@ class Plain(nn.Module):
 
 
 def faces(driver_NCHW: Tensor, reference_NCHW: Tensor) -> Tensor:
-    """What G is given, (N, 6, H, W): the driving frame with its lower half black, and the reference."""
+    """The input of G, (N, 6, H, W): the driving frame with its lower half black, and the reference."""
     masked = driver_NCHW.clone()
     masked[:, :, masked.shape[2] // 2 :] = 0
     return torch.cat([masked, reference_NCHW], 1)
@@ -347,7 +347,7 @@ def resized(x_NCHW: Tensor, size: int) -> Tensor:
 
 
 class Batch(NamedTuple):
-    """What a step, or a look at the validation clips, needs. The frames of the B windows come first among the N."""
+    """The data of a step or of a look at the validation clips. The frames of the B windows come first among the N."""
 
     frames_NCHW: Tensor  # L_G, which also drive
     reference_NCHW: Tensor
@@ -534,7 +534,7 @@ def renderer(row: Row) -> Render:
 
 
 def sees(entry: params.Method) -> str:
-    """What the row is given of a test clip."""
+    """The parts of a test clip given to the row."""
     if entry.settings.get("driver") == "video":
         return (
             "each frame of the test video: its upper half, which shows pose and blinks, and the whole of it as reference, "
@@ -544,5 +544,5 @@ def sees(entry: params.Method) -> str:
 
 
 def sees_mouth(entry: params.Method) -> bool:
-    """Whether the true mouth is among what the row is given."""
+    """True if the true mouth is among the parts given to the row."""
     return entry.settings.get("driver") == "video"
