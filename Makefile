@@ -75,12 +75,12 @@ videos: env ## unpack the sampled videos of the run to videos_out/<run>/
 
 talk: env ## a portrait that talks: make talk FACE=me.jpg SOUND=speech.mp3; without both, an unseen rendered portrait and another's sound
 	@$(if $(FACE)$(SOUND),,python -m workflow.example talk_out > /dev/null)
-	@python -m stages.talk $(or $(MODEL),$$(python -c 'from stages.base.params import load; print(load().data / "models/full")')) \
+	@python -m stages.talk $(or $(MODEL),$$(python -c 'from stages.base.params import load; print(load().default_model)')) \
 	  "$(if $(FACE)$(SOUND),$(FACE),talk_out/portrait.png)" "$(if $(FACE)$(SOUND),$(SOUND),talk_out/speech.mp4)" \
 	  --out "$(or $(OUT),talk_out/talk.mp4)" $(OPTIONS)
 
 page: env ## a page on this machine in which a portrait is made to talk: make page MODEL=hifidiff-demo-full
-	@exec python -m stages.page "$(or $(MODEL),$$(python -c 'from stages.base.params import load; print(load().data / "models/full")'))" $(OPTIONS)
+	@exec python -m stages.page "$(or $(MODEL),$$(python -c 'from stages.base.params import load; print(load().default_model)'))" $(OPTIONS)
 
 export: env ## weights, configuration and model card in one folder: make export METHOD=full OUT=hifidiff-full
 	@python -m stages.export --method "$(METHOD)" --out "$(OUT)" $(if $(REPLACE),--replace)

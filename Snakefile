@@ -13,7 +13,7 @@ from snakemake.utils import min_version, validate
 sys.path.insert(0, workflow.basedir)
 
 from workflow import checks, lock, machine, sources
-from workflow.artifacts import artifacts, everything, folders
+from workflow.artifacts import artifacts, everything, folders, given_folders
 from workflow.sources import code, code_of_kind
 
 min_version("9.16")

@@ -86,7 +86,7 @@ def matched(asked: list[Blink], found: list[Blink]) -> tuple[int, int]:
 
 
 def _filmed(
-    data: Path, pair: Pair, model: HifiDiff, settings: Params, seed: int, folder: Path
+    data: Path, pair: Pair, model: HifiDiff, settings: Params, options: Options, folder: Path
 ) -> tuple[NDArray[np.uint8], Film, Path]:
     """The first frame of a pair's face, its film, and the file that this was saved to."""
     shard, clip, fps = _shard(data, pair.face), pair.face["clip"], settings.mask.fps
@@ -94,7 +94,6 @@ def _filmed(
     sound, ending = raw.sound(_shard(data, pair.sound), pair.sound["clip"])
     speech = folder / f"speech{ending}"
     speech.write_bytes(sound)
-    options = Options(seed=seed, check=False, device=settings.sample.device)
     if pair.input == "still":
         face, options = folder / "face.png", replace(options, blink=settings.portraits.blink_rate)
         Image.fromarray(still_HWC).save(face)
@@ -180,7 +179,8 @@ def measured(data: Path, method: str, settings: Params) -> Iterator[dict[str, ob
         )
         asked = truth.mouth(_shard(data, pair.sound), said, settings.mask.fps)
         with tempfile.TemporaryDirectory() as folder:
-            still, film, path = _filmed(data, pair, model, settings, how.seed + number, Path(folder))
+            options = Options(seed=how.seed + number, check=False, device=settings.sampling(method).device)
+            still, film, path = _filmed(data, pair, model, settings, options, Path(folder))
             whole = media.decode(path, fps=film.fps)
             heard = media.decode_audio(path, settings.spectrogram.sample_rate)
         found = row(still, film, whole, heard, asked, judges, settings)
@@ -195,7 +195,8 @@ def main() -> None:
     parser.add_argument(
         "--params",
         default=params.PARAMS_FILE,
-        help="sections portraits, blink and spectrogram, mask.fps, mask.dilation, network.size, metrics.batch, sample.device",
+        help="sections portraits, blink and spectrogram, mask.fps, mask.dilation, network.size, metrics.batch, sample.device, "
+        "methods.<method>.sample",
     )
     parser.add_argument("--data", type=Path, required=True, help="folder of the run, such as data/demo")
     parser.add_argument("--method", required=True, help="one of talking in params.yaml")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from stages.base.params import Params
+from stages.base.places import place
 from workflow.registry import STAGES
 
 
@@ -28,3 +29,9 @@ def folders(params: Params) -> list[Path]:
     return sorted(
         {params.data / path.partition("/")[0] for stage in STAGES if stage.by_method for path in stage.writes}
     )
+
+
+def given_folders(params: Params) -> list[Path]:
+    """Folders that the user fills and DVC records: own videos, and those that other programs made of the test clips."""
+    others = [params.data / method.made_from for method in params.methods.values() if method.kind == "videos"]
+    return [place(params.corpus.folder.path), *others]

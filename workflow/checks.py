@@ -234,13 +234,13 @@ def _below(folder: Path) -> list[Path]:
 
 def sampling(params: Params, method: str) -> list[str]:
     """The settings that a row's videos depend on: where its frames are there already, only how they are written."""
-    sample = ["sample"]
+    sample = ["sample", "network"]
     if not params.methods[method].is_sampled:
-        sample = [f"sample.{name}" for name in ("frames", "crf", "chroma", "threads")]
+        sample = [*(f"sample.{name}" for name in ("frames", "crf", "chroma", "threads")), "network.size"]
     own = [
         f"methods.{method}.{name}" for name in ("kind", "drop", "made_from", "audio", "splits", "sample", "settings")
     ]
-    return [*sample, "network", "mask", "spectrogram.sample_rate", "corpus.shards", *own]
+    return [*sample, "mask", "spectrogram.sample_rate", "corpus.shards", *own]
 
 
 def gpus(train: Train) -> int:

@@ -10,6 +10,7 @@ import configparser
 import getpass
 import os
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 
 from stages.base.errors import HifiDiffError
@@ -54,6 +55,30 @@ def tell_dvc(root: Path) -> str | None:
         "No Git repository holds this project: DVC does without (core.no_scm in .dvc/config.local). "
         "After 'git init' and a commit, run 'dvc config --local --unset core.no_scm'."
     )
+
+
+def check_files(folders: Iterable[Path]) -> None:
+    """Refuse files below these folders at which DVC would stop, or wait for ever, when it records the run.
+
+    DVC looks at each file below a folder that a stage depends on, whether a stage reads it or not; it follows no links to
+    folders.
+
+    Raises:
+        MachineError: a link leads nowhere, a file can't be read, or is no file but a pipe, a socket or a device.
+    """
+    for top in folders:
+        for folder, _, names in os.walk(top):
+            for name in names:
+                path = Path(folder, name)
+                if not path.exists():
+                    problem = "a link that leads nowhere"
+                elif not path.is_file():
+                    problem = "no file, but a pipe, a socket or a device"
+                elif not os.access(path, os.R_OK):
+                    problem = "a file that this user may not read"
+                else:
+                    continue
+                raise MachineError(f"{path}: {problem}; DVC can't record the folder with it: take it out, or mend it")
 
 
 def held(root: Path) -> bool:

@@ -122,7 +122,7 @@ def write(root: Path = ROOT) -> list[str]:
 
 
 def imports(path: Path, root: Path = ROOT) -> tuple[Path, ...]:
-    """Files of the project that a module imports, anywhere in it, those for type checkers excepted."""
+    """Files of the project that a module imports, anywhere in it, those for annotations and type checkers alone excepted."""
     return tuple(root / name for name in _known(path, root)["imports"])
 
 
@@ -138,7 +138,7 @@ def _looked_up(path: Path, root: Path, _as_of: tuple[int, int]) -> dict[str, Any
     key = f"{path.relative_to(root).as_posix()} {hashlib.sha256(raw).hexdigest()}"
     if key not in known:
         means = hashlib.sha256(meaning.of_file(path)).hexdigest()[:16]
-        names = _imported_names(ast.parse(raw, filename=str(path))) if path.suffix == ".py" else ()
+        names = _imported_names(meaning.stripped(raw.decode("utf-8"))) if path.suffix == ".py" else ()
         found = [file.relative_to(root).as_posix() for name in names if (file := _file_of(name, root))]
         known[key] = {"means": means, "imports": sorted(set(found))}
     return known[key]
@@ -184,21 +184,13 @@ def _kinds(root: Path) -> list[Path]:
 
 def _imported_names(tree: ast.AST) -> Iterator[str]:
     """Dotted names; for ``from a import b`` both ``a`` and ``a.b``, which may be a module too."""
-    for node in _run_nodes(tree):
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.module, "the project imports by full names"
             yield node.module
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
-
-
-def _run_nodes(tree: ast.AST) -> Iterator[ast.AST]:
-    """All nodes, without the bodies of ``if TYPE_CHECKING:``."""
-    children = tree.orelse if meaning.for_type_checkers(tree) else ast.iter_child_nodes(tree)  # type: ignore[attr-defined]
-    for node in children:
-        yield node
-        yield from _run_nodes(node)
 
 
 def _file_of(name: str, root: Path) -> Path | None:

@@ -7,11 +7,12 @@ making data stale. Anything else may not: a module is judged by its code, not by
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
-# What annotations alone import from: a name of these that nothing else uses is no part of the meaning.
+# What is imported for annotations more often than not: a name of these that nothing uses is no part of the meaning. Of other
+# modules' names those are none that annotations alone use; what nothing uses at all may be there to be found by others.
 TYPING = ("typing", "collections.abc", "numpy.typing", "types")
 # In a class, an annotation makes a field. Its type matters to none of these, and to others (pydantic's models) it may.
 PLAIN_BASES = {"NamedTuple", "Protocol", "Module", "Dataset", "ABC", "Generic", "Exception"}
@@ -29,11 +30,23 @@ def meaning(source: str) -> str:
     Raises:
         SyntaxError: it is not Python.
     """
-    tree = _Stripped().visit(ast.parse(source))
-    used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
-    used |= {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
-    tree.body = [kept for statement in tree.body if (kept := _import(statement, used)) is not None]
-    return _text(tree)
+    return _text(stripped(source))
+
+
+def stripped(source: str) -> ast.Module:
+    """The syntax tree without what only readers and type checkers see; raises like :func:`meaning`."""
+    whole, stripper = ast.parse(source), _Stripped()
+    before = _used(whole)
+    tree: ast.Module = stripper.visit(whole)
+    used = _used(tree) | stripper.kept
+    tree.body = [kept for statement in tree.body if (kept := _import(statement, used, before - used)) is not None]
+    return tree
+
+
+def _used(tree: ast.AST) -> set[str]:
+    """Names that stand in a tree, and its texts, which may be annotations."""
+    names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    return names | {n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str)}
 
 
 def for_type_checkers(node: ast.AST) -> bool:
@@ -42,7 +55,13 @@ def for_type_checkers(node: ast.AST) -> bool:
 
 
 class _Stripped(ast.NodeTransformer):
-    """A tree without docstrings and other strings that stand alone, annotations, and blocks for type checkers."""
+    """A tree without docstrings and other strings that stand alone, annotations, and blocks for type checkers.
+
+    ``kept`` has the names in annotations that stay, those of fields whose type may matter.
+    """
+
+    def __init__(self) -> None:
+        self.kept: set[str] = set()
 
     def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
         if isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
@@ -73,7 +92,9 @@ class _Stripped(ast.NodeTransformer):
     def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
         fields = [statement for statement in node.body if isinstance(statement, ast.AnnAssign)]
         typed = any(_name(base) not in PLAIN_BASES for base in node.bases)
-        kept = {id(field): ast.unparse(field.annotation) for field in fields if typed or _names(field) & MARKED}
+        staying = [field for field in fields if typed or _names(field) & MARKED]
+        kept = {id(field): ast.unparse(field.annotation) for field in staying}
+        self.kept |= {name for field in staying for name in _names(field)}
         body: list[ast.stmt] = []
         for statement in node.body:
             if isinstance(statement, ast.AnnAssign):  # a field, in their order, be it with a value or without
@@ -101,11 +122,15 @@ def _names(field: ast.AnnAssign) -> set[str]:
     return {p.id for p in parts if isinstance(p, ast.Name)} | {p.attr for p in parts if isinstance(p, ast.Attribute)}
 
 
-def _import(statement: ast.stmt, used: Iterable[str]) -> ast.stmt | None:
-    """A statement as it is, but for imports of what only annotations named."""
-    if not isinstance(statement, ast.ImportFrom) or statement.module not in (*TYPING, "__future__"):
+def _import(statement: ast.stmt, used: Collection[str], annotated: Collection[str]) -> ast.stmt | None:
+    """A statement as it is, but for imports of what only annotations named; these names are ``annotated``."""
+    if not isinstance(statement, ast.ImportFrom):
         return statement
-    names = [] if statement.module == "__future__" else [a for a in statement.names if (a.asname or a.name) in used]
+
+    def serves(name: str) -> bool:
+        return name in used if statement.module in TYPING else name not in annotated
+
+    names = [] if statement.module == "__future__" else [a for a in statement.names if serves(a.asname or a.name)]
     return ast.ImportFrom(module=statement.module, names=names, level=statement.level) if names else None
 
 

@@ -600,6 +600,11 @@ class Params(Section):
             raise ValueError("; ".join(broken))
         return self
 
+    @property
+    def default_model(self) -> Path:
+        """The model that makes portraits talk where none is named: of the first row of ``talking``, else of ``trained``."""
+        return self.data / "models" / [*self.talking, *self.trained, "full"][0]
+
     def sampling(self, method: str) -> Sample:
         """Section ``sample`` as a method has it, with the settings of its own."""
         return Sample.model_validate(self.sample.model_dump() | self.methods[method].sample)

@@ -147,7 +147,8 @@ def _decoded(
     again = starts_again(container)
     runs = _Runs(video, clip) if video is not None and again else None
     parts = [_Track(clip, turned.get(0), chunks=keep())]
-    zero, run, last = None, 0, -math.inf  # of the pictures; of the timestamps; the latest of the sound's in this run
+    zero, run = None, 0  # of the pictures; of the timestamps
+    first, last = math.inf, -math.inf  # of the sound's timestamps in this run: where they began, and the latest
     try:
         for packet in container.demux([stream] if video is None else [stream, video]):
             if packet.stream is video:
@@ -157,11 +158,14 @@ def _decoded(
                     runs.add(packet)
                 continue
             for frame in packet.decode():
-                restarted = again and frame.time is not None and frame.time < last - SOUND_GAP_S
+                back = frame.time is not None and frame.time < last - SOUND_GAP_S
+                # Files of other kinds may overlap; but where all begins anew, two were joined.
+                restarted = back and (again or frame.time < first + SOUND_GAP_S)
                 run += int(restarted)
                 if restarted or not parts[-1].takes(frame):
                     parts.append(_Track(clip, turned.get(len(parts)), run, keep()))
                 if frame.time is not None:
+                    first = frame.time if restarted else min(first, frame.time)
                     last = frame.time if restarted else max(last, frame.time)
                 parts[-1].add(frame)
             early = 0.0 if zero is None or parts[0].first is None else max(zero - parts[0].first, 0.0)

@@ -215,6 +215,24 @@ def test_a_sound_that_starts_again_alone_is_named():
     assert len(joined([])) == 2 * RATE  # without pictures
 
 
+def test_joined_files_whose_sound_begins_anew_are_whole_or_named(speech):
+    """Matroska, which is not made to be joined; with pictures, theirs would have to begin anew as well."""
+    half, pictures = SECOND // 2, rendered()[0]
+
+    def joined(frames) -> bytes:
+        both = b""
+        for part, shown in ((speech[:half], frames[:HALF]), (speech[half : 2 * half], frames[HALF:])):
+            film(file := io.BytesIO(), shown, [part[None]], container="matroska")
+            both += file.getvalue()
+        return both
+
+    found = media.hear(joined(()), RATE).samples
+    assert abs(len(found) - 2 * half) <= RATE // 1000
+    assert correlation(found, speech[: 2 * half]) > 0.99
+    with pytest.raises(ClipError, match="the sound's timestamps start again and the pictures' do not"):
+        media.hear(joined(pictures), RATE)
+
+
 @pytest.mark.parametrize("held", [0.4, 2.0])
 @pytest.mark.parametrize("container", ["mp4", "matroska"])
 def test_a_last_picture_is_shown_for_as_long_as_it_says(container, held):

@@ -131,12 +131,21 @@ def test_a_change_of_code_changes_the_meaning(kind: str) -> None:
 
 SAME = {
     "an import for annotations alone": ("from typing import Any\ndef f(x: Any): return x", "def f(x): return x"),
+    "an import of a class for annotations alone": (
+        "from stages.clips.clip import Clip\ndef f(x: Clip) -> None: return x",
+        "def f(x): return x",
+    ),
     "a block for type checkers": ("if TYPE_CHECKING:\n    import a\nx = 1", "x = 1"),
     "a variable's type": ("x: int = 1", "x = 1"),
     "a field's type": ("class A(NamedTuple):\n    x: int", "class A(NamedTuple):\n    x: float"),
     "a string cut in two": ("x = f'{a} b c'", "x = f'{a} b ' 'c'"),
 }
 OTHER = {
+    "an import that nothing uses, for others to find": ("from stages.a import b\nx = 1", "x = 1"),
+    "an import for a field whose type counts": (
+        "from a import B\nclass M(BaseModel):\n    x: list[B]",
+        "from c import B\nclass M(BaseModel):\n    x: list[B]",
+    ),
     "an import that is called": ("from typing import Any\ny = f(Any)", "y = f(Any)"),
     "a model's type": ("class A(BaseModel):\n    x: int", "class A(BaseModel):\n    x: float"),
     "a field that is one of the class": ("class A:\n    x: ClassVar[int] = 1", "class A:\n    x: int = 1"),

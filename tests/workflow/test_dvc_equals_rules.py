@@ -30,7 +30,7 @@ def rules() -> list[Job]:
 
 # A stage of `foreach` has one list of settings for all its rows: where a row's rule reads a few values, the section stands.
 # After an edit of another value `dvc repro` calls the rule, which finds nothing to do.
-ONE_LIST = {"sample": "sample"}
+ONE_LIST = {"sample": ("sample", "network")}
 
 
 def within(path: str, folders: Iterable[str]) -> bool:
@@ -62,8 +62,8 @@ def _stage(stage: Stage, files: set[str], made_by: list[Job], owned: dict[str, l
     lines = [f"output {x} is {y}" for x, y in _unmatched(set(outputs), files)]
     lines += [f"output {x} is {y}" for x, y in _unmatched(files, expanded)]
     lines += [f"out {out} has nothing of it" for out in stage.outs if not any(within(path, [out]) for path in files)]
-    section = ONE_LIST.get(stage.name.split("@")[0], "")
-    settings = frozenset(section if key.startswith(f"{section}.") else key for key in settings)
+    whole = ONE_LIST.get(stage.name.split("@")[0], ())
+    settings = frozenset(next((part for part in whole if key.startswith(f"{part}.")), key) for key in settings)
     lines += [f"setting {x} is {y}" for x, y in _unmatched(set(settings), set(stage.settings))]
     own_folder = {FOLDER} if stage.name == "download" else set()
     lines += _inputs(stage, inputs, owned, apart=own_folder)

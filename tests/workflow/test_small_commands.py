@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -206,7 +207,10 @@ def test_a_scheduler_is_asked_for_a_gpu_by_what_makes_frames_on_one() -> None:
     params = params.model_copy(update={"methods": params.methods | {"full": full}})
     assert checks.sampling_gpus(params, "full") == 0
     profile = yaml.safe_load((ROOT / "profiles" / "slurm" / "config.yaml").read_text())
-    assert set(profile["set-resources"]) == {"train", "train_baseline", "sample"}
+    rules = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "workflow/rules").glob("*.smk"))
+    asking = {rule.split(":")[0] for rule in rules.split("\nrule ")[1:] if re.search(r"^ +gpu=", rule, re.MULTILINE)}
+    assert "portraits" in asking
+    assert set(profile["set-resources"]) == asking
     assert all("gpu" not in asked for asked in profile["set-resources"].values()), "it would override the rules' own"
 
 

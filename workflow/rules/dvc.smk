@@ -73,6 +73,7 @@ onstart:
     lock.hold(Path.cwd())
     try:
         told = machine.tell_dvc(Path.cwd())
+        machine.check_files(given_folders(PARAMS))
     except machine.MachineError as error:
         raise WorkflowError(str(error)) from None
     if told:

@@ -157,9 +157,9 @@ rule portraits:
     resources:
         mem_mb=4000,
         runtime=480,
-        gpu=int(PARAMS.sample.device != "cpu"),
+        gpu=lambda wildcards: checks.sampling_gpus(PARAMS, wildcards.method),
     params:
-        cfg=settings(
+        cfg=lambda wildcards: settings(
             "portraits",
             "blink",
             "spectrogram",
@@ -169,7 +169,8 @@ rule portraits:
             "metrics.batch",
             "metrics.threads",
             "sample.device",
-        ),
+            f"methods.{wildcards.method}.sample",
+        )(wildcards),
     message:
         "portraits {wildcards.method}"
     shell:
