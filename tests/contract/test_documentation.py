@@ -12,6 +12,7 @@ import yaml
 from stages.base.errors import InputError
 from stages.reporting import paper
 from workflow import docs
+from workflow.registry import STAGES
 
 PAGES = [
     *map(
@@ -58,6 +59,12 @@ def test_the_walk_from_a_clip_to_a_cell_is_short_and_its_files_are_there() -> No
     files = re.findall(r"`(stages/[^`]+)`", walk)
     assert 20 <= len(files) <= 25
     assert all(map(Path.exists, map(Path, files)))
+
+
+def test_the_page_of_data_names_each_folder_that_a_stage_writes() -> None:
+    text = Path("data/README.md").read_text(encoding="utf-8")
+    written = {path.partition("/")[0] for stage in STAGES for path in stage.writes}
+    assert {folder for folder in written if f"`{folder}" not in text} == set()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=str)

@@ -113,6 +113,33 @@ def test_a_user_without_name_and_home_is_given_both(tmp_path: Path, monkeypatch:
         assert done.stdout.strip() == str(expected), done.stderr
 
 
+def test_files_at_which_dvc_would_stop_are_refused(tmp_path: Path) -> None:
+    """A link that leads nowhere ends ``dvc commit`` in the last job, a pipe lets it wait for ever."""
+    folder = tmp_path / "videos" / "ada"
+    folder.mkdir(parents=True)
+    (folder / "good.mp4").touch()
+    (folder / "linked.mp4").symlink_to("good.mp4")
+    machine.check_files([tmp_path / "videos", tmp_path / "none"])
+    broken, pipe = folder / "broken.mp4", folder / ".pipe"
+    broken.symlink_to("nowhere")
+    with pytest.raises(
+        machine.MachineError, match=r"broken\.mp4: a link that leads nowhere; DVC can't record .*: take it out"
+    ):
+        machine.check_files([tmp_path / "videos"])
+    broken.unlink()
+    os.mkfifo(pipe)
+    with pytest.raises(machine.MachineError, match=r"\.pipe: no file, but a pipe"):
+        machine.check_files([tmp_path / "videos"])
+
+
+def test_a_run_with_such_a_file_ends_before_its_first_job(fresh: Project) -> None:
+    (fresh.root / "videos").mkdir(exist_ok=True)
+    (fresh.root / "videos" / "broken.mp4").symlink_to("nowhere")
+    said = fresh.run("snakemake", "--cores", "1", fails=True)
+    assert "videos/broken.mp4: a link that leads nowhere" in said
+    assert not list((fresh.root / "data").glob("smoke/raw/*"))
+
+
 def test_a_path_that_dvc_can_not_print_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a {b}").mkdir()
     with pytest.raises(machine.MachineError, match=r"a \{b\}: DVC can't record .* rename the folder"):

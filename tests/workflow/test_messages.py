@@ -8,6 +8,8 @@ import subprocess
 import pytest
 from conftest import ROOT, Project
 
+from stages.base import presets
+
 pytestmark = pytest.mark.workflow
 
 
@@ -84,6 +86,13 @@ def test_use_refuses_to_lose_edits(fresh: Project) -> None:
     assert f"allowed: {names}" in fresh.run("python", "-m", "workflow.use", "nothing", fails=True)
     fresh.run("python", "-m", "workflow.use", "demo")
     assert fresh.read("params.yaml") == fresh.read("presets/demo.yaml")
+    fresh.run("python", "-m", "workflow.use", "smoke")
+    whole = fresh.read("params.yaml").decode()
+    assert whole == presets.whole(ROOT / "presets" / "smoke.yaml")
+    overlay = (ROOT / "presets" / "smoke.yaml").read_text(encoding="utf-8")
+    assert len(whole.splitlines()) > 2 * len(overlay.splitlines())
+    assert "  size: 128 # pixels; paper: 128" in whole, "the demo's own comments stand there, too"
+    fresh.run("python", "-m", "workflow.use", "demo")
     fresh.edit("bootstrap: 500", "bootstrap: 501")
     assert "would be lost" in fresh.run("python", "-m", "workflow.use", "smoke", fails=True)
     assert b"bootstrap: 501" in fresh.read("params.yaml")

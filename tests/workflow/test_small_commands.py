@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import re
 import shutil
 import subprocess
@@ -16,6 +17,7 @@ from snakemake.exceptions import WorkflowError
 from snakemake.persistence import UNREPRESENTABLE, PersistenceBase
 
 from stages.base.params import load
+from tests.unit.test_meaning import edits, replaced
 from workflow import checks, lock, publish, quality, rulegraph, sources
 
 
@@ -76,6 +78,22 @@ def test_a_record_changes_where_a_module_of_its_stage_does(tmp_path: Path) -> No
     assert sorted(fresh_write(root)) == [f"workflow/code/{name}.json" for name in ("blink", "kind_mine", "report")]
     (root / "stages/methods/kinds/mine.py").unlink()
     assert sorted(fresh_write(root)) == [f"workflow/code/{name}.json" for name in ("kind_mine", "report")]
+
+
+def test_messages_of_modules_without_effect_change_no_record(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "stages", tmp_path / "stages", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "workflow" / "code", tmp_path / "workflow" / "code")
+    count = 0
+    for seed in range(3):
+        draw = random.Random(seed)
+        for name in sources.WITHOUT_EFFECT:
+            source = (ROOT / name).read_text(encoding="utf-8")
+            if possible := list(edits("text", source)):
+                where, text = draw.choice(possible)
+                (tmp_path / name).write_text(replaced(source, where, text), encoding="utf-8")
+                count += 1
+        assert fresh_write(tmp_path) == []
+    assert count >= 20
 
 
 def fresh_write(root: Path) -> list[str]:
@@ -212,6 +230,21 @@ def test_a_scheduler_is_asked_for_a_gpu_by_what_makes_frames_on_one() -> None:
     assert "portraits" in asking
     assert set(profile["set-resources"]) == asking
     assert all("gpu" not in asked for asked in profile["set-resources"].values()), "it would override the rules' own"
+
+
+def test_dvcs_files_stay_short() -> None:
+    assert len((ROOT / "dvc.yaml").read_text(encoding="utf-8").splitlines()) <= 350
+    assert (ROOT / "dvc.lock").stat().st_size <= 80_000, "at the demo's size"
+
+
+def test_what_talks_where_no_model_is_named() -> None:
+    params = load(ROOT / "presets" / "demo.yaml")
+    assert params.default_model == Path("data/demo/models/full")
+    assert params.model_copy(update={"talking": ["mine"]}).default_model == Path("data/demo/models/mine")
+    assert params.model_copy(update={"talking": [], "trained": ["a", "b"]}).default_model == Path("data/demo/models/a")
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert makefile.count("load().default_model") == 2
+    assert "models/full" not in makefile
 
 
 @pytest.mark.parametrize("made", ["link", "other"])

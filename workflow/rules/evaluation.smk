@@ -120,7 +120,7 @@ rule metrics:
     priority: 20
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=8000 if PARAMS.metrics.public else 2000,  # Inception's and I3D's values of each frame, twice, in float64
         runtime=60,
     params:
         cfg=settings(

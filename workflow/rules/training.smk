@@ -53,7 +53,7 @@ rule judges:
     priority: 10
     threads: 1
     resources:
-        mem_mb=4000,
+        mem_mb=8000,  # it holds all training clips' faces, 4 GB of CREMA-D
         runtime=1440,
     params:
         cfg=settings("judges", "mask"),
