@@ -19,6 +19,7 @@ Source = str | Path | bytes | IO[bytes]
 MAX_GAP_S = 10.0  # a longer step between two pictures' timestamps is damage, not a variable frame rate
 BACK_S = 0.1  # a step back by more, and by more than two pictures, is no rounding: the timestamps start again
 LEAST_S, ROUNDED_S = 0.005, 0.002  # a shorter duration of a picture says nothing; one so near to the step is the step
+MAX_PIXELS = 8192 * 4352  # of a picture; 4K has a quarter
 MAX_S = 4 * 3600.0  # a longer clip is refused: its sound would fill the memory
 FORMATS = (
     "mov", "mp4", "matroska", "webm", "flv", "avi", "mpegts", "mpeg", "mpegvideo", "h264", "hevc", "asf", "ogg", "mxf", "nut",

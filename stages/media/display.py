@@ -28,7 +28,7 @@ from av.sidedata.sidedata import Type
 from av.video.reformatter import ColorPrimaries, ColorTrc
 
 from stages.base.errors import ClipError
-from stages.media.container import explain
+from stages.media.container import MAX_PIXELS, explain
 
 HDR: dict[int, str] = {ColorTrc.SMPTE2084: "PQ", ColorTrc.ARIB_STD_B67: "HLG"}
 WIDE: dict[int, str] = {
@@ -102,6 +102,8 @@ def _chain(frame: av.VideoFrame, pixel_aspect: Fraction | None, clip: str) -> li
     """FFmpeg's filters that the pictures need from this frame on, with their arguments; most need none."""
     chain = []
     width = square_width(frame.width, pixel_aspect, clip)
+    if width * frame.height > MAX_PIXELS:
+        raise ClipError(clip, f"its pictures are {width}x{frame.height} once their pixels are square; scale them down")
     if width != frame.width:
         chain.append(("scale", f"{width}:{frame.height}:flags=bicubic+accurate_rnd+full_chroma_int"))
     if frame.color_trc in HDR or frame.color_primaries in WIDE:

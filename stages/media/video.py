@@ -19,6 +19,7 @@ from stages.media import display
 from stages.media.container import (
     BACK_S,
     MAX_GAP_S,
+    MAX_PIXELS,
     MAX_S,
     Source,
     chosen_stream,
@@ -30,7 +31,6 @@ from stages.media.container import (
     step_of,
 )
 
-MAX_PIXELS = 8192 * 4352  # of a picture; 4K has a quarter
 # Shares of red and blue in luma, by FFmpeg's number of the colour space; without one the scaler takes BT.601, whatever the size.
 LUMA_OF = {1: (0.2126, 0.0722), 9: (0.2627, 0.0593)} | dict.fromkeys((2, 5, 6), (0.299, 0.114))
 # Pixel formats of three planes of 8 bits, and how many halvings the chroma has along both sides.

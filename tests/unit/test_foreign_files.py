@@ -7,7 +7,8 @@ import pytest
 
 from stages import media
 from stages.base.errors import ClipError
-from stages.media import sound, video
+from stages.media import display, sound, video
+from tests.unit.variants import squeezed
 
 
 def test_4k_is_read(tmp_path):
@@ -80,6 +81,17 @@ def test_a_picture_of_too_many_pixels_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(video, "MAX_PIXELS", 64 * 64 - 1)
     with pytest.raises(ClipError, match=r"clip a: .*(damaged|not a readable video|no video)"):
         media.decode(tmp_path / "a.mp4", fps=25)
+
+
+def test_a_picture_of_too_many_pixels_once_they_are_square_is_refused(tmp_path, monkeypatch):
+    wide = tmp_path / "a.mp4"
+    squeezed(wide, np.zeros((5, 64, 96, 3), np.uint8))
+    assert media.decode(wide, fps=25).shape[1:3] == (64, 96)
+    monkeypatch.setattr(display, "MAX_PIXELS", 64 * 96 - 1)
+    with pytest.raises(
+        ClipError, match=r"clip a: its pictures are 96x64 once their pixels are square; scale them down"
+    ):
+        media.decode(wide, fps=25, clip="a")
 
 
 def test_a_clip_of_hours_is_refused(tmp_path, monkeypatch):
