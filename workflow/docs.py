@@ -1,8 +1,8 @@
 """Pages of the documentation that are made from other files, so that they never say something else.
 
-    python -m workflow.docs   # docs/output.md, and the numbers in README.md, those of reports/demo
+    python -m workflow.docs   # docs/output.md, README.md's numbers (those of reports/demo), the stages in stages/README.md
 
-A test holds both current.
+A test holds all current.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from stages.reporting.tables import markdown
 from stages.scoring import columns
 from stages.store import schemas as data
 from stages.store.atomic import whole_file
+from workflow.registry import STAGES
 
-OUTPUT, README, REPORT = Path("docs/output.md"), Path("README.md"), Path("reports/demo")
+OUTPUT, README, CODE, REPORT = Path("docs/output.md"), Path("README.md"), Path("stages/README.md"), Path("reports/demo")
 # First and last line of the block in the README.
 SHOWN = (
     "The FD",
@@ -30,6 +31,10 @@ SHOWN = (
     "With another clip's audio the mouth follows",
 )  # claims
 MARKS = ("<!-- numbers: written by `python -m workflow.docs` from reports/demo -->", "<!-- end of numbers -->")
+STAGE_MARKS = (
+    "<!-- stages: written by `python -m workflow.docs` from workflow/registry.py -->",
+    "<!-- end of stages -->",
+)
 
 WHERE = {
     "faces": "faces/<shard>.parquet",
@@ -152,12 +157,21 @@ def readme(text: str) -> str:
     Raises:
         InputError: a mark of the block is missing.
     """
-    first, last = MARKS
+    return _between(README, text, MARKS, numbers(REPORT))
+
+
+def code_page(text: str) -> str:
+    """``stages/README.md`` with its list of stages made again; raises like :func:`readme`."""
+    return _between(CODE, text, STAGE_MARKS, markdown(["command", "does"], [[f"`{s.name}`", s.does] for s in STAGES]))
+
+
+def _between(path: Path, text: str, marks: tuple[str, str], block: str) -> str:
+    first, last = marks
     before, begin, rest = text.partition(first)
     _, end, after = rest.partition(last)
     if not begin or not end:
-        raise InputError(README, f"lacks the line {last if begin else first!r}", "put it back")
-    return f"{before}{first}\n\n{numbers(REPORT)}\n{last}{after}"
+        raise InputError(path, f"lacks the line {last if begin else first!r}", "put it back")
+    return f"{before}{first}\n\n{block}\n{last}{after}"
 
 
 def main() -> None:
@@ -165,6 +179,7 @@ def main() -> None:
     parser.parse_args()
     _write(OUTPUT, output_page())
     _write(README, readme(README.read_text(encoding="utf-8")))
+    _write(CODE, code_page(CODE.read_text(encoding="utf-8")))
 
 
 def _write(path: Path, text: str) -> None:

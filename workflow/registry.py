@@ -21,6 +21,7 @@ class Stage:
     """A stage. ``each`` says what there is a job for; those of methods are stages of their own in ``dvc.yaml``."""
 
     name: str  # of the command, the rule and the DVC stage
+    does: str  # for stages/README.md
     each: Literal["", "shards", "judges", "methods", "trained", "baselines", "talking"]
     writes: tuple[str, ...]  # below data/<run>/; {} stands for the job's shard, judge or method
     shards: bool = False  # whether a job writes a file a shard, {0} the method and {1} the shard
@@ -45,20 +46,32 @@ class Stage:
 
 
 STAGES = (
-    Stage("download", "shards", ("raw/{}.tar",)),
-    Stage("mask", "shards", ("faces/{}.parquet",)),
-    Stage("blink", "shards", ("blink/{}.parquet",)),
-    Stage("spectrogram", "shards", ("spectrogram/{}.parquet",)),
-    Stage("index", "", ("index.parquet",)),
-    Stage("expert", "", ("expert/expert.safetensors", "expert/curves.csv")),
-    Stage("judges", "judges", ("judges/{}.safetensors", "judges/{}.csv")),
-    Stage("train", "trained", TRAINED),
-    Stage("train_baseline", "baselines", TRAINED),
-    Stage("sample", "methods", ("samples/{0}/{1}.tar",), shards=True),
-    Stage("reference", "", ("reference.parquet",)),
-    Stage("features", "methods", ("features/{}.parquet",)),
-    Stage("metrics", "methods", tuple(f"metrics/{{}}{end}" for end in (".json", ".parquet", ".breakdown.parquet"))),
-    Stage("portraits", "talking", ("portraits/{}.parquet",)),
-    Stage("card", "trained", ("cards/{}.md",)),
-    Stage("report", "", ()),
+    Stage("download", "makes, fetches or takes the corpus", "shards", ("raw/{}.tar",)),
+    Stage("mask", "faces and landmarks of each speaker's clips", "shards", ("faces/{}.parquet",)),
+    Stage("blink", "their eye aspect ratios and blinks", "shards", ("blink/{}.parquet",)),
+    Stage("spectrogram", "their mel spectrograms and sound", "shards", ("spectrogram/{}.parquet",)),
+    Stage("index", "which clips are whole, and who is trained, validated and tested on", "", ("index.parquet",)),
+    Stage("expert", "trains the lip-sync expert of the loss", "", ("expert/expert.safetensors", "expert/curves.csv")),
+    Stage(
+        "judges", "trains the encoders that only the metrics use", "judges", ("judges/{}.safetensors", "judges/{}.csv")
+    ),
+    Stage("train", "trains HifiDiff", "trained", TRAINED),
+    Stage("train_baseline", "trains a system that it is compared with", "baselines", TRAINED),
+    Stage("sample", "makes a method's videos of the test clips", "methods", ("samples/{0}/{1}.tar",), shards=True),
+    Stage("reference", "measures the true clips", "", ("reference.parquet",)),
+    Stage("features", "measures a method's videos", "methods", ("features/{}.parquet",)),
+    Stage(
+        "metrics",
+        "scores these against those",
+        "methods",
+        tuple(f"metrics/{{}}{end}" for end in (".json", ".parquet", ".breakdown.parquet")),
+    ),
+    Stage(
+        "portraits",
+        "makes stills and videos talk as a user would, and measures them",
+        "talking",
+        ("portraits/{}.parquet",),
+    ),
+    Stage("card", "writes a model's card", "trained", ("cards/{}.md",)),
+    Stage("report", "writes tables, claims, figures and pages of the run", "", ()),
 )

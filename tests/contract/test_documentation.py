@@ -47,6 +47,11 @@ def test_the_readmes_numbers_are_current(tmp_path: Path, monkeypatch: pytest.Mon
     assert docs.readme(text) == text, "run 'python -m workflow.docs'"
 
 
+def test_the_list_of_stages_is_current() -> None:
+    text = docs.CODE.read_text(encoding="utf-8")
+    assert docs.code_page(text) == text, "run 'python -m workflow.docs'"
+
+
 def test_every_column_of_every_table_has_a_meaning() -> None:
     for schema in docs.schemas():
         assert all(field.metadata[b"meaning"] for field in schema)
