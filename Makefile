@@ -74,7 +74,7 @@ videos: env ## unpack the sampled videos of the run to videos_out/<run>/
 	@python -m workflow.videos
 
 talk: env ## a portrait that talks: make talk FACE=me.jpg SOUND=speech.mp3; without both, an unseen rendered portrait and another's sound
-	@$(if $(FACE)$(SOUND),,python -m workflow.example talk_out > /dev/null)
+	@$(if $(and $(FACE),$(SOUND)),,$(if $(FACE)$(SOUND),echo "give both: make talk FACE=me.jpg SOUND=speech.mp3" >&2; exit 2,python -m workflow.example talk_out > /dev/null))
 	@python -m stages.talk $(or $(MODEL),$$(python -c 'from stages.base.params import load; print(load().default_model)')) \
 	  "$(if $(FACE)$(SOUND),$(FACE),talk_out/portrait.png)" "$(if $(FACE)$(SOUND),$(SOUND),talk_out/speech.mp4)" \
 	  --out "$(or $(OUT),talk_out/talk.mp4)" $(OPTIONS)

@@ -129,6 +129,13 @@ def make(model: HifiDiff, job: Job, begun: float, signer: Signer | None = None) 
     )
 
 
+def _there(job: Job) -> None:
+    """Name what is missing before the model is read; raises :class:`InputError`."""
+    for path, what in ((job.face, "a picture or a video of a face"), (job.sound, "a file with sound")):
+        if not path.is_file():
+            raise InputError(path, "no such file", f"name {what}")
+
+
 def main() -> None:
     args = parser().parse_args()
     begun = time.monotonic()
@@ -136,6 +143,8 @@ def main() -> None:
     memory.keep_freed()
     signal.signal(signal.SIGTERM, _interrupt)  # so that what is half-written goes, as it does at Ctrl-C
     wanted, signs = jobs(args), signer(args.c2pa)
+    if not args.list:  # a list's films are made one by one, and those that can't be are told
+        _there(wanted[0])
     failed = 0
     try:
         model = HifiDiff.from_pretrained(args.model)

@@ -145,9 +145,10 @@ def page(found: dict[str, Any], ids: dict[str, dict[str, str]], trainings: list[
     rules = sorted(found["rules"].items(), key=lambda item: -item[1]["seconds"])
     rows = [(rule, t["jobs"], f"{t['seconds']:.1f}", f"{t['longest']:.1f}") for rule, t in rules]
     lines += _table(("rule", "jobs", "seconds in all", "longest job, seconds"), rows)
-    lines += ["", "## Training", "", "CPU seconds of each training's job, its start included.", ""]
-    trained = [(method, f"{seconds:.0f}") for method, seconds in found["training"].items()]
-    lines += _table(("method", "CPU seconds"), trained)
+    if found["training"]:
+        lines += ["", "## Training", "", "CPU seconds of each training's job, its start included.", ""]
+        trained = [(method, f"{seconds:.0f}") for method, seconds in found["training"].items()]
+        lines += _table(("method", "CPU seconds"), trained)
     if trainings:
         lines += ["", "## Quality against time", "", f"![Scores against CPU seconds]({QUALITY}.png)", ""]
         heads = ("system", "method", "CPU seconds", *(catalogue.kind(name).heading for name in quality.SCORES))

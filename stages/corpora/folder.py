@@ -222,6 +222,11 @@ def listing(settings: Folder) -> str:
         names = ", ".join(sorted({video.speaker for video in videos}))
         lines.append(f"# {shard}: {len(videos)} {'video' if len(videos) == 1 else 'videos'} of {names}")
     beside = files(root)
+    lines += [
+        f"# a link that leads nowhere, which stops a run: {_text(str(path.relative_to(root)))}"
+        for path in beside.videos
+        if not path.exists()
+    ]
     lines += [f"# ignored, no video by its ending: {_text(str(path.relative_to(root)))}" for path in beside.others]
     lines += [
         f"# ignored, a link to a folder that is listed: {_text(str(path.relative_to(root)))}" for path in beside.again

@@ -211,6 +211,15 @@ def test_before_it_is_taught_the_still_frame_stands_and_parts_change_nothing() -
     assert np.abs(whole[0].astype(int) - whole[-1]).max() > 3
 
 
+def test_heats_of_other_sides_are_compared_by_their_sums() -> None:
+    """At 128 pixels the map of the sound has 58 × 58 places, that of the picture 26 × 26."""
+    told, true = torch.full((1, 2, 58, 58), 1 / 58**2), torch.full((1, 2, 26, 26), 1 / 26**2)
+    assert eamm.heat_loss(told, true) == pytest.approx(0, abs=1e-8)
+    peak = torch.zeros(1, 2, 26, 26)
+    peak[..., 13, 13] = 1
+    assert eamm.heat_loss(told, peak) > 1e-3
+
+
 def test_settings_that_can_not_be_are_named() -> None:
     with pytest.raises(ParameterError, match=r"settings\.points is 8; with settings\.pull there are 10 groups"):
         system(points=8, pull=1.0)
@@ -225,4 +234,5 @@ def test_settings_that_can_not_be_are_named() -> None:
 def test_what_it_sees_is_said() -> None:
     entry = params.Method.model_construct(settings={"pose": "video"})
     assert "pose in each frame of the test video" in eamm.sees(entry)
-    assert eamm.sees(params.Method.model_construct(settings={"pose": "first_frame"})) == "the first frame, the audio"
+    still = params.Method.model_construct(settings={"pose": "first_frame"})
+    assert eamm.sees(still) == "the first frame, the audio; its eyes never move"

@@ -5,14 +5,15 @@ Sound moves landmarks, and landmarks are drawn and turned into a picture. Three 
 
 - the content branch hears a window of the sound from the frame on and tells how far the landmarks lie from the still face's, with
   the head's motion taken out: lips and jaw;
-- the speaker branch follows the whole sound and the voice, by an LSTM and a transformer, and tells how far they lie with
-  the head's motion: L1 of content + speaker branch against the true landmarks, the content branch held;
+- the speaker branch follows the sound, 512 frames at once, and the voice, by an LSTM and a transformer, and tells how far they
+  lie with the head's motion: L1 of content + speaker branch against the true landmarks, the content branch held;
 - the picture network, a UNet with residual blocks, is given the still picture beside a drawing of the landmarks, lines of
   one colour a part, and gives the frame.
 
-Both branches' losses are L1 and the L1 of each point's difference from the mean of its two neighbours on its line; lips weigh
-1 / (4 w + 0.1), w being the true inner gap. The blinks are a script: the first begins after 0.48 s, each shuts in 0.16 s and
-opens in 0.24 s, the next one comes 1.44 to 2.4 s later. At paper scale a row's settings are ``PAPER``, plus ``steps``.
+Both branches' losses are L1 and the L1 of each point's difference from the mean of its two neighbours on its line; in the content
+branch's lips weigh 1 / (4 w + 0.1), w being the true inner gap. The blinks are a script: the first begins after 0.48 s, each
+shuts in 0.16 s and opens in 0.24 s, the next one comes 1.44 to 2.4 s later. At paper scale a row's settings are ``PAPER``, plus
+``steps``.
 
 Landmarks are in the still face's own frame where nothing else is said: the origin between its eyes, one unit the
 distance of its outer eye corners, x across and y down the face. T frames of a sequence, B windows of the sound, N images, L = 68
@@ -40,7 +41,7 @@ from stages.clips import conditions
 from stages.clips.clip import MEL_STEPS_PER_FRAME, Clip, mel_window
 from stages.clips.windows import pixel_weights
 from stages.diffusion.losses import pyramid_distance, weighted_mean
-from stages.faces.geometry import MOUTH, RIGID, head_axes, similarity, transform
+from stages.faces.geometry import MOUTH, RIGID, head_axes, mouth_opening, similarity, transform
 from stages.methods import systems
 from stages.methods.systems import Data, Facts, Render, Row
 from stages.training.loop import Average, share_of_rate
@@ -77,7 +78,7 @@ UPPER_LIDS, LOWER_LIDS = [37, 38, 43, 44], [41, 40, 47, 46]
 UPPER_LIPS, LOWER_LIPS = [49, 50, 51, 52, 53, 61, 62, 63], [59, 58, 57, 56, 55, 67, 66, 65]
 FIRST_BLINK_S, SHUT_S, OPEN_S, NEXT_BLINK_S = 0.48, 0.16, 0.24, (1.44, 2.4)
 SHUT = 0.75  # of a lid's way: dlib sees shut eyes so, and a frame's drawing is made of its landmarks
-# Windows of Savitzky and Golay's filter, seconds: 31, 15 and 5 of 62.5 frames a second; of third order.
+# Windows of Savitzky and Golay's filter, seconds: 31, 15 and, for the mouth, 5 of 62.5 frames a second; of third order.
 SMOOTH_HEAD_S, SMOOTH_FACE_S, SMOOTH_MOUTH_S, ORDER = 31 / 62.5, 15 / 62.5, 5 / 62.5, 3
 
 
@@ -294,12 +295,15 @@ class System(systems.System):
         "told by mean and deviation of the clip’s spectrogram in place of Resemblyzer’s vector.",
         "The speaker branch has no discriminator, as in the published script, where it is commented out.",
         "The picture’s loss is L1 and a Laplacian pyramid’s distance, in place of VGG-19’s features and their Gram matrices.",
-        "The lids’ script shuts them by three quarters, where this pipeline’s landmarks of shut eyes lie; filters span the "
-        "published seconds at 25 frames a second in place of 62.5.",
+        "The lids’ script shuts them by three quarters, where this pipeline’s landmarks of shut eyes lie; the portrait’s own "
+        "lips and eyes are not retouched before.",
+        "Filters over time span the published seconds at 25 frames a second in place of 62.5; those of five frames, of the mouth "
+        "and of all points, would span two frames here and are none.",
+        "Pictures are learnt in [-1, 1], which tanh gives, in place of [0, 1].",
         "At demo scale: small networks, pixels unshuffled, a drawing of twice the side, a picture that is added to the still "
-        "one moved onto the drawing by a similarity, mouth and eyes that weigh more, sound from before the frame as well, lips "
-        "that are not exaggerated, a higher learning rate with warm-up and decay, averaged weights, because it is trained for "
-        "minutes.",
+        "one moved onto the drawing by a similarity, mouth and eyes that weigh more, the lips’ landmarks by one weight, sound "
+        "from before the frame as well, two mel steps averaged, lips that are neither exaggerated nor calibrated, a higher "
+        "learning rate with warm-up and decay, averaged weights, because it is trained for minutes.",
     )
 
     mel_mean_M: Tensor
@@ -507,15 +511,16 @@ class Told(NamedTuple):
     def of(cls, clip: Clip) -> Told:
         """The still face is the frame whose mouth is most shut."""
         points = clip.landmarks_TL2.astype(np.float64)
-        gap = np.abs(points[:, 61:64, 1] - points[:, [67, 66, 65], 1]).mean(1)
-        still = points[int(gap.argmin())]
+        still = points[int(mouth_opening(points).argmin())]
         at = Place.of(still)
         registered = transform(points, similarity(points[:, RIGID], np.repeat(still[None, RIGID], len(points), 0)))
+        inner = at.inward(registered)
+        gap = np.abs(inner[:, 61:64, 1] - inner[:, [67, 66, 65], 1]).mean(1)
         return cls(
             _flat(at.inward(still)[None])[0],
-            _flat(at.inward(registered)),
+            _flat(inner),
             _flat(at.inward(points)),
-            torch.from_numpy(gap / at.distance).float(),
+            torch.from_numpy(gap).float(),
         )
 
 
