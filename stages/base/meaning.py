@@ -49,7 +49,7 @@ def _used(tree: ast.AST) -> set[str]:
     return names | {n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str)}
 
 
-def for_type_checkers(node: ast.AST) -> bool:
+def _for_type_checkers(node: ast.AST) -> bool:
     """True for a node ``if TYPE_CHECKING``, whose body never runs; its ``else`` does."""
     return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
 
@@ -70,7 +70,7 @@ class _Stripped(ast.NodeTransformer):
 
     def visit_If(self, node: ast.If) -> ast.AST | list[ast.stmt]:
         self.generic_visit(node)
-        return node.orelse if for_type_checkers(node) else node
+        return node.orelse if _for_type_checkers(node) else node
 
     def visit_FunctionDef(self, node: Function) -> ast.AST:
         node.returns = None

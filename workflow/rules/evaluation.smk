@@ -159,7 +159,7 @@ rule portraits:
         runtime=480,
         gpu=lambda wildcards: checks.sampling_gpus(PARAMS, wildcards.method),
     params:
-        cfg=lambda wildcards: settings(
+        cfg=settings(
             "portraits",
             "blink",
             "spectrogram",
@@ -169,8 +169,8 @@ rule portraits:
             "metrics.batch",
             "metrics.threads",
             "sample.device",
-            f"methods.{wildcards.method}.sample",
-        )(wildcards),
+            "methods.{method}.sample",
+        ),
     message:
         "portraits {wildcards.method}"
     shell:
