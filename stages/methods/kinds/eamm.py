@@ -41,7 +41,7 @@ from stages.diffusion.losses import pyramid_distance, weighted_mean
 from stages.faces.geometry import EYE_CORNERS, NOSE_TIP, head_axes
 from stages.methods import systems
 from stages.methods.systems import Data, Facts, Render, Row
-from stages.training.loop import Average, share_of_rate
+from stages.training.loop import Average, set_rate, share_of_rate
 
 TEMPERATURE, VARIANCE = 0.1, 0.01  # of a key point's softmax; of the heat that stands for it
 POSE = 6  # values of a frame: place, size, roll, and two of the turn
@@ -611,7 +611,7 @@ class Trainer(systems.Trainer):
         terms = dict.fromkeys(("picture", "pull", "equivariance", "motion"), 0.0)
         found = self.pairs(rng) if early else {"motion": self.sequences(rng)}
         optimiser = self.optimisers[part]
-        optimiser.param_groups[0]["lr"] = rate
+        set_rate(optimiser, rate)
         optimiser.zero_grad(set_to_none=True)
         torch.stack(list(found.values())).sum().backward()
         optimiser.step()

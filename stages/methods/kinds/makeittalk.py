@@ -44,7 +44,7 @@ from stages.diffusion.losses import pyramid_distance, weighted_mean
 from stages.faces.geometry import MOUTH, RIGID, head_axes, mouth_opening, similarity, transform
 from stages.methods import systems
 from stages.methods.systems import Data, Facts, Render, Row
-from stages.training.loop import Average, share_of_rate
+from stages.training.loop import Average, set_rate, share_of_rate
 
 Array = NDArray[np.float64]
 
@@ -578,7 +578,7 @@ class Trainer(systems.Trainer):
         terms = {"content": self.content(rng), "speaker": self.speaker(rng), "picture": self.picture(rng)}
         for name, loss in terms.items():
             optimiser = self.optimisers[name]
-            optimiser.param_groups[0]["lr"] = share * self.rates[name]
+            set_rate(optimiser, share * self.rates[name])
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             optimiser.step()
