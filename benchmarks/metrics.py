@@ -33,6 +33,7 @@ from stages.faces.landmarks import FaceTracker, luma
 from stages.measures import artefacts, frechet, image, smoothness
 from stages.measures.networks.judges import FrameEncoder, SyncJudge, VideoEncoder
 from stages.pretrained.judges import Judges
+from stages.scoring.observer import Observer
 from stages.store import tars, weights_file
 
 WIDTH, EMBEDDING, SIDE = 16, 64, 64  # the demo's
@@ -110,10 +111,10 @@ def passes(made: Clip, video: bytes, encoders: Judges, upscale: int) -> Cases:
         return media.decode(video, fps=25)
 
     def one_pass() -> None:
-        features.row(features.Video(made, made.name, decoded()), encoders, upscale)
+        features.row(features.Video(made, made.name, decoded()), Observer(encoders, None, upscale))
 
     singly: list[Callable[[], object]] = [
-        lambda: encoders.distances(
+        lambda: encoders.features(
             decoded(), masks
         ),  # both pictures and windows: a Fréchet script of each would cost more
         lambda: encoders.mouths(decoded(), made.landmarks_TL2),

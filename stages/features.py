@@ -12,7 +12,6 @@ import argparse
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -26,15 +25,10 @@ from stages.base.params import Params
 from stages.base.progress import Progress
 from stages.clips import corpus
 from stages.clips.clip import Clip
-from stages.faces import observed
-from stages.measures import traces
 from stages.measures.traces import Face, Seen
-from stages.pretrained.judges import Judges, public_networks
 from stages.scoring import columns
+from stages.scoring.observer import Observer
 from stages.store import tables, tars
-
-if TYPE_CHECKING:
-    from stages.pretrained.public_judges import Public
 
 PICTURES, MOMENTS = 4, 6  # clips of which some frames are kept for MLflow; frames of each
 
@@ -87,27 +81,13 @@ def _frames(path: Path, clip: str, fps: float, shape: tuple[int, ...]) -> NDArra
     return frames
 
 
-def row(video: Video, judges: Judges, upscale: int, public: Public | None = None) -> dict[str, object]:
+def row(video: Video, observer: Observer) -> dict[str, object]:
     """The measurements on one video."""
     true, masks = np.asarray(video.clip.frames_THWC), np.asarray(video.clip.masks_THW)
-    face, seen = observed.measure(video.frames_THWC, upscale), judges.distances(video.frames_THWC, masks)
-    pair = Seen(video.frames_THWC, true, masks, Face(video.clip.landmarks_TL2, video.clip.ear_T2.mean(1)))
-    arrays = {
-        "frame_features": seen.frame_TE,
-        "mask_features": seen.mask_TE,
-        "video_features": seen.video_NE,
-        "mouth_embeddings": judges.mouths(video.frames_THWC, video.clip.landmarks_TL2),
-        "landmarks": face.landmarks_TL2,
-        "detected": face.detected_T,
-        "identity": face.identity_KD,
-        "program_ear": observed.program_ear(video.frames_THWC, face.boxes_T),
-        **traces.beside(pair),
-        **traces.measure(pair),
-    }
-    if public:
-        arrays |= public.alone(video.frames_THWC) | public.beside(video.frames_THWC, true, masks)
+    seen = Seen(video.frames_THWC, true, masks, Face(video.clip.landmarks_TL2, video.clip.ear_T2.mean(1)))
+    arrays = observer.see(seen) | observer.compare(seen)
     names = {"clip": video.clip.name, "audio_clip": video.audio_clip}
-    return {**names, "frames": len(true), "encoders": judges.digest, **tables.flat(arrays)}
+    return {**names, "frames": len(true), "encoders": observer.digest, **tables.flat(arrays)}
 
 
 def picture(video: Video) -> bytes:
@@ -132,13 +112,13 @@ def main() -> None:
     settings = params.load(args.params)
     params.check_method(args.method, settings.methods)
     torch.set_num_threads(settings.metrics.threads)
-    judges, public = Judges(args.data / "judges", settings.metrics.batch), public_networks(settings)
+    observer = Observer.of(settings, args.data / "judges", settings.metrics.upscale)
     count, videos = read(args.data, args.method, settings)
     progress = Progress(f"features {args.method}", count, "clips")
     with tables.writer(args.out, columns.FEATURES) as write:
         for number, video in enumerate(videos):
             kept = number % max(count // PICTURES, 1) == 0 and number // max(count // PICTURES, 1) < PICTURES
-            write({**row(video, judges, settings.metrics.upscale, public), "picture": picture(video) if kept else None})
+            write({**row(video, observer), "picture": picture(video) if kept else None})
             progress.update(note=video.clip.name)
 
 

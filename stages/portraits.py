@@ -28,7 +28,7 @@ from stages.base import params
 from stages.base.errors import InputError, run
 from stages.base.params import Params
 from stages.base.progress import Progress
-from stages.clips import corpus, raw, truth
+from stages.clips import corpus, raw
 from stages.clips.mel import Mel
 from stages.faces import observed
 from stages.faces.geometry import ear, mouth_opening
@@ -177,7 +177,7 @@ def measured(data: Path, method: str, settings: Params) -> Iterator[dict[str, ob
         said = corpus.load(
             data, pair.sound["shard"], pair.sound["clip"], size=settings.network.size, dilation=settings.mask.dilation
         )
-        asked = truth.mouth(_shard(data, pair.sound), said, settings.mask.fps)
+        asked = corpus.true_mouth(_shard(data, pair.sound), said, settings.mask.fps)
         with tempfile.TemporaryDirectory() as folder:
             options = Options(seed=how.seed + number, check=False, device=settings.sampling(method).device)
             still, film, path = _filmed(data, pair, model, settings, options, Path(folder))

@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,18 +23,14 @@ from stages.base.errors import InputError, run
 from stages.base.lazy import Mapped
 from stages.base.params import Params
 from stages.base.progress import Progress
-from stages.clips import corpus, truth
+from stages.clips import corpus
 from stages.clips.clip import Clip
-from stages.faces import observed
 from stages.faces.geometry import mouth_opening
-from stages.measures import leak, traces
+from stages.measures import leak
 from stages.measures.traces import Face, Seen
-from stages.pretrained.judges import Judges, public_networks
 from stages.scoring import columns
+from stages.scoring.observer import Observer
 from stages.store import tables
-
-if TYPE_CHECKING:
-    from stages.pretrained.public_judges import Public
 
 SPLITS = ("test_seen", "test_unseen", "test_long")  # and held_out, where metrics.held_out says so
 LEAK_STEP, LEAK_SIZE = 2, 32  # every second frame of the training clips; pixels
@@ -58,24 +54,13 @@ def leaks(train: Iterable[Clip], tests: Iterable[Clip]) -> dict[str, list[NDArra
     }
 
 
-def row(clip: Clip, judges: Judges, upscale: int, public: Public | None = None) -> dict[str, object]:
+def row(clip: Clip, observer: Observer) -> dict[str, object]:
     """The measurements on one clip."""
-    frames, masks = np.asarray(clip.frames_THWC), np.asarray(clip.masks_THW)
-    face, seen = observed.measure(frames, upscale), judges.distances(frames, masks)
-    arrays = {
-        "frame_features": seen.frame_TE,
-        "mask_features": seen.mask_TE,
-        "video_features": seen.video_NE,
-        "sound_embeddings": judges.sound(clip.mel_SM, len(frames)),
-        "ear": clip.ear_T2.mean(1),
-        "mouth_dlib": mouth_opening(clip.landmarks_TL2),
-        "landmarks": face.landmarks_TL2,
-        "identity": face.identity_KD,
-        **traces.measure(Seen(frames, frames, masks, Face(clip.landmarks_TL2, clip.ear_T2.mean(1)))),
-    }
-    if public:
-        arrays |= public.alone(frames) | public.sound(clip.audio)
-    return {"clip": clip.name, "frames": len(frames), "encoders": judges.digest, **tables.flat(arrays)}
+    frames, masks, eyes = np.asarray(clip.frames_THWC), np.asarray(clip.masks_THW), clip.ear_T2.mean(1)
+    arrays = observer.see(Seen(frames, frames, masks, Face(clip.landmarks_TL2, eyes)))
+    arrays |= observer.hear(clip.mel_SM, clip.audio, len(frames))
+    arrays |= {"ear": eyes, "mouth_dlib": mouth_opening(clip.landmarks_TL2)}
+    return {"clip": clip.name, "frames": len(frames), "encoders": observer.digest, **tables.flat(arrays)}
 
 
 def measure(data: Path, settings: Params, out: Path) -> None:
@@ -91,14 +76,14 @@ def measure(data: Path, settings: Params, out: Path) -> None:
     size, dilation = settings.network.size, settings.mask.dilation
     clips = corpus.each(data, splits, size=size, dilation=dilation)
     read = leaks(corpus.each(data, ("train",), size=size, dilation=dilation), clips)
-    judges, public = Judges(data / "judges", settings.metrics.batch), public_networks(settings)
+    observer = Observer.of(settings, data / "judges", settings.metrics.upscale)
     progress = Progress("reference", len(tests), "clips")
     with tables.writer(out, columns.REFERENCE) as write:
         for number, (clip, entry) in enumerate(zip(clips, tests.to_dict("records"), strict=True)):
             facts = {name: str(entry[name]) for name in ("split", "speaker", "sentence", "emotion", "level")}
-            mouth = truth.mouth(data / "raw" / f"{entry['shard']}.tar", clip, settings.mask.fps)
+            mouth = corpus.true_mouth(data / "raw" / f"{entry['shard']}.tar", clip, settings.mask.fps)
             own: dict[str, NDArray[Any]] = {"mouth": mouth, **{name: values[number] for name, values in read.items()}}
-            write({**row(clip, judges, settings.metrics.upscale, public), **facts, **tables.flat(own)})
+            write({**row(clip, observer), **facts, **tables.flat(own)})
             progress.update(note=clip.name)
 
 

@@ -1,6 +1,6 @@
 """From a clip's arrays to the network's tensors; training and sampling share it. N frames, C, H, W; K frames of EAR; S mel steps.
 
-Pictures become float32 in [-1, 1].
+Pictures become float32 in [-1, 1], or in [0, 1] for the systems that take those.
 """
 
 from __future__ import annotations
@@ -31,6 +31,11 @@ PARALLAX = np.array([2.0, 1.2])
 def to_tensor(frames_NHWC: NDArray[np.uint8]) -> Tensor:
     """uint8 RGB → (N, C, H, W) in [-1, 1]."""
     return rearrange(torch.from_numpy(np.ascontiguousarray(frames_NHWC)), "n h w c -> n c h w").float() / 127.5 - 1
+
+
+def to_unit(frames_NHWC: NDArray[np.uint8]) -> Tensor:
+    """uint8 RGB → (N, C, H, W) in [0, 1], as some published systems take pictures."""
+    return (to_tensor(frames_NHWC) + 1) / 2
 
 
 def to_frames(x_NCHW: Tensor) -> NDArray[np.uint8]:

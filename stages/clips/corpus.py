@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from bisect import bisect_right
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -13,14 +14,17 @@ import cv2
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 import simplejpeg
 from numpy.typing import NDArray
 
 from stages.base.errors import InputError
 from stages.base.lazy import LazyArray, Mapped
 from stages.clips.clip import Clip
-from stages.faces.geometry import clip_mask
-from stages.store import schemas, tables
+from stages.faces.geometry import clip_mask, mouth_opening
+from stages.store import schemas, tables, tars
+
+RAW_TRUTH = "truth.parquet"  # of the rendered corpus, in its tars
 
 
 def index(data: Path, splits: Collection[str] | None = None) -> pd.DataFrame:
@@ -165,6 +169,20 @@ def load_some(data: Path, split: str, *, size: int, dilation: float) -> list[Cli
         fix = "raise index.validation_fraction" if split == "validation" else "see its column 'status' for the reasons"
         raise InputError(data / "index.parquet", f"no {split} clip", fix)
     return clips
+
+
+def true_mouth(raw: Path, clip: Clip, fps: float) -> NDArray[np.float32]:
+    """The clip's mouth opening on the time base k/fps, (T,): as it was rendered (0 … 1), else as dlib measures it.
+
+    ``raw``: the shard's tar of the stage ``download``, which holds the rendered openings where there are any.
+    """
+    if RAW_TRUTH in tars.names(raw):
+        table = pq.read_table(io.BytesIO(tars.read(raw, RAW_TRUTH)), columns=["clip", "time_s", "mouth_open"])
+        for row in table.to_pylist():
+            if row["clip"] == clip.name:
+                times = np.arange(len(clip.frames_THWC)) / fps
+                return np.interp(times, row["time_s"], row["mouth_open"]).astype(np.float32)
+    return mouth_opening(clip.landmarks_TL2).astype(np.float32)
 
 
 def files(data: Path, splits: Collection[str]) -> list[Path]:

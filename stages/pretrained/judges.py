@@ -7,7 +7,6 @@ Numbers of two families never stand under one name.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -36,15 +35,6 @@ Frames = NDArray[np.uint8]
 STRIDE = 4  # frames between the starts of two windows of the video encoder
 
 
-@dataclass(frozen=True)
-class Distances:
-    """One clip's features for the Fréchet distances."""
-
-    frame_TE: Array
-    mask_TE: Array  # of the hull of the face alone; (0, E) where there is no mask
-    video_NE: Array  # of windows of eight frames
-
-
 class Judges:
     """The trained judges of a run (``data/<run>/judges``), in evaluation mode."""
 
@@ -57,17 +47,20 @@ class Judges:
         self.frame, self.size = _load(folder / "frame.safetensors", FrameEncoder)
         self.video, _ = _load(folder / "video.safetensors", VideoEncoder)
 
-    def distances(self, frames_THWC: Frames, masks_THW: NDArray[np.bool_]) -> Distances:
-        """Features of a clip's frames, of their masked parts, and of its windows."""
+    def features(self, frames_THWC: Frames, masks_THW: NDArray[np.bool_]) -> dict[str, Array]:
+        """A clip's features for the Fréchet distances, by column of ``features`` and ``reference``.
+
+        Of its frames, (T, E); of the hull of the face alone, (0, E) where there is no mask; of windows of eight frames, (N, E).
+        """
         frames = crops.resized(frames_THWC, self.size)
         hulls = hull_crops(frames_THWC, masks_THW, self.size)
         windows = crops.windows(frames, VIDEO_FRAMES, STRIDE)
         video = torch.stack([conditions.to_tensor(w) for w in windows]) if len(windows) else torch.zeros(0)
-        return Distances(
-            self._features(cast(FrameEncoder, self.frame), conditions.to_tensor(frames)),
-            self._features(cast(FrameEncoder, self.frame), conditions.to_tensor(hulls)),
-            self._features(cast(VideoEncoder, self.video), video),
-        )
+        return {
+            "frame_features": self._features(cast(FrameEncoder, self.frame), conditions.to_tensor(frames)),
+            "mask_features": self._features(cast(FrameEncoder, self.frame), conditions.to_tensor(hulls)),
+            "video_features": self._features(cast(VideoEncoder, self.video), video),
+        }
 
     @torch.no_grad()
     def mouths(self, frames_THWC: Frames, landmarks_TL2: NDArray[np.floating]) -> Array:

@@ -11,16 +11,18 @@ from stages.measures.traces import TRACES
 from stages.scoring.catalogue import METRICS
 from stages.store.schemas import field, schema
 
-# What the reference and the features of a method have in common.
-_OF_ENCODERS = (
+# What is measured on any video, made or true, by stages.scoring.observer.
+_OF_VIDEO = (
     field("frame_features", pa.list_(pa.float32()), "T x E, row-major, of whole frames"),
     field("mask_features", pa.list_(pa.float32()), "T x E, of the hull of the face alone"),
     field("video_features", pa.list_(pa.float32()), "N x E, of windows of 8 frames, 4 apart"),
-)
-_OF_TRACES = tuple(
-    field(t.name, pa.list_(pa.float32()), f"T{f' - {t.fewer}' if t.fewer else ''}; {t.meaning}") for t in TRACES
-)
-_OF_PUBLIC = (
+    field("landmarks", pa.list_(pa.float32()), "T x 68 x 2 (x, y), pixels, by dlib on the enlarged frames; else NaN"),
+    field("detected", pa.list_(pa.bool_()), "T; whether dlib finds a face"),
+    field(
+        "identity", pa.list_(pa.float32()), "K x 128, dlib's descriptors of frames 0, 10, 20, ...; NaN without a face"
+    ),
+    field("program_ear", pa.list_(pa.float32()), "T; the EAR that DinoMan's program measures: one box, whole pixels"),
+    *(field(t.name, pa.list_(pa.float32()), f"T{f' - {t.fewer}' if t.fewer else ''}; {t.meaning}") for t in TRACES),
     field(
         "inception_features",
         pa.list_(pa.float32()),
@@ -44,21 +46,15 @@ REFERENCE = schema(
     field("level", pa.string(), "of the emotion; empty where unknown"),
     field("frames", pa.int32(), "frames, T, of the lossless decode that everything here is measured on"),
     field("encoders", pa.string(), "digest of the encoders' weights; features of different ones don't compare"),
-    *_OF_ENCODERS,
+    *_OF_VIDEO,
     field("sound_embeddings", pa.list_(pa.float32()), "(T - 4) x E, the sync judge's, of the sound from each frame on"),
     field(
         "ear", pa.list_(pa.float32()), "T; eye aspect ratio at full resolution, mean of both eyes: what is requested"
     ),
     field("mouth", pa.list_(pa.float32()), "T; opening as it was rendered (0 to 1), else mouth_dlib"),
     field("mouth_dlib", pa.list_(pa.float32()), "T; inner-lip gap over the eyes' distance, by dlib at full resolution"),
-    field("landmarks", pa.list_(pa.float32()), "T x 68 x 2 (x, y), pixels, by dlib on the enlarged frames; else NaN"),
-    field(
-        "identity", pa.list_(pa.float32()), "K x 128, dlib's descriptors of frames 0, 10, 20, ...; NaN without a face"
-    ),
-    *_OF_TRACES,
     field("leak", pa.list_(pa.float32()), "T; mouth_dlib as it is read from mask, visible pixels and the head's place"),
     field("leak_within", pa.list_(pa.float32()), "T; the same with each clip's means removed"),
-    *_OF_PUBLIC,
     field("syncnet_sound", pa.list_(pa.float32()), "N x 1024, SyncNet's, of the clip's sound; empty unless asked for"),
 )
 
@@ -68,20 +64,12 @@ FEATURES = schema(
     field("audio_clip", pa.string(), "clip whose audio was given"),
     field("frames", pa.int32(), "frames of the video, T"),
     field("encoders", pa.string(), "digest of the encoders' weights, the same as in the reference"),
-    *_OF_ENCODERS,
+    *_OF_VIDEO,
     field(
         "mouth_embeddings", pa.list_(pa.float32()), "(T - 4) x E, the sync judge's, of five mouth cuts from each frame"
     ),
-    field("landmarks", pa.list_(pa.float32()), "T x 68 x 2 (x, y), pixels, by dlib on the enlarged frames; else NaN"),
-    field("detected", pa.list_(pa.bool_()), "T; whether dlib finds a face"),
-    field(
-        "identity", pa.list_(pa.float32()), "K x 128, dlib's descriptors of frames 0, 10, 20, ...; NaN without a face"
-    ),
-    field("program_ear", pa.list_(pa.float32()), "T; the EAR that DinoMan's program measures: one box, whole pixels"),
     field("psnr", pa.list_(pa.float32()), "T; dB, inside the mask, to the true frames"),
     field("ssim", pa.list_(pa.float32()), "T; inside the mask, to the true frames"),
-    *_OF_TRACES,
-    *_OF_PUBLIC,
     field(
         "syncnet_pictures", pa.list_(pa.float32()), "(T - 5) x 1024, SyncNet's, of five frames; empty unless asked for"
     ),

@@ -5,7 +5,7 @@ together. A pair must agree in frame rate, size and number of frames, and the tr
 or stretched; ``cut`` scores the frames that both have, and the document says how many were cut.
 
 What needs no mask is scored on whole frames. Eyes and mouth are followed by dlib on both videos, so that what is "requested" is
-what dlib sees in the truth. Frames of less than :data:`SIDE` pixels are enlarged for dlib. Where a folder of judges is given,
+what dlib sees in the truth; small frames are enlarged for it (:mod:`stages.scoring.observer`). Where a folder of judges is given,
 Fréchet distances are taken in them: they learnt one corpus's faces, in square frames, to which other frames are squeezed. Where
 networks with public weights are asked for, there are FID and KID, FVD, LSE (of each video at 25 frames a second with its own
 sound) and LPIPS, all of whole frames: LSE follows no face, as SyncNet's own program does. T frames.
@@ -14,11 +14,10 @@ sound) and LPIPS, all of whole frames: LSE follows no face, as SyncNet's own pro
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,28 +27,25 @@ from stages.base import places
 from stages.base.errors import ClipError, InputError
 from stages.base.params import Params
 from stages.base.progress import Progress
-from stages.faces import observed
 from stages.faces.geometry import ear, mouth_opening
-from stages.measures import likeness, traces
+from stages.measures import likeness
 from stages.measures.intervals import Score
-from stages.measures.traces import Seen
+from stages.measures.traces import TRACES, Seen
 from stages.scoring import catalogue
 from stages.scoring.catalogue import METRICS
 from stages.scoring.measured import NO_NOISE_DB, Measured, eye_blinks
+from stages.scoring.observer import Columns, Observer
 from stages.scoring.scores import clip_scores, distance_scores, group_scores
 from stages.store import atomic
 
-if TYPE_CHECKING:
-    from stages.pretrained.judges import Judges
-    from stages.pretrained.public_judges import Public
-
 Frames = NDArray[np.uint8]
 
-SIDE = 256  # pixels that dlib sees of the shorter side, at least
 SAME_RATE = 0.005  # share by which two frame rates may differ: 29.97 is not 30.1
 # What a score is called here, by its name in a run's documents; the others need a mask, sound or another clip.
 NAMES = {metric.name: metric.in_folder for metric in METRICS if metric.in_folder}
 SYNCNET_FPS, SYNCNET_HZ = 25, 16_000
+# Features that distances are taken in; a folder has no mask.
+FEATURES = ("frame_features", "video_features", "inception_features", "fidelity_features", "i3d_features")
 
 
 @dataclass(frozen=True)
@@ -126,11 +122,10 @@ def measure(
     name: str,
     made: Path,
     true: Path,
-    judges: Judges | None,
+    observer: Observer,
     settings: Params,
     *,
     cut: bool,
-    public: Public | None = None,
 ) -> Scored:
     """Measure one pair.
 
@@ -138,87 +133,74 @@ def measure(
         InputError: see :func:`read`; or the true video shows no face; or SyncNet is asked for and a video has no sound.
     """
     frames, true_frames, fps, left_out = read(made, true, cut=cut)
-    count, side = len(frames), min(frames.shape[1:3])
-    upscale = max(1, math.ceil(SIDE / side))
-    face, true_face = observed.measure(frames, upscale), observed.measure(true_frames, upscale)
-    if not true_face.detected_T.any():
-        raise InputError(true, "dlib finds no face in any frame", "take the pair out, or give a larger picture")
     whole = np.ones(frames.shape[:3], bool)
-    seen, true_seen = Seen(frames, true_frames, whole), Seen(true_frames, true_frames, whole)
-    own, others, beside = traces.measure(seen), traces.measure(true_seen), traces.beside(seen)
-    eyes, true_eyes = (ear(f.landmarks_TL2).mean(1) for f in (face, true_face))
-    mouth = np.asarray(mouth_opening(true_face.landmarks_TL2), np.float64)
+    pair, alone = Seen(frames, true_frames, whole), Seen(true_frames, true_frames, whole)
+    own = observer.see(alone)
+    if not own["detected"].any():
+        raise InputError(true, "dlib finds no face in any frame", "take the pair out, or give a larger picture")
+    seen, compared = observer.see(pair), observer.compare(pair)
+    eyes, true_eyes = (np.asarray(ear(x["landmarks"]).mean(1)) for x in (seen, own))
+    mouth = np.asarray(mouth_opening(own["landmarks"]), np.float64)
     speaker = name.rpartition("/")[0] or name
     facts: dict[str, Any] = {"clip": name, "audio_clip": name, "split": "all", "speaker": speaker}
-    facts |= {"sentence": "", "emotion": "", "level": "", **_blinks(frames, face, settings)}
+    facts |= {"sentence": "", "emotion": "", "level": "", **eye_blinks(eyes, seen["program_ear"], settings.blink)}
+    true_blinks: dict[str, Any] = eye_blinks(true_eyes, own["program_ear"], settings.blink)
     found = Measured(
         **facts,
-        frames=count,
+        frames=len(frames),
         fps=fps,
-        made=_features(judges, public, frames),
-        truth=_features(judges, public, true_frames),
-        public=_public_scores(public, made, frames, true_frames),
+        made=_features(seen),
+        truth=_features(own),
+        public=_lse(observer, made) | _lpips(compared),
         sync=None,
         sync_other=None,
         sync_own=None,
-        detected_T=face.detected_T,
-        ear_T=np.asarray(eyes),
-        ear_requested_T=np.asarray(true_eyes),
-        mouth_T=np.asarray(mouth_opening(face.landmarks_TL2)),
+        detected_T=seen["detected"],
+        ear_T=eyes,
+        ear_requested_T=true_eyes,
+        mouth_T=np.asarray(mouth_opening(seen["landmarks"])),
         mouth_given=mouth,
         mouth_given_dlib=mouth,
         mouth_own=mouth,
-        psnr_T=np.minimum(beside["psnr"], NO_NOISE_DB),
-        ssim_T=beside["ssim"],
-        traces={name: (own[name], others[name]) for name in own},
-        likeness=likeness.landmark_distance(face.landmarks_TL2, true_face.landmarks_TL2)
-        | likeness.identity(face.identity_KD, true_face.identity_KD),
+        psnr_T=np.minimum(compared["psnr"], NO_NOISE_DB),
+        ssim_T=compared["ssim"],
+        traces={trace.name: (seen[trace.name], own[trace.name]) for trace in TRACES},
+        likeness=likeness.landmark_distance(seen["landmarks"], own["landmarks"])
+        | likeness.identity(seen["identity"], own["identity"]),
         leak={},
     )
     truth = replace(
         found,
-        detected_T=true_face.detected_T,
-        ear_T=np.asarray(true_eyes),
-        public=_public_scores(public, true),
-        **_blinks(true_frames, true_face, settings),
+        detected_T=own["detected"],
+        ear_T=true_eyes,
+        public=_lse(observer, true),
+        **true_blinks,
     )
     return Scored(found, truth, left_out)
 
 
-def _blinks(frames_THWC: Frames, face: observed.Faces, settings: Params) -> dict[str, Any]:
-    program_T = observed.program_ear(frames_THWC, face.boxes_T)
-    return eye_blinks(np.asarray(ear(face.landmarks_TL2).mean(1)), program_T, settings.blink)
-
-
-def _features(judges: Judges | None, public: Public | None, frames_THWC: Frames) -> dict[str, NDArray[np.float64]]:
-    found = {}
-    if judges is not None:
-        seen = judges.distances(frames_THWC, np.ones(frames_THWC.shape[:3], bool))
-        found = {"frame_features": seen.frame_TE, "video_features": seen.video_NE}
-    if public is not None:
-        found |= {name: values.astype(np.float64) for name, values in public.alone(frames_THWC).items()}
+def _features(seen: Columns) -> dict[str, NDArray[np.float64]]:
+    found = {name: seen[name].astype(np.float64) for name in FEATURES if name in seen}
     if "i3d_features" in found:
         found["i3d_first"] = found["i3d_features"][:1]
     return found
 
 
-def _public_scores(
-    public: Public | None, video: Path, frames_THWC: Frames | None = None, true_THWC: Frames | None = None
-) -> dict[str, NDArray[np.float64]]:
-    """LSE of a video, and LPIPS where its frames and the true ones are given: (Σ, count)."""
-    found: dict[str, NDArray[np.float64]] = {}
-    if public is not None and "syncnet" in public.networks:
-        try:
-            sound = media.to_int16(media.decode_audio(video, SYNCNET_HZ))
-            heard = public.lse(media.decode(video, fps=SYNCNET_FPS), sound)
-        except ClipError as error:
-            raise InputError(video, error.reason, "give a video with sound, or leave out syncnet") from None
-        values = (heard.confidence, heard.distance) if heard else (np.nan, np.nan)
-        found = {name: np.array([value, 1.0]) for name, value in zip(("lse_c", "lse_d"), values, strict=True)}
-    if public is not None and "vgg16" in public.networks and frames_THWC is not None and true_THWC is not None:
-        lpips_T, _ = public.lpips(frames_THWC, true_THWC, np.ones(frames_THWC.shape[:3], bool))
-        found["lpips"] = np.array([lpips_T.sum(), len(lpips_T)])
-    return found
+def _lpips(compared: Columns) -> dict[str, NDArray[np.float64]]:
+    return {name: np.array([x.sum(), len(x)]) for name, x in compared.items() if name == "lpips"}
+
+
+def _lse(observer: Observer, video: Path) -> dict[str, NDArray[np.float64]]:
+    """LSE of a video at SyncNet's own rates, where that network was asked for: (Σ, count)."""
+    if not observer.public or "syncnet" not in observer.public.networks:
+        return {}
+    try:
+        sound = media.to_int16(media.decode_audio(video, SYNCNET_HZ))
+        heard = observer.public.lse(media.decode(video, fps=SYNCNET_FPS), sound)
+    except ClipError as error:
+        raise InputError(video, error.reason, "give a video with sound, or leave out syncnet") from None
+    values = (heard.confidence, heard.distance) if heard else (np.nan, np.nan)
+    return {name: np.array([value, 1.0]) for name, value in zip(("lse_c", "lse_d"), values, strict=True)}
 
 
 def document(found: Sequence[Scored], settings: Params) -> dict[str, Any]:
@@ -255,16 +237,11 @@ def score(
         InputError: see :func:`pair` and :func:`measure`; or weights are missing that ``metrics.public`` asks for.
     """
     found = pair(videos, truth)
-    encoders = public = None
-    if judges is not None or settings.metrics.public:
-        from stages.pretrained.judges import Judges, public_networks  # torch takes seconds to import
-
-        encoders = Judges(judges, settings.metrics.batch) if judges is not None else None
-        public = public_networks(settings)
+    observer = Observer.of(settings, judges, None)
     progress = Progress("metrics", len(found), "videos")
     scored = []
     for name, (made, true) in found.items():
-        scored.append(measure(name, made, true, encoders, settings, cut=cut, public=public))
+        scored.append(measure(name, made, true, observer, settings, cut=cut))
         progress.update(note=name)
     result = {"videos": str(videos), "truth": str(truth)} | document(scored, settings)
     if out is None:

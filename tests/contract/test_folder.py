@@ -20,11 +20,13 @@ from stages.base.errors import InputError
 from stages.corpora.rendered import speaker as rendered
 from stages.measures.networks.judges import FrameEncoder, SyncJudge, VideoEncoder
 from stages.scoring import folder
+from stages.scoring.observer import Observer
 from stages.store import tars, weights_file
 from tests.unit.variants import SHOWN_AS_PLAIN
 from tests.unit.variants import rendered as rendered_clip
 
 SETTINGS = params.load("presets/demo.yaml")
+DLIB_ALONE = Observer.of(SETTINGS, None, None)
 
 
 def score(*arguments: object) -> None:
@@ -156,7 +158,7 @@ def test_pairs_that_do_not_fit_are_refused(folders: tuple[Path, Path], clips: di
 def test_what_is_cut_is_said(folders: tuple[Path, Path], clips: dict[str, NDArray[np.uint8]]) -> None:
     write(folders[0] / "ada" / "one.mp4", clips["ada"][:20])
     made, true = folder.pair(*folders)["ada/one"]
-    found = folder.measure("ada/one", made, true, None, SETTINGS, cut=True)
+    found = folder.measure("ada/one", made, true, DLIB_ALONE, SETTINGS, cut=True)
     assert (found.cut, found.made.frames) == (4, 20)
     assert folder.document([found], SETTINGS)["frames_cut"] == 4
 
@@ -167,7 +169,7 @@ def test_a_true_video_without_a_face_is_refused_and_a_made_one_counts(
     grey = np.full_like(clips["ada"], 128)
     write(folders[0] / "ada" / "one.mp4", grey)
     made, true = folder.pair(*folders)["ada/one"]
-    found = folder.document([folder.measure("ada/one", made, true, None, SETTINGS, cut=False)], SETTINGS)
+    found = folder.document([folder.measure("ada/one", made, true, DLIB_ALONE, SETTINGS, cut=False)], SETTINGS)
     assert found["without_a_face"] == ["ada/one"]
     assert found["scores"]["detection_rate"]["all"]["value"] == 0
     assert found["scores"]["same_person"]["all"]["value"] == 0

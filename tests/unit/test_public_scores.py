@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ from stages.pretrained import public_judges
 from stages.reporting import breakdown, pages, results
 from stages.reporting import tables as report_tables
 from stages.scoring import catalogue, columns
+from stages.scoring.observer import Observer
 from stages.store import tables, tars, weights_file
 
 PUBLIC_SCORES = {metric.name for metric in catalogue.METRICS if metric.family == catalogue.PUBLIC}
@@ -130,13 +132,11 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def measure(data: Path, method: str, given: Params) -> None:
-    from stages.pretrained.judges import Judges, public_networks
-
     _, videos = features.read(data, method, given)
-    encoders, networks = Judges(data / "judges", 8), public_networks(given)
+    observer = Observer.of(given, data / "judges", 1)
     with tables.writer(data / "features" / f"{method}.parquet", columns.FEATURES) as write:
         for video in videos:
-            write(features.row(video, encoders, 1, networks))
+            write(features.row(video, observer))
 
 
 def document(data: Path, method: str = "full") -> dict[str, Any]:
@@ -297,3 +297,30 @@ def test_a_video_without_sound_has_no_lse(data: Path, tmp_path: Path, monkeypatc
         score_folder(made, true, ["syncnet"], monkeypatch)
     with pytest.raises(ParameterError, match=r"--public: metrics\.public.* 'i3d'.*'vgg16'"):
         score_folder(made, true, ["inceptoin"], monkeypatch)
+
+
+def test_the_reference_holds_three_clips_at_most_at_a_time(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alive: weakref.WeakSet[Clip] = weakref.WeakSet()
+    most, loaded, load = 0, 0, corpus.load
+
+    def counted(*args: Any, **kwargs: Any) -> Clip:
+        nonlocal most, loaded
+        clip = Held(load(*args, **kwargs))
+        alive.add(clip)
+        most, loaded = max(most, len(alive)), loaded + 1
+        return clip
+
+    class Held(Clip):  # a dataclass that compares by value can't stand in a set of weak references
+        __hash__ = object.__hash__
+
+        def __init__(self, clip: Clip) -> None:
+            self.__dict__.update(clip.__dict__)
+
+    monkeypatch.setattr(corpus, "load", counted)
+    monkeypatch.setattr(observed, "measure", lambda frames, upscale: _face(len(frames)))
+    reference.measure(data, settings([]), tmp_path / "reference.parquet")
+    clips = len(tables.read(tmp_path / "reference.parquet", columns.REFERENCE))
+    assert loaded > 3 * clips  # the training clips and the tests are walked through several times
+    assert most <= 3 < clips

@@ -302,7 +302,7 @@ def test_examples_pair_frames_with_other_frames_of_their_clip(make_clip: Any) ->
     assert batch.frames_NCHW.shape == batch.reference_NCHW.shape == (13, 3, 64, 64)
     assert batch.sync_mel_BSM.shape == (2, 16, 80)
     assert (batch.weight_N1HW == 1).all()
-    known = wav2lip.picture(clip.frames_THWC).flatten(1)
+    known = conditions.to_unit(clip.frames_THWC).flatten(1)
     own, others = ([int((known == x.flatten()).all(1).nonzero()) for x in part] for part in batch[:2])
     assert all(a != b for a, b in zip(own, others, strict=True))
     assert np.diff(own[:5]).tolist() == np.diff(others[:5]).tolist() == [1] * 4
@@ -313,10 +313,12 @@ def test_aligned_references_lie_on_their_frames(make_clip: Any) -> None:
     settings = system(align=True, mouth_weight=4.0).settings
     moved = wav2lip.example(clip, 2, 4, 5, settings)
     for number, picture in enumerate(moved.reference_NCHW):
-        expected = wav2lip.picture(conditions.aligned(clip, [2 + number], 4 + number))[0]
+        expected = conditions.to_unit(conditions.aligned(clip, [2 + number], 4 + number))[0]
         assert torch.equal(picture, expected)
     still = replace(clip, landmarks_TL2=np.repeat(clip.landmarks_TL2[:1], 9, 0))
-    assert torch.equal(wav2lip.example(still, 2, 4, 5, settings).reference_NCHW, wav2lip.picture(clip.frames_THWC[4:9]))
+    assert torch.equal(
+        wav2lip.example(still, 2, 4, 5, settings).reference_NCHW, conditions.to_unit(clip.frames_THWC[4:9])
+    )
     assert float(moved.weight_N1HW.min()) == 1
     assert float(moved.weight_N1HW.max()) == pytest.approx(4, rel=0.01)
 

@@ -518,7 +518,7 @@ class System(systems.System):
     ) -> Iterator[NDArray[np.uint8]]:
         """The LSTM goes on from one part to the next, so that the parts' length changes nothing."""
         count, state = len(clip.frames_THWC), None
-        still = picture(clip.frames_THWC[:1]).to(self.device)
+        still = conditions.to_unit(clip.frames_THWC[:1]).to(self.device)
         known, _ = self.detector(still)
         for first in range(0, count, sampling.batch):
             frames = range(first, min(first + sampling.batch, count))
@@ -529,11 +529,6 @@ class System(systems.System):
             made = self.generator(still.expand(len(frames), -1, -1, -1), known.repeated(len(frames)), driving)
             yield conditions.to_frames(2 * made - 1)
             progress(len(frames))
-
-
-def picture(frames_NHWC: NDArray[np.uint8]) -> Tensor:
-    """uint8 RGB → (N, C, H, W) in [0, 1]."""
-    return (conditions.to_tensor(frames_NHWC) + 1) / 2
 
 
 def renderer(row: Row) -> Render:
@@ -629,7 +624,10 @@ class Trainer(systems.Trainer):
             drivers.append(clip.frames_THWC[t])
             points.append(clip.landmarks_TL2[t])
             weights.append(pixel_weights(clip, [t], mouth=s.mouth_weight, eyes=1.0, everywhere=True))
-        source, true = picture(np.stack(sources)).to(device), picture(np.stack(drivers)).to(device)
+        source, true = (
+            conditions.to_unit(np.stack(sources)).to(device),
+            conditions.to_unit(np.stack(drivers)).to(device),
+        )
         weight = torch.cat(weights).to(device)
         self.first_order.train()
         both, _ = self.system.detector(torch.cat([source, true]))
@@ -655,11 +653,11 @@ class Trainer(systems.Trainer):
             frames.append(clip.frames_THWC[list(numbers)])
             heard.append(self.system.windows(clip, numbers))
             pose.append(poses(clip.landmarks_TL2[list(numbers)], size))
-        still_BCHW = picture(np.stack(stills)).to(device)
+        still_BCHW = conditions.to_unit(np.stack(stills)).to(device)
         self.first_order.eval()
         with torch.no_grad():
             known, _ = self.system.detector(still_BCHW)
-            true, true_heat = self.system.detector(picture(np.concatenate(frames)).to(device))
+            true, true_heat = self.system.detector(conditions.to_unit(np.concatenate(frames)).to(device))
         told, heat, _ = self.system.speech.train()(still_BCHW, known, torch.stack(heard), torch.stack(pose).to(device))
         if heat is not None:  # as published
             places, jacobians = ((a - b).abs().mean() for a, b in zip(told, true))

@@ -400,7 +400,7 @@ class System(systems.System):
             part = points[first : first + sampling.batch]
             stills = [self.still(clip, 0, onto) for onto in part]
             drawings = [lines(onto, self.facts.size, self.settings.drawing) for onto in part]
-            still, drawing = conditions.to_tensor(np.stack(stills)), _drawn(drawings)
+            still, drawing = conditions.to_tensor(np.stack(stills)), conditions.to_unit(np.stack(drawings))
             yield conditions.to_frames(self.draw(still.to(self.device), drawing.to(self.device)))
             progress(len(part))
 
@@ -476,10 +476,6 @@ def lines(points_L2: NDArray[np.floating], size: int, times: int) -> NDArray[np.
         line = [places[numbers.start : numbers.stop, None]]
         cv2.polylines(drawn, line, closed, colour, max(round(LINE * side), 1), cv2.LINE_AA, shift=4)
     return drawn
-
-
-def _drawn(drawings: Sequence[NDArray[np.uint8]]) -> Tensor:
-    return (conditions.to_tensor(np.stack(drawings)) + 1) / 2
 
 
 def _flat(points_NL2: NDArray[np.floating]) -> Tensor:
@@ -624,8 +620,8 @@ class Trainer(systems.Trainer):
             stills.append(system.still(clip, still, points))
             drawings.append(lines(points, size, s.drawing))
             weights.append(pixel_weights(clip, [t], mouth=s.mouth_weight, eyes=s.eye_weight, everywhere=True))
-        given = (conditions.to_tensor(np.stack(stills)), _drawn(drawings), conditions.to_tensor(np.stack(true)))
-        still_NCHW, drawing_NCHW, true_NCHW = (tensor.to(self.data.device) for tensor in given)
+        still_NCHW, true_NCHW = (conditions.to_tensor(np.stack(x)).to(self.data.device) for x in (stills, true))
+        drawing_NCHW = conditions.to_unit(np.stack(drawings)).to(self.data.device)
         weight_N1HW = torch.cat(weights).to(self.data.device)
         system.picture.train()
         made = system.draw(still_NCHW, drawing_NCHW)

@@ -277,11 +277,6 @@ def sounds(sound: Clip, frames: Sequence[int], audio_from: int) -> Tensor:
     return torch.from_numpy(np.stack([mel_window(sound.mel_SM, start, MEL_STEPS) for start in starts]))
 
 
-def picture(frames_NHWC: NDArray[np.uint8]) -> Tensor:
-    """uint8 RGB → (N, C, H, W) in [0, 1]."""
-    return (conditions.to_tensor(frames_NHWC) + 1) / 2
-
-
 class System(systems.System):
     """Wav2Lip as it is sampled: G alone."""
 
@@ -333,7 +328,7 @@ class System(systems.System):
         for first in range(0, count, sampling.batch):
             frames = range(first, min(first + sampling.batch, count))
             shown = frames if self.settings.driver == "video" else [REFERENCE] * len(frames)
-            driver = picture(clip.frames_THWC[list(shown)]).to(self.device)
+            driver = conditions.to_unit(clip.frames_THWC[list(shown)]).to(self.device)
             mel = sounds(sound, frames, self.settings.audio_from).to(self.device)
             yield conditions.to_frames(2 * self(mel, driver, driver) - 1)
             progress(len(frames))
@@ -372,8 +367,8 @@ def example(clip: Clip, start: int, reference: int, frames: int, settings: Setti
         references = np.concatenate(moved)
     windows = int(frames == FRAMES)
     return Batch(
-        frames_NCHW=picture(clip.frames_THWC[list(own)]),
-        reference_NCHW=picture(references),
+        frames_NCHW=conditions.to_unit(clip.frames_THWC[list(own)]),
+        reference_NCHW=conditions.to_unit(references),
         mel_NSM=sounds(clip, own, settings.audio_from),
         weight_N1HW=weight,
         sync_mel_BSM=torch.from_numpy(sync_window(clip.mel_SM, start))[None][:windows],
