@@ -31,10 +31,11 @@ RECORDS = Path("workflow/code")
 KNOWN = Path(".snakemake/sources.json")  # of each file that was read before, by its bytes: what it means and imports
 
 # Settings are depended on value by value, through `params:`. Messages and progress are in no output. An edit of one of these
-# files should not train all networks again. What the C library does with freed memory changes no byte, nor does the way a public
-# file comes here: it is known by its hash, and a test holds the hashes.
+# files should not train all networks again; what they import counts unless it stands here too. What the C library does with
+# freed memory changes no byte, nor does the way a public file comes here: it is known by its hash, and a test holds the hashes.
 WITHOUT_EFFECT = (
     "stages/base/params.py",
+    "stages/base/presets.py",
     "stages/base/errors.py",
     "stages/base/progress.py",
     "stages/base/memory.py",
@@ -78,14 +79,17 @@ def modules(stage: str, root: Path = ROOT, seen: Seen | None = None) -> list[str
     first = start / "__main__.py" if start.is_dir() else start.with_suffix(".py")
     kinds = set(_kinds(root))
     found: set[Path] = set()
+    followed: set[Path] = set()
     waiting = [first]
     if stage in (*ONE_KIND, *ALL_KINDS):
         waiting += sorted(kinds)
     while waiting:
         path = waiting.pop()
-        if path in found or path.relative_to(root).as_posix() in WITHOUT_EFFECT:
+        if path in followed:
             continue
-        found.add(path)
+        followed.add(path)
+        if path.relative_to(root).as_posix() not in WITHOUT_EFFECT:
+            found.add(path)
         waiting += seen.leads_to(path)
     if stage in ONE_KIND:
         found -= kinds

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from stages.base import presets
+from stages.base import overrides, presets
 from stages.base.errors import ParameterError
 
 PARAMS_FILE = "params.yaml"
@@ -607,7 +607,7 @@ class Params(Section):
 
     def sampling(self, method: str) -> Sample:
         """Section ``sample`` as a method has it, with the settings of its own."""
-        return Sample.model_validate(self.sample.model_dump() | self.methods[method].sample)
+        return Sample.model_validate(overrides.over(self.sample.model_dump(), self.methods[method].sample))
 
     def trained_as(self, method: str) -> Params:
         """The parameters with what a row of kind hifidiff has otherwise in its ``settings``: parts of network, loss and train.
@@ -623,9 +623,8 @@ class Params(Section):
         for section, values in own.items():
             if section not in OWN_SECTIONS or not isinstance(values, dict):
                 raise ValueError(f"{where}.{section} is not a setting; allowed: values of {', '.join(OWN_SECTIONS)}")
-            raw[section] |= values
         try:
-            return Params.model_validate(raw)
+            return Params.model_validate(overrides.over_sections(raw, own))
         except ValidationError as error:
             raise ValueError("; ".join(explain(e, f"{where}: ") for e in error.errors())) from None
 

@@ -80,6 +80,17 @@ def test_a_record_changes_where_a_module_of_its_stage_does(tmp_path: Path) -> No
     assert sorted(fresh_write(root)) == [f"workflow/code/{name}.json" for name in ("kind_mine", "report")]
 
 
+def test_what_modules_without_effect_import_counts(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "stages", tmp_path / "stages", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "workflow" / "code", tmp_path / "workflow" / "code")
+    path = tmp_path / "stages/base/overrides.py"
+    path.write_text(
+        path.read_text(encoding="utf-8").replace("{**section, **own}", "{**own, **section}"), encoding="utf-8"
+    )
+    changed = fresh_write(tmp_path)
+    assert {"workflow/code/sample.json", "workflow/code/train.json", "workflow/code/portraits.json"} <= set(changed)
+
+
 def test_messages_of_modules_without_effect_change_no_record(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "stages", tmp_path / "stages", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(ROOT / "workflow" / "code", tmp_path / "workflow" / "code")
