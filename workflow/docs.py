@@ -86,7 +86,7 @@ FILES = [
     (
         "`samples/<method>/<shard>.tar`",
         "sample",
-        "`clips.json`, of videos from elsewhere with the frames repeated and cut, then an mp4 with sound a test clip (H.264, AAC)",
+        "`clips.json`, of videos from elsewhere with frames repeated and cut, then an mp4 with sound a test clip (H.264, AAC)",
     ),
     ("`reference.parquet`", "reference", "measurements of the test clips themselves, made once; a row a test clip"),
     ("`features/<method>.parquet`", "features", "features, landmarks and frame-wise measures; a row a test clip"),

@@ -50,7 +50,9 @@ STAGES = (
     Stage("mask", "finds faces and landmarks in each speaker's clips", "shards", ("faces/{}.parquet",)),
     Stage("blink", "measures their eye aspect ratios and blinks", "shards", ("blink/{}.parquet",)),
     Stage("spectrogram", "makes their mel spectrograms and sound", "shards", ("spectrogram/{}.parquet",)),
-    Stage("index", "lists the usable clips and splits them for training, validation and test", "", ("index.parquet",)),
+    Stage(
+        "index", "lists all clips and splits the usable ones into training, validation and test", "", ("index.parquet",)
+    ),
     Stage("expert", "trains the lip-sync expert of the loss", "", ("expert/expert.safetensors", "expert/curves.csv")),
     Stage(
         "judges", "trains the encoders that only the metrics use", "judges", ("judges/{}.safetensors", "judges/{}.csv")
