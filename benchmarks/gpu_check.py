@@ -63,7 +63,7 @@ PARTS = (
     ("Training step", "unet", (), 0.15),
     ("Training step, torch.compile", "unet", ("--compile",), 0.3),
     ("Sampling", "sampling", (), 0.2),
-    ("What the losses cost", "losses", (), 0.15),
+    ("Cost of the losses", "losses", (), 0.15),
 )
 SMALL = ("--size", "16", "--channels", "64", "--batch", "1", "--turns", "1", "--warmup", "0")
 

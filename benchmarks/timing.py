@@ -155,7 +155,7 @@ class Report:
             "",
             ", ".join(f"{key} {value}" for key, value in self.machine.items()),
         ]
-        lines += ["", "| what | measured | goal | met |", "| --- | --- | --- | --- |"]
+        lines += ["", "| quantity | measured | goal | met |", "| --- | --- | --- | --- |"]
         said = {True: "yes", False: "**no**", None: ""}
         for result in self.results:
             value = figures(result.number)
