@@ -1,4 +1,4 @@
-"""Ten minutes of a GPU: how fast the paper's network trains and samples there, and what it has learnt in the time that is left.
+"""Ten minutes of a GPU: the speed of the paper's network in training and sampling there, and its learning in the remaining time.
 
     make gpu-check                                    # or python -m benchmarks.gpu_check --out gpu-check --minutes 9
     python -m benchmarks.gpu_check --pack demo.tar    # the data for a machine that has none: at most 60 MB
