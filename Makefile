@@ -39,7 +39,7 @@ $(READY): requirements.lock
 	@$(VENV)/bin/python -m pip install -qq --require-hashes --requirement requirements.lock
 	@touch $@
 
-reproduce: env ## everything that params.yaml names; the same command goes on after a kill
+reproduce: env ## everything that params.yaml names; rerun it to resume after a kill
 	@snakemake --cores $(CORES)
 	@python -m workflow.headline
 

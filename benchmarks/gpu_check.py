@@ -1,4 +1,4 @@
-"""Ten minutes of a GPU: how fast the paper's network trains and samples there, and what it has learnt in the time that is left.
+"""Ten minutes of a GPU: the speed of the paper's network in training and sampling there, and its learning in the remaining time.
 
     make gpu-check                                    # or python -m benchmarks.gpu_check --out gpu-check --minutes 9
     python -m benchmarks.gpu_check --pack demo.tar    # the data for a machine that has none: at most 60 MB
@@ -63,7 +63,7 @@ PARTS = (
     ("Training step", "unet", (), 0.15),
     ("Training step, torch.compile", "unet", ("--compile",), 0.3),
     ("Sampling", "sampling", (), 0.2),
-    ("What the losses cost", "losses", (), 0.15),
+    ("Cost of the losses", "losses", (), 0.15),
 )
 SMALL = ("--size", "16", "--channels", "64", "--batch", "1", "--turns", "1", "--warmup", "0")
 

@@ -1,4 +1,4 @@
-"""The public packages beside ours on the same random weights and inputs: by how much the numbers differ, and how much they may.
+"""The public packages beside ours on the same random weights and inputs: differences of the numbers, and their bounds.
 
     make parity                                # installs requirements-parity.lock into .venv/parity, beside the environment
     python -m benchmarks.parity [--json]       # where the packages are installed; half a minute on one core
@@ -252,7 +252,7 @@ def of_scikit_image(inputs: Inputs) -> list[Result]:
 
 
 def of_diffusers() -> list[Result]:
-    """Schedules, embeddings of time, what v prediction wants, and whole samplings with a random network."""
+    """Schedules, embeddings of time, the target of v prediction, and whole samplings with a random network."""
     theirs, embed = peer("diffusers"), peer("diffusers.models.embeddings").get_timestep_embedding
     found = []
     schedules = (("cosine", "squaredcos_cap_v2", 1e-5), ("linear", "linear", 1e-5))
@@ -278,7 +278,7 @@ def of_diffusers() -> list[Result]:
     found += [
         Result("q_sample", "diffusers: x_t of x_0 and noise, all timesteps",
                relative(diffusion.q_sample(x, times, noise), scheduler.add_noise(x, noise, times)), SAME_FLOAT32),
-        Result("velocity", "diffusers: what v prediction wants, all timesteps",
+        Result("velocity", "diffusers: target of v prediction, all timesteps",
                relative(diffusion.target(x, times, noise), scheduler.get_velocity(x, noise, times)), SAME_FLOAT32),
         *_samplings(theirs, diffusion),
     ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""A talking video: what all but the network costs, against Wav2Lip's way of decoding, pasting and writing; how well it pastes.
+"""A talking video: the cost of all but the network, against Wav2Lip's way of decoding, pasting and writing; the paste's quality.
 
     python -m benchmarks.talk [--model data/demo/models/full] [--json]
 

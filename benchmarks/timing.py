@@ -1,4 +1,4 @@
-"""Timing that survives a busy machine: the cases take turns, and what is compared are the ratios within each turn.
+"""Timing that survives a busy machine: the cases take turns, and the ratios within each turn are compared.
 
 On the CPU the clock is the process's CPU time, of one thread unless asked otherwise; on CUDA it is the wall clock between two
 synchronisations.
@@ -155,7 +155,7 @@ class Report:
             "",
             ", ".join(f"{key} {value}" for key, value in self.machine.items()),
         ]
-        lines += ["", "| what | measured | goal | met |", "| --- | --- | --- | --- |"]
+        lines += ["", "| quantity | measured | goal | met |", "| --- | --- | --- | --- |"]
         said = {True: "yes", False: "**no**", None: ""}
         for result in self.results:
             value = figures(result.number)

@@ -1,4 +1,4 @@
-"""Stage blink: the eye aspect ratio of both eyes on every frame of a shard's clips, and the blinks in it.
+"""Stage blink: measures the eye aspect ratio of both eyes on every frame of a shard's clips, and finds the blinks in it.
 
 python -m stages.blink --faces data/demo/faces/ada.parquet --out data/demo/blink/ada.parquet
 """

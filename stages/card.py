@@ -1,4 +1,4 @@
-"""Write the model card of a trained method: what it is, what made it, how well it does, what it must not be used for.
+"""Write the model card of a trained method: its description, training, scores, and the uses that are ruled out.
 
     python -m stages.card --data data/demo --method full --out data/demo/cards/full.md
 

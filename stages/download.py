@@ -1,4 +1,4 @@
-"""``python -m stages.download``: one speaker's media, rendered, fetched or taken from a folder, as one tar."""
+"""``python -m stages.download``: render one speaker's media, fetch them, or take them from a folder; write them as one tar."""
 
 from __future__ import annotations
 

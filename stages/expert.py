@@ -2,7 +2,7 @@
 
     python -m stages.expert --data data/demo --out data/demo/expert/expert.safetensors
 
-Killed, the same command goes on from the last saved state and ends with the same bytes (on the CPU).
+After a kill, the same command resumes from the last saved state and ends with the same bytes (on the CPU).
 B windows, F = 5 frames.
 """
 

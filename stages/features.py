@@ -1,4 +1,4 @@
-"""Measure a method's videos of the test clips, once: features, landmarks and what each frame differs by from the truth.
+"""Measure a method's videos of the test clips, once: features, landmarks and each frame's differences from the truth.
 
     python -m stages.features --data data/demo --method full --out data/demo/features/full.parquet
 

@@ -1,15 +1,15 @@
-"""Stage index: joins the stages of all shards, a row a clip; says which clips are left out and why, and fixes the split.
+"""Stage index: joins the stages of all shards, a row a clip; gives the reason for each clip left out, and fixes the split.
 
 The split, among usable clips:
 
-- ``test_long``: clips of ``index.long_min_s`` seconds or more, whoever speaks (0: no such split). They are few and long, so
+- ``test_long``: clips of ``index.long_min_s`` seconds or more, of any speaker (0: no such split). They are few and long, so
   ``index.max_test_clips`` does not cap them.
 - ``test_unseen``: clips of ``index.unseen_speakers``; ``test_seen``: clips of the other speakers whose sentence is one of
   ``index.test_sentences``, and ``index.test_fraction`` of their other clips, by chance. Each is capped to
-  ``index.max_test_clips``, spread evenly over speakers and sentences; what the cap leaves over is ``held_out``, and no stage
-  trains on it.
+  ``index.max_test_clips``, spread evenly over speakers and sentences; clips beyond the cap are ``held_out``, and no stage
+  trains on them.
 - ``validation``: ``index.validation_fraction`` of the remaining clips, at least one where it is above 0; ``train``: the rest.
-- ``out``: clips that can't be used; ``status`` says why.
+- ``out``: clips that can't be used; ``status`` gives the reason.
 
 A clip for which the table of a folder (``corpus.folder.table``) gives a split has that one, uncapped; ``out`` leaves it out.
 

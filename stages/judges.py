@@ -1,10 +1,10 @@
-"""Train one of the encoders that score where public weights are absent: the sync judge, the frame or the video encoder.
+"""Train one of the encoders that score without public weights: the sync judge, the frame or the video encoder.
 
     python -m stages.judges --data data/demo --judge sync --out data/demo/judges/sync.safetensors
 
 Only the training split is learned from; the curve beside the weights (``<judge>.csv``) holds scores on the validation
-split, empty where it has no clip. Killed, the same command goes on from the last saved state and ends with the same bytes
-(on the CPU). B items, T frames.
+split, empty where it has no clip. After a kill, the same command resumes from the last saved state and ends with the same
+bytes (on the CPU). B items, T frames.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Stage mask: finds the face in every clip of a shard and cuts it out.
 
-A clip's pictures, on the 25 fps time base, are seen twice: for the landmarks, which are measured on the full-size picture, then
+A clip's pictures, on the 25 fps time base, are used twice: for the landmarks, which are measured on the full-size picture, then
 for the frames. They are held in between where that takes no more than 64 MB; a longer clip is decoded twice, so that
-memory does not grow with it. One square crop serves the whole clip. A clip that can't be used gets one row that says why.
+memory does not grow with it. One square crop serves the whole clip. A clip that can't be used gets one row with the reason.
 
     python -m stages.mask --raw data/demo/raw/ada.tar --out data/demo/faces/ada.parquet
 """

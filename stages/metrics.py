@@ -5,11 +5,11 @@
 
 The first reads what the stages ``reference`` and ``features`` measured, and writes the scores (JSON, and the same to MLflow) and
 beside them ``<method>.parquet``, a row a clip with its scores and traces, and ``<method>.breakdown.parquet``. The truth is the
-lossless decode of the test clips; the method ``truth`` shows what the videos' codec costs. Features come from the corpus's own
+lossless decode of the test clips; the method ``truth`` shows the cost of the videos' codec. Features come from the corpus's own
 encoders (stage ``judges``), and no number from those is called FID, FVD or LSE; those that ``metrics.public`` asks for come from
 networks with public weights, and have names and columns of their own.
 
-The second needs no corpus: see ``stages/scoring/folder.py``, and docs/scoring.md for what it measures.
+The second needs no corpus: see ``stages/scoring/folder.py``, and docs/scoring.md for its scores.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""A page on this machine: choose a face and a sound, and see the portrait talk.
+"""Serve a page on this machine: choose a face and a sound there, and see the portrait talk.
 
     python -m stages.page data/demo/models/full
 
-Prints the page's address, and opens it where there is a desktop. It is served at 127.0.0.1 alone. All that a browser sends lies
-in a folder of its own below $TMPDIR, which is removed when the command ends: by Ctrl+C, SIGTERM, or its terminal's end.
+Prints the page's address, and opens it where there is a desktop. It is served at 127.0.0.1 alone. All files from a browser lie
+in a folder of their own below $TMPDIR, which is removed when the command ends: by Ctrl+C, SIGTERM, or its terminal's end.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
     python -m stages.portraits --data data/demo --method full --out data/demo/portraits/full.parquet
 
-Each film is written as a user gets it, read again, and its face is cut out at the network's place: what is measured has been
-through the paste and the codec. The mouth's opening that is asked for is the one that the sound's own clip has. A still is
+Each film is written as a user gets it, read again, and its face is cut out at the network's place: the measured pictures have
+been through the paste and the codec. The requested opening of the mouth is that of the sound's own clip. A still is
 asked for blinks, a video for its own.
 """
 

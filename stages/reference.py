@@ -1,9 +1,9 @@
-"""Measure the test clips themselves, once: what every method's videos are compared with.
+"""Measure the test clips themselves, once: the reference for every method's videos.
 
     python -m stages.reference --data data/demo --out data/demo/reference.parquet
 
 One pass over the lossless decode of the test clips, at the videos' size: the encoders' features, landmarks, the requested and
-rendered traces, and how far the mouth's opening can be read from what a generator is shown. The stage ``metrics`` makes scores of
+rendered traces, and the mouth's opening as far as a generator's input reveals it. The stage ``metrics`` makes scores of
 this file and of ``features/<method>.parquet``, so that a new score needs no new pass.
 """
 

@@ -3,7 +3,7 @@
     python -m stages.report --data data/demo --out reports/demo
 
 Every number comes from data/<run>/metrics/*.json, which the metrics stage writes as it records in MLflow; the report fails
-where a recorded run of the same key disagrees. What is written is the same to the byte for the same inputs.
+where a recorded run of the same key disagrees. The same inputs give the same bytes.
 """
 
 from __future__ import annotations

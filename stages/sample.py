@@ -2,7 +2,7 @@
 
     python -m stages.sample --data data/demo --method full --out-dir data/demo/samples/full
 
-How a clip's frames are made is the affair of the row's kind, a module of :mod:`stages.methods.kinds`.
+The row's kind, a module of :mod:`stages.methods.kinds`, makes a clip's frames.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Stage spectrogram: the speech of every clip of a shard, 16 kHz on the video's time base, and its mel spectrogram.
+"""Stage spectrogram: decodes the speech of every clip of a shard, 16 kHz on the video's time base, and makes its mel spectrogram.
 
 The audio is trimmed, or padded with silence, to the length of the clip's frames.
 

@@ -2,9 +2,9 @@
 
     python -m stages.train --data data/demo --method full --out data/demo/models/full/model.safetensors
 
-Writes config.json (what is needed to use the weights: layout, process, how faces and sound are prepared, what the training clips'
-faces and voices are like) and curves.csv (means of each loss term) beside the weights. Killed, the same command goes on from the
-last saved state and, on the CPU, ends with the same bytes as if it had never stopped. On several GPUs of one machine:
+Writes config.json (settings for using the weights: layout, process, preparation of faces and sound, statistics of the training
+clips' faces and voices) and curves.csv (means of each loss term) beside the weights. After a kill, the same command resumes from
+the last saved state and, on the CPU, ends with the same bytes as if it had never stopped. On several GPUs of one machine:
 
     torchrun --standalone --nproc-per-node 8 -m stages.train --data data/paper --method full --out …
 """

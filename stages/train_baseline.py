@@ -2,9 +2,9 @@
 
     python -m stages.train_baseline --data data/demo-baselines --method sda --out data/demo-baselines/models/sda/model.safetensors
 
-Its module in ``stages/methods/kinds`` says how. Writes config.json (its settings; steps, data, parameters and operations for the
-report) and curves.csv (means of each term) beside the weights. Killed, the same command goes on from the last saved state and, on
-the CPU, ends with the same bytes as if it had never stopped.
+Its module in ``stages/methods/kinds`` does the work. Writes config.json (its settings; steps, data, parameters and operations for
+the report) and curves.csv (means of each term) beside the weights. After a kill, the same command resumes from the last saved
+state and, on the CPU, ends with the same bytes as if it had never stopped.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Public files of weights: list what is there and what is not, or fetch some.
+"""List the public files of weights, here or missing, or fetch some.
 
-    python -m stages.weights                    # what is there, and what is not
+    python -m stages.weights                    # list them, here or missing
     python -m stages.weights inception i3d      # fetch two of them
 
 A stage that needs one fetches it by itself.

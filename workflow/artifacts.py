@@ -1,4 +1,4 @@
-"""The files of a run, known from ``params.yaml`` alone: what each stage of ``dvc.yaml`` owns, in the order they are made."""
+"""The files of a run, known from ``params.yaml`` alone: those of each stage of ``dvc.yaml``, in the order they are made."""
 
 from __future__ import annotations
 

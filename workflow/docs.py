@@ -1,4 +1,4 @@
-"""Pages of the documentation that are made from other files, so that they never say something else.
+"""Pages of the documentation that are made from other files, so that they always agree with them.
 
     python -m workflow.docs   # docs/output.md, README.md's numbers (those of reports/demo), the stages in stages/README.md
 
@@ -48,9 +48,9 @@ WHERE = {
     "portraits": "portraits/<method>.parquet",
     "metrics": "metrics/<method>.parquet",
 }
-HEAD = """# What the stages write
+HEAD = """# Files that the stages write
 
-Below `data/<run>/` unless said. This page is generated from the schemas in `stages/store/schemas.py` and
+Files lie below `data/<run>/` unless noted. This page is generated from the schemas in `stages/store/schemas.py` and
 `stages/scoring/columns.py` by `python -m workflow.docs`; each meaning stands in the Parquet file itself too, as metadata of its
 column. T frames on the time base of `mask.fps` (25 a second), S spectrogram steps (80 a second).
 
@@ -62,20 +62,20 @@ FILES = [
         "`raw/<shard>.tar`",
         "download",
         "media as they came; first member `clips.json`: clip, file, speaker, sentence, sha256, …; for CREMA-D also "
-        "`sound`, the WAV of a video without sound, and `left_out`, why a clip is of no use",
+        "`sound`, the WAV of a video without sound, and `left_out`, the reason why a clip can't be used",
     ),
     ("`faces/<shard>.parquet`", "mask", "face crops (JPEG), 68 landmarks, crop; a row a segment of at most 10 s"),
     ("`blink/<shard>.parquet`", "blink", "eye aspect ratio of both eyes, blinks; a row a clip"),
     ("`spectrogram/<shard>.parquet`", "spectrogram", "mel spectrogram and 16 kHz audio; a row a clip"),
-    ("`index.parquet`", "index", "every clip with its split, or why it is left out"),
+    ("`index.parquet`", "index", "every clip with its split, or the reason why it is left out"),
     ("`expert/expert.safetensors`, `curves.csv`", "expert", "the lip-sync expert of the loss"),
     ("`judges/{sync,frame,video}.safetensors`, `.csv`", "judges", "encoders that only the metrics use"),
     ("`models/<method>/model.safetensors`", "train, train_baseline", "averaged weights"),
     (
         "`models/<method>/config.json`",
         "train, train_baseline",
-        "what a reader of the weights needs: network, diffusion, steps, how faces and sound are prepared (`mask`, "
-        "`spectrogram`), what the training clips are like (`corpus`: percentiles 5, 50 and 95); of other systems their "
+        "settings for reading the weights: network, diffusion, steps, preparation of faces and sound (`mask`, "
+        "`spectrogram`), statistics of the training clips (`corpus`: percentiles 5, 50 and 95); of other systems their "
         "settings, steps, clips trained on, parameters",
     ),
     (
@@ -86,9 +86,9 @@ FILES = [
     (
         "`samples/<method>/<shard>.tar`",
         "sample",
-        "`clips.json`, of videos from elsewhere with what was repeated and cut, then an mp4 with sound a test clip (H.264, AAC)",
+        "`clips.json`, of videos from elsewhere with frames repeated and cut, then an mp4 with sound a test clip (H.264, AAC)",
     ),
-    ("`reference.parquet`", "reference", "what is measured on the test clips themselves, once; a row a test clip"),
+    ("`reference.parquet`", "reference", "measurements of the test clips themselves, made once; a row a test clip"),
     ("`features/<method>.parquet`", "features", "features, landmarks and frame-wise measures; a row a test clip"),
     (
         "`metrics/<method>.json`",
@@ -97,7 +97,7 @@ FILES = [
     ),
     ("`metrics/<method>.parquet`", "metrics", "scores and traces; a row a test clip"),
     ("`metrics/<method>.breakdown.parquet`", "metrics", "scores by emotion, level, sentence, speaker and length"),
-    ("`portraits/<method>.parquet`", "portraits", "what was measured on faces that talk; a row a film"),
+    ("`portraits/<method>.parquet`", "portraits", "measurements of faces that talk; a row a film"),
     ("`cards/<method>.md`", "card", "the model card; `make export` puts it beside the weights, as `README.md`"),
     (
         "`reports/<run>/index.html`, `index.md`",
@@ -111,7 +111,7 @@ FILES = [
         "report",
         "where a method’s `tables` name `samplers`: a line a cell with its settings, cost and scores",
     ),
-    ("`reports/<run>/figures/`, `videos/`", "report", "what the pages show, as files"),
+    ("`reports/<run>/figures/`, `videos/`", "report", "the pages' figures and videos, as files"),
     ("`data/mlflow.db`, `data/mlflow-artifacts/`", "train, metrics", "the recorded runs of all `<run>`s"),
 ]
 

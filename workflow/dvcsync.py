@@ -1,4 +1,4 @@
-"""Keep Snakemake's and DVC's records of who made what in step.
+"""Keep Snakemake's and DVC's records of made files in step.
 
 DVC may put files into the workspace itself (``dvc pull``, ``checkout``, ``exp apply``, its run cache). Snakemake has no record
 of them, and would neither trust them nor notice that a parameter has changed since. So a plain ``snakemake`` stops where it

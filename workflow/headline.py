@@ -1,4 +1,4 @@
-"""Say where the report of the run in ``params.yaml`` is, and its headline.
+"""Print the place and the headline of the report of the run in ``params.yaml``.
 
 python -m workflow.headline
 """

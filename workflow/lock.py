@@ -1,4 +1,4 @@
-"""Free the folder where a killed Snakemake left it locked, so that the same command goes on. The Snakefile calls both.
+"""Free the folder where a killed Snakemake left it locked, so that the same command resumes. The Snakefile calls both.
 
 Snakemake's lock does not say whose it is. So each run leaves its host and process beside it, and a later one removes a lock
 whose holder is known and dead: never one of another machine on a shared disk, or of a run that still goes on.

@@ -1,4 +1,4 @@
-"""Quality against the CPU seconds of training: what each system has of more time, from a run's scores and Snakemake's benchmarks.
+"""Quality against the CPU seconds of training: each system's gain from more time, from a run's scores and Snakemake's benchmarks.
 
 Seconds are not the same twice, so that this stands with the provenance and not in the report.
 """

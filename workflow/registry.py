@@ -1,6 +1,6 @@
-"""The stages of the pipeline, in the order they run: what each is split into, and what it writes. Nothing else lists them.
+"""The stages of the pipeline, in the order they run: the jobs of each, and the files that these write. Nothing else lists them.
 
-A stage more is a line here, a rule in ``workflow/rules/``, an entry in ``dvc.yaml`` and its own command ``stages/<name>.py``.
+A new stage is a line here, a rule in ``workflow/rules/``, an entry in ``dvc.yaml`` and its own command ``stages/<name>.py``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ TRAINED = tuple(f"models/{{}}/{name}" for name in ("model.safetensors", "config.
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage. ``each`` says what there is a job for; those of methods are stages of their own in ``dvc.yaml``."""
+    """A stage. ``each`` names the things that have a job each; those of methods are stages of their own in ``dvc.yaml``."""
 
     name: str  # of the command, the rule and the DVC stage
     does: str  # for stages/README.md
@@ -47,10 +47,12 @@ class Stage:
 
 STAGES = (
     Stage("download", "makes, fetches or takes the corpus", "shards", ("raw/{}.tar",)),
-    Stage("mask", "faces and landmarks of each speaker's clips", "shards", ("faces/{}.parquet",)),
-    Stage("blink", "their eye aspect ratios and blinks", "shards", ("blink/{}.parquet",)),
-    Stage("spectrogram", "their mel spectrograms and sound", "shards", ("spectrogram/{}.parquet",)),
-    Stage("index", "which clips are whole, and who is trained, validated and tested on", "", ("index.parquet",)),
+    Stage("mask", "finds faces and landmarks in each speaker's clips", "shards", ("faces/{}.parquet",)),
+    Stage("blink", "measures their eye aspect ratios and blinks", "shards", ("blink/{}.parquet",)),
+    Stage("spectrogram", "makes their mel spectrograms and sound", "shards", ("spectrogram/{}.parquet",)),
+    Stage(
+        "index", "lists all clips and splits the usable ones into training, validation and test", "", ("index.parquet",)
+    ),
     Stage("expert", "trains the lip-sync expert of the loss", "", ("expert/expert.safetensors", "expert/curves.csv")),
     Stage(
         "judges", "trains the encoders that only the metrics use", "judges", ("judges/{}.safetensors", "judges/{}.csv")
@@ -62,13 +64,13 @@ STAGES = (
     Stage("features", "measures a method's videos", "methods", ("features/{}.parquet",)),
     Stage(
         "metrics",
-        "scores these against those",
+        "scores a method's videos against the true clips",
         "methods",
         tuple(f"metrics/{{}}{end}" for end in (".json", ".parquet", ".breakdown.parquet")),
     ),
     Stage(
         "portraits",
-        "makes stills and videos talk as a user would, and measures them",
+        "makes stills and videos talk as a user would, and measures the results",
         "talking",
         ("portraits/{}.parquet",),
     ),

@@ -1,4 +1,4 @@
-"""How a row's own settings stand over those of the run.
+"""A row's own settings, laid over those of the run.
 
 Apart from :mod:`stages.base.params`: an edit there makes no data stale, as each value is depended on by itself. What is done here
 with the values reaches every output, so an edit here does.

@@ -86,7 +86,7 @@ class Folder(Section):
 
 
 class Corpus(Section):
-    source: Literal["rendered", "cremad", "folder"] = Field(description="where the clips come from")
+    source: Literal["rendered", "cremad", "folder"] = Field(description="source of the clips")
     shards: list[Slug] = Field(min_length=1, description="one file per shard in each data stage; a shard is a speaker")
     rendered: Rendered
     folder: Folder
@@ -145,7 +145,7 @@ class Index(Section):
     unseen_speakers: list[Slug] = Field(description="speakers that only the test split has")
     test_sentences: list[str] = Field(description="sentences of the seen speakers that only the test split has")
     test_fraction: Annotated[float, Field(ge=0, lt=1)] = Field(
-        description="share of the seen speakers' other clips that are drawn for the test, whatever is said; 0: none"
+        description="share of the seen speakers' other clips that are drawn for the test, whatever the sentence; 0: none"
     )
     validation_fraction: Fraction = Field(description="share of the remaining clips")
     max_test_clips: Natural = Field(description="most clips in each test split, spread evenly over the speakers")
@@ -209,12 +209,12 @@ class Network(Section):
         description="each pixel's place on the head is an input, by the similarity that carries the mask"
     )
     prior: Annotated[float, Field(ge=0)] = Field(
-        description="x_t enters as what it says of x_0's difference from the reference, whose deviation is assumed to be this; "
+        description="x_t enters as its estimate of x_0's difference from the reference, whose deviation is assumed to be this; "
         "0: as it is"
     )
     condition_gain: Positive = Field(description="factor of the embedding of audio and blink; 1 at paper scale")
     residual: Literal["none", "reference", "blended"] = Field(
-        description="what the predicted x_0 is a residual on; blended: a share of each pixel is drawn"
+        description="base that the predicted x_0 is a residual on; blended: a share of each pixel is drawn"
     )
     groups: Natural = Field(description="groups of group normalisation")
 
@@ -231,7 +231,7 @@ class Loss(Section):
     sync: Annotated[float, Field(ge=0)] = Field(description="lambda_3")
     lpips: Annotated[float, Field(ge=0)] = Field(description="lambda_4")
     change: Annotated[float, Field(ge=0)] = Field(
-        description="of the mean absolute difference of what is made from the reference, over whole frames; 0 in the paper"
+        description="of the mean absolute difference of the made frame from the reference, over whole frames; 0 in the paper"
     )
     perceptual: Literal["lpips_vgg", "vgg19", "pyramid"] = Field(
         description="distance of the perceptual term: LPIPS, eq. (4) as it is written, or a Laplacian pyramid"
@@ -323,7 +323,7 @@ class Metrics(Section):
 
 
 class Portraits(Section):
-    """Faces that talk, measured: what a user gets of ``python -m stages.talk``."""
+    """Faces that talk, measured: a user's results of ``python -m stages.talk``."""
 
     stills: Natural = Field(description="first frames of test clips, of each test split")
     sounds: Natural = Field(description="of other speakers, for each still")
@@ -337,7 +337,7 @@ class Portraits(Section):
 class Cremad(Section):
     """No stage's output depends on it: the files are known by their hashes."""
 
-    folder: str = Field(min_length=1, description="CREMA-D's files lie here, whatever the run; a clone of it does, too")
+    folder: str = Field(min_length=1, description="folder of CREMA-D's files, for all runs; a clone of it serves, too")
     sources: list[Annotated[str, Field(pattern=r"^https?://[^/\s]+/\S*$")]] = Field(
         min_length=1,
         description="asked in this order: a repository that speaks Git LFS, or with {path} in it the address of a file",
@@ -355,22 +355,24 @@ Table = Literal["table1", "table2", "samplers"]
 
 
 class Method(Section):
-    kind: str = Field(description="how its videos are made: a module of stages/methods/kinds")
+    kind: str = Field(description="way of making its videos: a module of stages/methods/kinds")
     title: str = Field(description="the row's name in tables")
     drop: list[Literal["blink", "masked_face"]] = Field(description="conditions left out, in training and sampling")
     made_from: str = Field(
         pattern=r"^(raw|(models|videos)/[a-z0-9][a-z0-9_-]*)$",
-        description="what its videos are made from, below data/<run>/: raw (the clips themselves), models/<trained method>, "
+        description="source of its videos, below data/<run>/: raw (the clips themselves), models/<trained method>, "
         "or videos/<name>, where kind is videos",
     )
-    audio: Literal["own", "other"] = Field(description="other: another clip's audio, to see what the mouth follows")
+    audio: Literal["own", "other"] = Field(
+        description="other: another clip's audio, to see whose sound the mouth follows"
+    )
     splits: list[Split] = Field(min_length=1, description="the test clips that it is sampled and scored on")
     sample: dict[str, int | float | str | None] = Field(
-        description="settings of section sample that this row has otherwise"
+        description="settings of section sample in which this row differs"
     )
     settings: dict[str, Any] = Field(
-        description="the kind's own settings, as its module says, over those of the row whose weights it has; of kind hifidiff: "
-        "values of sections network, loss and train that it is trained with otherwise"
+        description="the kind's own settings, as in its module, over those of the row whose weights it has; of kind hifidiff: "
+        "values of sections network, loss and train in which its training differs"
     )
     tables: list[Table] = Field(description="the tables that show the row; samplers: a study's, grouped by frames")
 
@@ -610,7 +612,7 @@ class Params(Section):
         return Sample.model_validate(overrides.over(self.sample.model_dump(), self.methods[method].sample))
 
     def trained_as(self, method: str) -> Params:
-        """The parameters with what a row of kind hifidiff has otherwise in its ``settings``: parts of network, loss and train.
+        """The parameters with a hifidiff row's differences from its ``settings``: parts of network, loss and train.
 
         Raises:
             ValueError: a section that it can't have, or a value that is not allowed.

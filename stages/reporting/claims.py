@@ -1,4 +1,4 @@
-"""The claims that a run is held to: what is expected, what was measured, and whether it holds."""
+"""The claims of a run: the expected value, the measured one, and whether the claim holds."""
 
 from __future__ import annotations
 
@@ -190,7 +190,7 @@ def _mean_over_trainings(
 
 
 def _held_out(results: Results) -> list[Claim]:
-    """The same bounds on clips of the test's kind that nothing was scored on before."""
+    """The same bounds on clips of the test's kind that were never scored before."""
     report, weights = results.params.report, results.main.entry.made_from
     bounds = {"fd_frame": report.fd_frame, "fd_mask": report.fd_mask, "fd_video": report.fd_video}
     rows = [m for m in results.methods.values() if "held_out" in m.entry.splits and m.entry.made_from == weights]
@@ -421,7 +421,7 @@ def _no_drift(results: Results) -> list[Claim]:
 
 
 def _stills_talk(results: Results) -> list[Claim]:
-    """The user's case: a still of somebody unseen, with another speaker's sound."""
+    """The user's case: a still of an unseen speaker, with another speaker's sound."""
     bounds = results.params.report.talking.model_dump()
     claims = []
     for method, column, score in stills.claimed(results):
@@ -437,7 +437,7 @@ FAILS, UNSURE = "Does not hold", "Holds on average only, the interval reaches pa
 
 
 def verdict(claims: list[Claim]) -> list[str]:
-    """Plain sentences: what fails first, then what holds by its value and not by its whole interval, then the count."""
+    """Plain sentences: first failed claims, then claims that hold by value and not by the whole interval, then the count."""
     failed = [c for c in claims if not c.holds]
     unsure = [c for c in claims if c.holds and not c.sure]
     sentences = [

@@ -1,4 +1,4 @@
-"""Documents of scores, ``metrics/<method>.json``: read and checked; and what the test splits are called."""
+"""Documents of scores, ``metrics/<method>.json``: read and checked; and the titles of the test splits."""
 
 from __future__ import annotations
 

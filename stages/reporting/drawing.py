@@ -57,7 +57,7 @@ STYLE: dict[str, Any] = {
 
 
 def colour(part: str, position: int = 0) -> str:
-    """Of what a row is to the report (``Results.part``); of other rows one of the spare ones, by position."""
+    """The colour of a row's part in the report (``Results.part``); for other rows one of the spare ones, by position."""
     return COLOURS.get(part) or SPARE[position % len(SPARE)]
 
 

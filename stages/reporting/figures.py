@@ -25,7 +25,7 @@ from stages.reporting.results import Method, Results
 from stages.scoring import catalogue
 from stages.store.atomic import whole_file
 
-GREY = 148  # of what the network does not see
+GREY = 148  # of pixels that the network does not see
 SIDE = 112  # pixels of a face in a sheet
 SHEET = 1200  # width of a sheet of whole pictures
 
@@ -264,7 +264,7 @@ def worst_frames(results: Results, clips: list[str], path: Path) -> None:
 
 
 def samplers(found: list[study.Group], path: Path) -> None:
-    """Quality against network calls, a line a sampler and a column a group; below, smoothness against what noise is shared."""
+    """Quality against network calls, a line a sampler and a column a group; below, smoothness against the shared noise."""
     with drawing.style():
         figure = Figure(figsize=(7.4, 8.4), layout="constrained")
         above, below = np.ravel(figure.subfigures(2, 1, squeeze=False, height_ratios=(3, 1.15)))

@@ -1,4 +1,4 @@
-"""The rows of the report's tables: what each was given, what made it, what it cost, where it departs from its paper."""
+"""The rows of the report's tables: the inputs, weights, cost and departures from its paper of each."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from stages.reporting.results import Method, Results
 from stages.scoring.catalogue import DASH
 from stages.store import tars
 
-SEEN_HEADS = ("method", "is given", "key")
+SEEN_HEADS = ("method", "inputs", "key")
 MADE_HEADS = ("method", "trained on", "steps", "images a step", "parameters, million", "GFLOPs a frame")
-DEPARTS_HEADS = ("method", "where it departs from its paper")
+DEPARTS_HEADS = ("method", "departure from its paper")
 
 
 def seen(results: Results) -> list[list[str]]:
@@ -57,7 +57,7 @@ def departs(results: Results) -> list[tuple[str, str]]:
 
 
 def restored(results: Results) -> list[str]:
-    """Of each row of videos from elsewhere: what was repeated and cut to bring them onto the clips' frames."""
+    """Frames repeated and cut to bring videos from elsewhere onto the clips' frames: a sentence for each such row."""
     sentences = []
     for method in results.methods.values():
         if method.entry.kind != "videos":

@@ -34,7 +34,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Page:
-    """All that the templates show."""
+    """Everything that the templates show."""
 
     results: Results
     claims: list[Claim]
@@ -47,7 +47,7 @@ class Page:
 
 
 def content(results: Results, claims: list[Claim], videos: list[str]) -> Page:
-    """Collect what both pages show."""
+    """Collect the content of both pages."""
     cells = study.groups(results)
     values = {
         "study": [(g.title, study.sentences(g), [row.cells() for row in g.rows]) for g in cells],
@@ -118,7 +118,7 @@ def described(results: Results, shown: list[str]) -> dict[str, Figure]:
             "inputs",
             False,
             "Reference, masked face, generated and true frame of some clips",
-            "What the network is given (a reference frame, and each frame with the face masked out), what it makes, and the "
+            "The network’s input (a reference frame, and each frame with the face masked out), its output, and the "
             "truth, where the mouth is widest.",
         ),
         Figure(
@@ -143,7 +143,7 @@ def described(results: Results, shown: list[str]) -> dict[str, Figure]:
             "spectrogram",
             True,
             "Mel spectrogram and mouth opening of a clip",
-            f"What the network hears of {shown[0]}, and its mouth, measured on the true video.",
+            f"The network’s sound input for {shown[0]}, and the clip’s mouth, measured on the true video.",
         ),
         Figure(
             "speakers",
@@ -176,8 +176,8 @@ def described(results: Results, shown: list[str]) -> dict[str, Figure]:
                 True,
                 "Charts of quality against network calls for each sampler, and of smoothness against the noise",
                 "Quality against network calls, with intervals, a colour a sampler; filled marks, full lines: shared "
-                "noise along a clip; open marks, dotted lines: not shared; stars: guided. Below: smoothness by what the noise of "
-                "a clip’s frames has in common, larger dots for more steps; dashed: the true frames by the same codec.",
+                "noise along a clip; open marks, dotted lines: not shared; stars: guided. Below: smoothness by the noise shared "
+                "by a clip’s frames, larger dots for more steps; dashed: the true frames by the same codec.",
             )
         )
     if results.long():
@@ -209,14 +209,14 @@ _CHOSEN = (
 
 
 def limits(results: Results) -> list[str]:
-    """Sentences to read before the numbers, whatever they say."""
+    """Sentences to read before the numbers, whatever these are."""
     settings = results.params
     clips = len(results.tests("test_seen")) + len(results.tests("test_unseen"))
     sentences = []
     if settings.corpus.source == "rendered":
         sentences.append(
             "The faces are rendered and the speech is synthesised: they vary far less than people do, and a small model can "
-            "learn them in minutes. Nothing here says how the method does on CREMA-D."
+            "learn them in minutes. Nothing here predicts the method's scores on CREMA-D."
         )
     sentences += [
         f"The test has {clips} clips. The distances called “corpus encoder” are taken in networks trained on this corpus, and "
@@ -227,11 +227,11 @@ def limits(results: Results) -> list[str]:
         *([] if settings.corpus.source == "cremad" else [_CHOSEN]),
         expert(results),
         "The sync judge learnt from this corpus's training clips: another network from another seed than the loss's expert, "
-        "but it has heard the same voices.",
+        "but it was trained on the same voices.",
     ]
     if settings.network.reference == "aligned":
         sentences.append(
-            "Without the masked face nothing tells where the head is, so that the reference is not moved onto the frame either: "
+            "Without the masked face the head's place is not known, so that the reference is not moved onto the frame either: "
             "that setting's distance shows the loss of both."
         )
     return sentences
@@ -267,7 +267,7 @@ def limits_of_features(results: Results) -> list[str]:
         return []
     return [
         f"{', '.join(names.values())}: by the published weights. Fréchet distances grow as clips get fewer: beside each stands "
-        "what the truth differs by from itself, and a distance compares with another of the same n alone."
+        "the truth's distance from itself, and a distance compares with another of the same n alone."
     ]
 
 
@@ -282,7 +282,7 @@ def expert(results: Results) -> str:
         + (
             "L_sync can teach no more than that."
             if results.params.loss.sync > 0
-            else "L_sync, which asks it, has no weight in the full model: what it brings and costs here stands in docs/demo.md."
+            else "L_sync, which asks it, has no weight in the full model: its gain and cost here stand in docs/demo.md."
         )
     )
 
@@ -292,8 +292,8 @@ def trainings(results: Results) -> str:
     count = len(results.trainings())
     if count == 1:
         return (
-            "Each setting is one training from one seed, and the intervals are over test clips alone: they leave out how much "
-            "another training would differ."
+            "Each setting is one training from one seed, and the intervals are over test clips alone: they leave out the "
+            "difference between trainings."
         )
     return (
         f"The full model was trained {count} times from {count} seeds, and its distances are means over these; every other "
@@ -302,7 +302,7 @@ def trainings(results: Results) -> str:
 
 
 def left_out(results: Results) -> list[list[str]]:
-    """Clips that were left out, and why."""
+    """Clips that were left out, with the reason."""
     bad = results.index[results.index["status"] != "ok"]
     return [[str(row.clip), str(row.shard), str(row.status)] for row in bad.itertuples()]
 
@@ -350,7 +350,7 @@ def worst_clips(results: Results) -> list[str]:
 
 
 def headline(results: Results, claims: list[Claim]) -> str:
-    """A few plain lines: the count, what fails, and the full model's main scores."""
+    """A few plain lines: the count, the failed claims, and the full model's main scores."""
     full = results.main
     lines = [f"{results.params.report.title}: {sum(c.holds for c in claims)} of {len(claims)} claims hold"]
     lines += [

@@ -40,13 +40,13 @@ TABLE2: tuple[tuple[str, ...], ...] = (
     ("Set 3, without masked face", "487.93", "18.06", "1.00", "0.12", "4.58"),
 )
 
-# Where a run departs from the paper, or the paper can be read in two ways: (what, the paper, here).
+# Departures of a run from the paper, and points that can be read in two ways: (item, the paper, here).
 _DEVIATIONS: tuple[tuple[str, str, str], ...] = (
     ("corpus", "CREMA-D, 91 speakers, 7,442 clips", "rendered and synthesised speakers, made by this project"),
     ("resolution", "128×128", "the value of network.size below; demo: 64×64, pixel-unshuffled by 2"),
     ("network", "128 base channels, multipliers 1, 2, 2, 4", "the same shape with fewer channels; see network.*"),
     (
-        "what is predicted",
+        "prediction",
         "noise (eq. 1); x̂₀ derived for the other terms",
         "diffusion.prediction; demo: x₀, so that L_simple equals L_L2",
     ),
@@ -84,7 +84,7 @@ _DEVIATIONS: tuple[tuple[str, str, str], ...] = (
         "ᾱ at each image’s timestep, without which the last timesteps would be all of L_L2; the demo predicts x₀ and needs none",
     ),
     ("timesteps in training", "not given; DDPM: uniform", "the noisiest of train.latest_of draws; 1 is uniform"),
-    ("output", "not given", "network.residual; demo: what the network adds to the reference frame"),
+    ("output", "not given", "network.residual; demo: the network’s addition to the reference frame"),
     (
         "pixels in the loss",
         "not given",
@@ -111,7 +111,7 @@ _DEVIATIONS: tuple[tuple[str, str, str], ...] = (
 
 # The same on CREMA-D, where they differ.
 _ON_CREMAD = {
-    "corpus": ("CREMA-D, 91 speakers, 7,442 clips", "CREMA-D; what is left out stands above, with the reason"),
+    "corpus": ("CREMA-D, 91 speakers, 7,442 clips", "CREMA-D; clips left out stand above, with the reason"),
     "split": (
         "90 % / 10 %, following Diffused Heads",
         "the speakers of index.unseen_speakers are the test and nothing else; Diffused Heads: ten of the 91",

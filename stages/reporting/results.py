@@ -111,8 +111,8 @@ class Results:
 
     @property
     def main(self) -> Method:
-        """The row that the report is about, whatever it is called: the first HifiDiff that is given everything and hears its own
-        clip; where there is none, the first row beside the truth.
+        """The row that the report is about, under any name: the first HifiDiff with all inputs and its own clip's sound;
+        where there is none, the first row beside the truth.
 
         Raises:
             InputError: there is no row beside the truth.
@@ -156,7 +156,7 @@ def read(data: Path, settings: Params) -> Results:
     """Read a finished run.
 
     Raises:
-        InputError: a file is missing or not what its name says.
+        InputError: a file is missing, or not of the kind that its name promises.
     """
     methods = {}
     for name, entry in settings.methods.items():
@@ -179,7 +179,7 @@ def read(data: Path, settings: Params) -> Results:
 
 
 def check_recorded(results: Results) -> str:
-    """Compare every score with what MLflow holds under the same key; gives a line that says what was found.
+    """Compare every score with what MLflow holds under the same key; gives a line with the result.
 
     Raises:
         HifiDiffError: a recorded score differs from the file's.

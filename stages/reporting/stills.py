@@ -1,4 +1,4 @@
-"""Faces that talk: scores of the films that the stage ``portraits`` measured, by what was given and who was seen in training."""
+"""Faces that talk: scores of the films that the stage ``portraits`` measured, by input and by seen or unseen speaker."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ ROWS = {  # by input and split
     ("video", "test_unseen"): "video of an unseen speaker",
     ("video", "test_seen"): "video of a seen speaker",
 }
-CLAIMED = ("still", "test_unseen")  # the row that claims are about: what a user gives
+CLAIMED = ("still", "test_unseen")  # the row that claims are about: a user's input
 
 
 @dataclass(frozen=True)
 class Column:
-    """A score of films: what adds up over them, and the statistic of the sums."""
+    """A score of films: sums over them, and the statistic of the sums."""
 
     name: str  # of its bound in report.talking
     heading: str
@@ -106,7 +106,7 @@ def scores(results: Results, method: str, row: tuple[str, str]) -> dict[str, Sco
 
 
 def table(results: Results) -> list[list[str]]:
-    """A row a method, input and split: what is shown, films, scores with their intervals."""
+    """A row a method, input and split: the input, number of films, scores with their intervals."""
     rows = []
     for method in results.portraits:
         title = f", {results.methods[method].entry.title}" if len(results.portraits) > 1 else ""

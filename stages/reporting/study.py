@@ -1,4 +1,4 @@
-"""The samplers' study: sampler × steps × noise, what each cell's quality, smoothness and cost are, and what follows in words.
+"""The samplers' study: sampler × steps × noise, the quality, smoothness and cost of each cell, and findings in words.
 
 A cell is a method with ``samplers`` among its ``tables``. Cells of the same clips and frames form a group, and numbers are
 compared within one only: a Fréchet distance of fewer frames is larger, and short clips have less motion.
@@ -42,7 +42,7 @@ class Row:
 
     @property
     def sampler(self) -> str:
-        """Its sampler, and what is guided."""
+        """Its sampler, and the guided conditions."""
         if self.sampling is None:
             return self.method.entry.title
         scales = {"audio": self.sampling.guidance_audio, "blink": self.sampling.guidance_blink}
@@ -175,7 +175,7 @@ def lines(group: Group) -> dict[tuple[str, str], list[Row]]:
 
 
 WORDS = (
-    "“Better” and “worse” are said where two intervals lie apart, “no different” where they overlap. All rows of a table are of "
+    "“Better” and “worse” mean that two intervals lie apart, “no different” that they overlap. All rows of a table are of "
     "the same clips, so that this is cautious."
 )
 
@@ -207,7 +207,7 @@ def _steps(group: Group) -> Iterator[str]:
 
 
 def _noise(group: Group) -> Iterator[str]:
-    """Smoothness by what the noise has in common, over all samplers and steps."""
+    """Smoothness by the shared part of the noise, over all samplers and steps."""
     kinds = list(dict.fromkeys(row.noise for row in group.cells))
     if len(kinds) < 2:
         return

@@ -25,9 +25,9 @@ class Table:
     scores: tuple[str, ...]  # names of the columns' scores
     rows: list[tuple[str, list[Score | None]]]
     keys: list[str]  # the MLflow key of each row
-    floors: list[tuple[str, list[Score | None]]]  # what the truth differs by from itself
+    floors: list[tuple[str, list[Score | None]]]  # the truth's distance from itself
     paper_rows: tuple[tuple[str, ...], ...]
-    apart: str  # why the two are not to be compared
+    apart: str  # the reason not to compare the two
 
     @property
     def headings(self) -> list[str]:
@@ -74,7 +74,7 @@ def floors(results: Results, names: tuple[str, ...]) -> list[tuple[str, list[Sco
 
 
 def to_csv(table: Table) -> str:
-    """One line a row: ``source`` says whose number it is, ``features`` what networks are behind it; a score of ours has its
+    """One line a row: ``source`` names the number's origin, ``features`` the networks behind it; a score of ours has its
     interval and n beside it."""
     names = [f"{name}{part}" for name in table.scores for part in ("", "_low", "_high", "_n")]
     own = "; ".join(f"{name}: {kind}" for by in catalogue.families(table.scores).values() for name, kind in by.items())

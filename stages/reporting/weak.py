@@ -1,4 +1,4 @@
-"""The weak points of a run, in plain sentences made from its scores: stated with or without a claim that asks for them."""
+"""The weak points of a run, in plain sentences made from its scores: stated whether or not a claim is about them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _farther_than_the_floor(results: Results) -> Iterator[str]:
             times = score.value / max(floor.value, 1e-9)
             yield (
                 f"The full model’s {kind(name).title} is {plain(score.value, 2)}, {times:.1f} times the "
-                f"{plain(floor.value, 2)} that one half of the truth is from the other."
+                f"{plain(floor.value, 2)} between two halves of the truth."
             )
 
 

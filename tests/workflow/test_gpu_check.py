@@ -27,7 +27,7 @@ def test_the_check_writes_its_files_and_names_what_failed(smoke_run, tmp_path: P
     ]  # fmt: skip
     speed = (out / "speed.md").read_text()
     assert speed.count("the peer, diffusers, can't be imported") == 2
-    assert "| what | measured | goal | met |" in speed.partition("## What the losses cost")[2]
+    assert "| quantity | measured | goal | met |" in speed.partition("## Cost of the losses")[2]
     training = json.loads((out / "training.json").read_text())
     assert training["steps"] >= gpu_check.PROBED
     assert training["images_per_second"] > 0
