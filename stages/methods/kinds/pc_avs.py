@@ -94,9 +94,10 @@ class Settings(systems.SystemSettings):
         description="weight of the sound's code's distance from the picture's; paper: 1"
     )
     who: Annotated[float, Field(ge=0)] = Field(description="weight of naming the training speaker; paper: 1")
-    l1: Annotated[float, Field(ge=0)] = Field(
-        description="weight of the absolute difference; paper: 10, as a layer of the discriminator"
+    pixel: Annotated[float, Field(ge=0)] = Field(
+        description="weight of the pixels' difference; paper: 10, as a layer of the discriminator"
     )
+    power: Literal[1, 2] = Field(description="of that difference; paper: 1")
     perceptual: Annotated[float, Field(ge=0)] = Field(
         description="weight of the Laplacian pyramid's distance; paper: 10, of VGG-19's features"
     )
@@ -111,6 +112,9 @@ class Settings(systems.SystemSettings):
     )
     clips: params.Natural = Field(description="of such a step; paper: 2")
     learning_rate: params.Positive = Field(description="paper: 5e-4")
+    generator_rate: params.Positive = Field(
+        description="times that of the generator, whose weights are kept large and scaled down; paper: 1"
+    )
     beta_1: params.Fraction = Field(description="Adam's; paper: 0")
     warmup: params.Count = Field(description="steps of linear warm-up of each part; paper: 0")
     decay: Literal["constant", "cosine"] = Field(description="of each part's rate; paper: constant")
@@ -142,7 +146,8 @@ PAPER: dict[str, Any] = {
     "contrast": 100.0,
     "cross_modal": 1.0,
     "who": 1.0,
-    "l1": 10.0,
+    "pixel": 10.0,
+    "power": 1,
     "perceptual": 10.0,
     "mouth_weight": 1.0,
     "amplify": 1.2,
@@ -151,6 +156,7 @@ PAPER: dict[str, Any] = {
     "moments": 8,
     "clips": 2,
     "learning_rate": 5e-4,
+    "generator_rate": 1.0,
     "beta_1": 0.0,
     "warmup": 0,
     "decay": "constant",
@@ -394,6 +400,10 @@ class Generator(nn.Module):
             self.ups.append(Styled(a, b, style))
             self.agains.append(Styled(b + more, b, style))
         self.pixels = pixels
+        if pixels:  # the picture that is added begins as nothing
+            for name, value in self.colours.named_parameters():
+                if name.endswith(".weight"):
+                    nn.init.zeros_(value)
 
     def forward(self, map_NCHW: Tensor, style_NS: Tensor, pixels_NCHW: Tensor) -> Tensor:
         x = self.first(map_NCHW, style_NS)
@@ -426,7 +436,7 @@ class System(systems.System):
     deviations = (
         "The sound is windows of the spectrogram that the other rows hear, 0.2 s around a frame, in place of LWS’s.",
         "Faces are this pipeline’s crops, not aligned with a template.",
-        "The losses of pictures are L1 and a Laplacian pyramid’s distance, in place of VGG-19’s features and of a discriminator.",
+        "The losses of pictures are the pixels’ and a Laplacian pyramid’s distance, in place of VGG-19’s features and of a discriminator.",
         "Frames are changed in colour, stretch, zoom and sharpness before their codes are read; the published change of "
         "perspective is left out.",
         "The words of the clips are not named, in training the mouth’s code nor against the pose’s: none are labelled here.",
@@ -599,15 +609,14 @@ class Trainer(systems.Trainer):
         self.speakers = sorted({clip.speaker for clip in data.train})
         self.namer = nn.Linear(system.identity.values, len(self.speakers)).to(data.device)
         betas = (s.beta_1, 0.999)
-        pictures = [
-            *system.identity.parameters(),
-            *system.frame.parameters(),
-            *system.generator.parameters(),
-            *self.namer.parameters(),
-        ]
+        pictures = [*system.identity.parameters(), *system.frame.parameters(), *self.namer.parameters()]
+        learning = {
+            "pictures": pictures,
+            "generator": system.generator.parameters(),
+            "sound": system.sound.parameters(),
+        }
         self.optimisers = {
-            "pictures": torch.optim.Adam(pictures, s.learning_rate, betas, amsgrad=True),
-            "sound": torch.optim.Adam(system.sound.parameters(), s.learning_rate, betas, amsgrad=True),
+            name: torch.optim.Adam(values, s.learning_rate, betas, amsgrad=True) for name, values in learning.items()
         }
         self.average = Average(system)
 
@@ -623,13 +632,14 @@ class Trainer(systems.Trainer):
             )  # the codes that the sound learns are those that will draw
         done, of = (step, self.switch) if early else (step - self.switch, s.steps - self.switch)
         rate = s.learning_rate * share_of_rate(done, steps=of, warmup=s.warmup, decay=s.decay)
-        learning = ["pictures"] if early else ["sound"] if s.hold else ["pictures", "sound"]
+        seen = ["pictures", "generator"]
+        learning = seen if early else ["sound"] if s.hold else [*seen, "sound"]
         terms = dict.fromkeys(("picture", "spoken", "who", "contrast", "cross_modal"), 0.0)
         found = {} if learning == ["sound"] else self.pictures(rng, spoken=not early)
         if not early:
             found |= self.sounds(rng)
         for name in learning:
-            set_rate(self.optimisers[name], rate)
+            set_rate(self.optimisers[name], rate * (s.generator_rate if name == "generator" else 1.0))
             self.optimisers[name].zero_grad(set_to_none=True)
         torch.stack(list(found.values())).sum().backward()
         for name in learning:
@@ -661,7 +671,7 @@ class Trainer(systems.Trainer):
         def apart(mouth_NE: Tensor) -> Tensor:
             made = system.draw(who, mouth_NE, pose)
             return (
-                s.l1 * weighted_mean((made - true_NCHW).abs(), weight_N1HW)
+                s.pixel * weighted_mean((made - true_NCHW).abs() ** s.power, weight_N1HW)
                 + s.perceptual * pyramid_distance(made, true_NCHW, weight_N1HW)
             ).mean()
 
