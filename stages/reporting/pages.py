@@ -10,7 +10,7 @@ from PIL import Image
 
 from stages import media
 from stages.corpora import cremad_facts
-from stages.reporting import breakdown, drawing, figures, methods, paper, rendering, stills, study, tables, weak
+from stages.reporting import breakdown, drawing, figures, methods, order, paper, rendering, stills, study, tables, weak
 from stages.reporting.claims import Claim, verdict
 from stages.reporting.documents import SPLIT_TITLES
 from stages.reporting.results import Results
@@ -75,6 +75,7 @@ def content(results: Results, claims: list[Claim], videos: list[str]) -> Page:
         "limits": limits(results),
         "apart": paper.apart(results.params),
         "columns_words": columns_words(results),
+        "order": [agreement.sentence() for agreement in order.agreements(results)],
         "paper_columns": paper.COLUMNS,
         "split_titles": SPLIT_TITLES,
         "score_columns": tables.score_columns(results),

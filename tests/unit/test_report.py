@@ -20,7 +20,7 @@ from stages.base.errors import HifiDiffError, InputError
 from stages.base.params import Params
 from stages.corpora import cremad_facts
 from stages.report import LARGEST, write
-from stages.reporting import breakdown, claims, figures, pages, results, tables, videos, weak
+from stages.reporting import breakdown, claims, figures, order, pages, results, tables, videos, weak
 from stages.reporting.files import files
 from stages.reporting.results import Results, Score
 from stages.scoring import catalogue
@@ -370,3 +370,37 @@ def test_a_run_without_hifidiff_is_about_its_first_row(run: Results) -> None:
     assert alone.main.name == "no_mask"
     with pytest.raises(InputError, match="no row beside the truth"):
         replace(run, methods={"truth": run.methods["truth"]}).main  # noqa: B018
+
+
+def rows_of_the_paper(run: Results, fd_video: dict[str, float], spread: float) -> Results:
+    """The run with rows of the paper's titles, each a copy of the full model's with another distance."""
+    full, methods = run.methods["full"], {"truth": run.methods["truth"]}
+    for title in fd_video:
+        entry = full.entry.model_copy(update={"title": title, "tables": ["table1"]})
+        methods[title] = replace(full, entry=entry)
+    found = replace(run, methods=methods)
+    for title, value in fd_video.items():
+        found = fake_run.with_score(found, title, "fd_video", value, spread)
+    return found
+
+
+def test_the_order_of_systems_is_compared_with_the_papers(run: Results) -> None:
+    same = {"SDA": 9.0, "Wav2Lip": 5.0, "Diffused Heads": 4.0, "HifiDiff": 2.0}
+    found = order.agreements(rows_of_the_paper(run, same, 0.01))[0]
+    assert (found.tau, found.low, found.high, found.exchanged, found.systems) == (1, 1, 1, (), 4)
+    assert found.column == "FVD ↓"
+    assert "no pair in another order" in found.sentence()
+    exchanged = order.agreements(rows_of_the_paper(run, same | {"SDA": 4.5}, 1.0))[0]
+    assert exchanged.tau == pytest.approx(2 / 3)  # one of six pairs
+    assert exchanged.exchanged == (("Wav2Lip", "SDA"),)
+    assert exchanged.low < exchanged.tau <= exchanged.high == 1
+    assert "in the other order here: Wav2Lip and SDA." in exchanged.sentence()
+
+
+def test_three_systems_have_no_order_to_compare(run: Results) -> None:
+    few = {"SDA": 9.0, "Wav2Lip": 5.0, "HifiDiff": 2.0}
+    assert order.agreements(rows_of_the_paper(run, few, 0.01)) == []
+    assert order.agreements(run) == []
+    four = rows_of_the_paper(run, few | {"EAMM": 4.0}, 0.5)
+    assert pages.content(run, claims.evaluate(run), figures.shown_clips(run, 2)).values["order"] == []
+    assert len(order.agreements(four)) >= 1

@@ -436,7 +436,8 @@ class System(systems.System):
     deviations = (
         "The sound is windows of the spectrogram that the other rows hear, 0.2 s around a frame, in place of LWS’s.",
         "Faces are this pipeline’s crops, not aligned with a template.",
-        "The losses of pictures are the pixels’ and a Laplacian pyramid’s distance, in place of VGG-19’s features and of a discriminator.",
+        "The losses of pictures are the pixels’ and a Laplacian pyramid’s distance, in place of VGG-19’s features and of a "
+        "discriminator.",
         "Frames are changed in colour, stretch, zoom and sharpness before their codes are read; the published change of "
         "perspective is left out.",
         "The words of the clips are not named, in training the mouth’s code nor against the pose’s: none are labelled here.",
@@ -444,10 +445,11 @@ class System(systems.System):
         "distance of whole clips’ codes.",
         "The generator has no mapping network, which the published one never uses, and doubles its maps by bilinear "
         "interpolation, in place of transposed convolutions and a blur; in sampling it has no noise.",
-        "At demo scale: small networks, a picture that is added to the identity’s, which is moved onto the frame’s pose by "
-        "landmarks and shown to the last level, a mouth that weighs more, a pose’s encoder that does not see the mouth, a "
-        "training of the pictures first and then of the sound’s encoder alone, on many moments a step, a higher learning rate "
-        "with warm-up and decay, averaged weights, because it is trained for minutes.",
+        "At demo scale: small networks without dropout, codes of variance 1, a picture that is added to the identity’s, which is "
+        "moved onto the frame’s pose by landmarks and shown to the last level, squared differences, a mouth that weighs more, a "
+        "pose’s encoder that does not see the mouth, a training of the pictures first and then of the sound’s encoder alone, on "
+        "many moments a step, a higher learning rate, of the generator above all, with warm-up and decay, averaged weights, "
+        "because it is trained for minutes.",
     )
 
     def __init__(self, settings: Any, facts: Facts) -> None:
