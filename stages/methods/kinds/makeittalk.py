@@ -257,7 +257,7 @@ class PictureNetwork(nn.Module):
                 nn.Sequential(
                     nn.Conv2d(a, b, 3, 2, 1, bias=False),
                     *norm,
-                    nn.LeakyReLU(0.2),
+                    nn.ReLU(),
                     *(ResidualBlock(b) for _ in range(blocks)),
                 )
             )
@@ -348,13 +348,18 @@ class System(systems.System):
         return torch.cat([mel.mean(0), mel.std(0, correction=0)])
 
     def draw(self, still_NCHW: Tensor, drawing_NCHW: Tensor) -> Tensor:
-        """Frames from still pictures, all in [-1, 1], and drawings in [0, 1] of ``drawing`` times their side."""
+        """Frames from still pictures, all in [-1, 1], and drawings in [0, 1] of ``drawing`` times their side.
+
+        Where nothing is added, as published: the network sees the still picture in [0, 1], and the tangent's positive half is the
+        frame in [0, 1].
+        """
         s = self.settings
+        still = still_NCHW if s.residual else (still_NCHW + 1) / 2
         given = torch.cat(
-            [F.pixel_unshuffle(still_NCHW, s.patch), F.pixel_unshuffle(drawing_NCHW, s.patch * s.drawing)], 1
+            [F.pixel_unshuffle(still, s.patch), F.pixel_unshuffle(drawing_NCHW, s.patch * s.drawing)], 1
         )
         made = F.pixel_shuffle(self.picture(given.contiguous(memory_format=torch.channels_last)), s.patch)
-        return still_NCHW + made if s.residual else torch.tanh(made)
+        return still_NCHW + made if s.residual else 2 * torch.tanh(made) - 1
 
     def displacements(self, sound: Clip, count: int, still_P: Tensor) -> tuple[Array, Array]:
         """The displacements of the two branches for a clip's frames, (T, L, 2) each."""
