@@ -355,9 +355,7 @@ class System(systems.System):
         """
         s = self.settings
         still = still_NCHW if s.residual else (still_NCHW + 1) / 2
-        given = torch.cat(
-            [F.pixel_unshuffle(still, s.patch), F.pixel_unshuffle(drawing_NCHW, s.patch * s.drawing)], 1
-        )
+        given = torch.cat([F.pixel_unshuffle(still, s.patch), F.pixel_unshuffle(drawing_NCHW, s.patch * s.drawing)], 1)
         made = F.pixel_shuffle(self.picture(given.contiguous(memory_format=torch.channels_last)), s.patch)
         return still_NCHW + made if s.residual else 2 * torch.tanh(made) - 1
 
