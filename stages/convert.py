@@ -2,6 +2,8 @@
 
     python -m stages.convert wav2lip-expert --out weights/wav2lip_expert.safetensors
     python -m stages.convert wav2lip wav2lip_gan.pth --out data/paper/models/wav2lip_official
+    python -m stages.convert makeittalk ckpt_116_i2i_comb.pth --branches data/paper-baselines/models/makeittalk \
+        --out data/paper-baselines/models/makeittalk_official
 
 The file is a pickle, which can run code where it is loaded. So its sha256 is compared first, any other file is refused, and then
 only tensors and plain containers are unpickled (``torch.load(weights_only=True)``).
@@ -12,7 +14,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import io
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from stages.base import params
 from stages.base.errors import InputError, run
 from stages.fetching import public_files
 from stages.methods import systems
+from stages.methods.kinds import makeittalk as talking
 from stages.methods.kinds import wav2lip as baseline
 from stages.methods.systems import Facts
 from stages.networks.wav2lip_expert import Wav2LipExpert
@@ -36,6 +39,9 @@ GENERATORS = {
     "ca9ab7b7b812c0e80a6e70a5977c545a1e8a365a6c49d5e533023c034d7ac3d8": "wav2lip_gan.pth",
 }
 TAKE = f"take {' or '.join(sorted(GENERATORS.values()))} from where Wav2Lip's README says"
+# MakeItTalk's picture network; size and sha256 are those that one public copy's Git LFS pointer states, the authors state none.
+PICTURES = "30fdfc54743d362adaedaa1b4726ee910d7e02bdce267c291bf21b622f34b531"
+TAKE_PICTURES = "take ckpt_116_i2i_comb.pth (838,606,649 bytes) from where MakeItTalk's README says"
 
 
 def wav2lip_expert(source: Path, out: Path, *, sha256: str = WAV2LIP.sha256) -> None:
@@ -64,8 +70,103 @@ def wav2lip(source: Path, out: Path, *, sha256: Collection[str] = GENERATORS.key
     systems.save(system.eval(), out, kind="wav2lip", facts=facts)
 
 
+def makeittalk(source: Path, branches: Path, out: Path, *, sha256: str = PICTURES) -> None:
+    """Convert MakeItTalk's picture network to a folder that a row of kind makeittalk is made from; ``sha256`` is for tests alone.
+
+    Its two branches stay those of ``branches``, a folder of such a row that was trained here: the published ones are given
+    AutoVC's sound and move landmarks in space.
+
+    Raises:
+        InputError: a file is missing or another one, doesn't fit the published layout, or ``branches`` has other pictures.
+    """
+    digest, found = _read(source, {sha256}, TAKE_PICTURES)
+    system = talking.System.from_pretrained(branches, {}, torch.device("cpu"))
+    s: Any = system.settings
+    wanted = {name: talking.PAPER[name] for name in ("width", "levels", "res_blocks", "patch", "drawing", "residual")}
+    if other := [f"{name} {getattr(s, name)}" for name, value in wanted.items() if getattr(s, name) != value]:
+        raise InputError(
+            branches,
+            f"its picture network has {', '.join(other)}, the published one {', '.join(f'{k} {v}' for k, v in wanted.items())}",
+            "take a row trained with the paper's settings, as preset paper-baselines has them",
+        )
+    try:
+        state = dict(
+            _pictures(
+                {name.removeprefix("module."): x for name, x in _state(found, "G", source, TAKE_PICTURES).items()}
+            )
+        )
+        system.picture.load_state_dict(state, strict=True)
+    except (KeyError, RuntimeError) as error:
+        raise InputError(source, f"not the layout of MakeItTalk's picture network ({error})", TAKE_PICTURES) from None
+    facts = {"trained_on": "its pictures: VoxCeleb2, by its authors; its branches: here", "source_sha256": digest}
+    systems.save(system.eval(), out, kind="makeittalk", facts=facts)
+
+
+def _pictures(found: dict[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
+    """MakeItTalk's weights under our names.
+
+    Theirs is a block in a block for each level; its pictures are BGR, the drawing before the still one, and what comes from
+    the same level lies before what comes from below.
+    """
+    rest, levels = dict(found), talking.PAPER["levels"]
+    place = "model.model."
+    for level in range(levels):
+        last, first = level == levels - 1, level == 0
+        normed = not first and not last
+        after = 3 if normed else 2  # what follows convolution, norm and ReLU: the residual blocks, then the level below
+        below, up = after + 2, after + (2 if last else 3) + 1
+        down = f"down.{level}."
+        weight = rest.pop(f"{place}0.weight")
+        yield down + "0.weight", weight[:, [5, 4, 3, 2, 1, 0]] if first else weight
+        parts = {f"{place}{after + block}.block.": f"{down}{after + block}.layers." for block in range(2)}
+        if normed:
+            parts[f"{place}1."] = f"{down}1."
+        weight = rest.pop(f"{place}{up}.weight")
+        if not last:
+            half = weight.shape[1] // 2
+            weight = torch.cat([weight[:, half:], weight[:, :half]], 1)
+        ours = "picture" if first else f"up.{levels - 1 - level}"
+        yield (f"{ours}.weight", weight[[2, 1, 0]]) if first else (f"{ours}.0.weight", weight)
+        if not first:
+            parts[f"{place}{up + 1}."] = f"{ours}.1."
+            parts |= {f"{place}{up + 3 + block}.block.": f"{ours}.{3 + block}.layers." for block in range(2)}
+        for theirs, name in parts.items():
+            for key in [key for key in rest if key.startswith(theirs)]:
+                yield name + key.removeprefix(theirs), rest.pop(key)
+        place += f"{below}.model."
+    if rest:
+        raise KeyError(f"{len(rest)} names too many, as {next(iter(rest))}")
+
+
+class _Optimiser:
+    """Stands where a file holds an optimiser beside the weights: nothing of it is used, and none of its code runs."""
+
+
+def _plain(*_args: object) -> dict[Any, Any]:
+    """A plain dictionary where a file holds one with a default."""
+    return {}
+
+
+INERT: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
+    (_Optimiser, "torch.optim.adam.Adam"),
+    (_plain, "collections.defaultdict"),
+    dict,
+]
+
+
 def _fill(network: nn.Module, source: Path, sha256: Collection[str], what: str, fix: str) -> str:
     """Load a file's weights into a network, strictly; gives the file's sha256, which must be one of ``sha256``."""
+    digest, found = _read(source, sha256, fix)
+    state = {name.removeprefix("module."): value for name, value in _state(found, "state_dict", source, fix).items()}
+    try:
+        network.load_state_dict(state, strict=True)
+    except RuntimeError as error:
+        raise InputError(source, f"not the layout of {what} ({error})", fix) from None
+    return digest
+
+
+def _read(source: Path, sha256: Collection[str], fix: str) -> tuple[str, Any]:
+    """A file's sha256, which must be one of ``sha256``, and the plain containers and tensors in it."""
     try:
         content = source.read_bytes()
     except OSError as error:
@@ -78,19 +179,14 @@ def _fill(network: nn.Module, source: Path, sha256: Collection[str], what: str, 
             "loaded, so that no other file is read",
             fix,
         )
-    found = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    state = {name.removeprefix("module."): value for name, value in _state(found, source, fix).items()}
-    try:
-        network.load_state_dict(state, strict=True)
-    except RuntimeError as error:
-        raise InputError(source, f"not the layout of {what} ({error})", fix) from None
-    return digest
+    with torch.serialization.safe_globals(INERT):
+        return digest, torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
 
 
-def _state(found: Any, path: Path, fix: str) -> dict[str, Tensor]:
-    state = found.get("state_dict") if isinstance(found, dict) else None
+def _state(found: Any, name: str, path: Path, fix: str) -> dict[str, Tensor]:
+    state = found.get(name) if isinstance(found, dict) else None
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise InputError(path, "has no 'state_dict' of tensors", fix)
+        raise InputError(path, f"has no '{name}' of tensors", fix)
     return state
 
 
@@ -109,7 +205,23 @@ def main() -> None:
     names = "; ".join(f"{name}, sha256 {digest}" for digest, name in GENERATORS.items())
     generator.add_argument("file", type=Path, help=names)
     generator.add_argument("--out", type=Path, required=True, help="folder to write; the row's made_from names it")
+    pictures = commands.add_parser("makeittalk", help="MakeItTalk's picture network, for a row of kind makeittalk")
+    pictures.add_argument("file", type=Path, help=f"ckpt_116_i2i_comb.pth, sha256 {PICTURES}")
+    pictures.add_argument(
+        "--branches",
+        type=Path,
+        required=True,
+        help="folder of a row trained here at the paper's size: its two branches",
+    )
+    pictures.add_argument("--out", type=Path, required=True, help="folder to write; the row's made_from names it")
     args = parser.parse_args()
+    if args.what == "makeittalk":
+        print(f"{args.file}: a pickle from elsewhere; read only if its sha256 is {PICTURES}")
+        makeittalk(args.file, args.branches, args.out)
+        print(
+            f"{args.out}: written; add a row with kind: makeittalk and made_from: models/{args.out.name} to params.yaml"
+        )
+        return
     if args.what == "wav2lip":
         print(f"{args.file}: a pickle from elsewhere; read only if it is one of the files known: {names}")
         wav2lip(args.file, args.out)
