@@ -75,34 +75,26 @@ def modules(stage: str, root: Path = ROOT, seen: Seen | None = None) -> list[str
     ``seen``: what was read at this moment for another stage.
     """
     seen = seen or Seen(root)
-    start = root / "stages" / stage
-    first = start / "__main__.py" if start.is_dir() else start.with_suffix(".py")
-    kinds = set(_kinds(root))
-    found: set[Path] = set()
-    followed: set[Path] = set()
-    waiting = [first]
-    if stage in (*ONE_KIND, *ALL_KINDS):
-        waiting += sorted(kinds)
+    first = f"stages/{stage}/__main__.py" if (root / "stages" / stage).is_dir() else f"stages/{stage}.py"
+    kinds = {path.relative_to(root).as_posix() for path in _kinds(root)}
+    found: set[str] = set()
+    waiting = [first, *(kinds if stage in (*ONE_KIND, *ALL_KINDS) else ())]
     while waiting:
-        path = waiting.pop()
-        if path in followed:
-            continue
-        followed.add(path)
-        if path.relative_to(root).as_posix() not in WITHOUT_EFFECT:
-            found.add(path)
-        waiting += seen.leads_to(path)
-    if stage in ONE_KIND:
-        found -= kinds
-    beside = {other for path in found if path.parent != root / "stages" for other in seen.beside(path.parent)}
-    return sorted(path.relative_to(root).as_posix() for path in found | beside)
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            waiting += seen.leads_to(name)
+    found.difference_update(WITHOUT_EFFECT, kinds if stage in ONE_KIND else ())
+    folders = {name.rpartition("/")[0] for name in found} - {"stages"}
+    return sorted(found.union(*map(seen.beside, folders)))
 
 
 class Seen:
     """The sources at one moment, each looked at once."""
 
     def __init__(self, root: Path) -> None:
-        self.leads_to = cache(lambda path: [*imports(path, root), *_packages_above(path, root)])
-        self.beside = cache(lambda folder: list(_data_beside(folder)))
+        self.leads_to = cache(lambda name: [*_known(root / name, root)["imports"], *_packages_above(name, root)])
+        self.beside = cache(lambda folder: list(_data_beside(folder, root)))
 
 
 def write(root: Path = ROOT) -> list[str]:
@@ -205,19 +197,19 @@ def _file_of(name: str, root: Path) -> Path | None:
     return next((file for file in candidates if file.is_file()), None)
 
 
-def _packages_above(path: Path, root: Path) -> Iterator[Path]:
+def _packages_above(name: str, root: Path) -> Iterator[str]:
     """``__init__.py`` of each package that a module lies in: they run before it."""
-    for folder in path.parents:
-        if folder == root:
-            return
-        if (file := folder / "__init__.py").is_file():
+    folder = name.rpartition("/")[0]
+    while folder:
+        if (root / (file := f"{folder}/__init__.py")).is_file():
             yield file
+        folder = folder.rpartition("/")[0]
 
 
-def _data_beside(folder: Path) -> Iterator[Path]:
-    for path in folder.rglob("*"):
+def _data_beside(folder: str, root: Path) -> Iterator[str]:
+    for path in (root / folder).rglob("*"):
         if path.is_file() and path.suffix not in (".py", ".pyc") and "__pycache__" not in path.parts:
-            yield path
+            yield path.relative_to(root).as_posix()
 
 
 def main() -> None:
