@@ -42,7 +42,8 @@ class Stage:
         if self.name == "report":
             return [f"{params.reports.as_posix()}/{name}" for name in files(params)]
         shards = params.corpus.shards if self.shards else [""]
-        return [f"{params.data.as_posix()}/{path.format(job, shard)}" for path in self.writes for shard in shards]
+        data = params.data.as_posix()
+        return [f"{data}/{path.format(job, shard)}" for path in self.writes for shard in shards]
 
 
 STAGES = (
