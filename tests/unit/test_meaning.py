@@ -83,7 +83,7 @@ def edits(kind: str, source: str) -> Iterator[tuple[Span, str]]:
                 yield span(source, node), repr(constant + 1)  # type: ignore[operator]
             case "text", ast.Constant() if isinstance(constant, str):
                 yield span(source, node), repr(constant + "x")
-            case "operator", ast.BinOp():
+            case "operator", ast.BinOp() if ast.dump(node.left) != ast.dump(node.right):  # x @ x swapped is x @ x
                 yield span(source, node), f"({ast.unparse(ast.BinOp(node.right, node.op, node.left))})"
             case "statement less", ast.Assign() | ast.Return() | ast.AugAssign():
                 yield span(source, node), "pass"
