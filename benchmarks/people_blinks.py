@@ -3,8 +3,8 @@
     python -m benchmarks.people_blinks FOLDER [--counts benchmarks/people_blinks.csv] [--json]
 
 FOLDER has the clips that the counts name, a sub-folder a speaker: 50 clips of seven speakers of GRID (Cooke et al. 2006), which
-are not part of this project. The counts are closures seen on strips of both eyes, every frame, before any detector was run on
-them: the frame of the deepest closure of each. ``unsure`` marks half closures and eyes that are cast down for half a second;
+are not part of this project. The counts are closures seen on strips of both eyes, every frame, before a detector was chosen:
+the frame of the deepest closure of each. ``unsure`` marks half closures and eyes that are cast down for half a second;
 found or not, they count for nothing. A blink found is right if the frame lies in it, give or take one before. Half of the clips
 are kept aside from choices: every second one by name.
 """
