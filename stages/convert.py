@@ -90,12 +90,8 @@ def makeittalk(source: Path, branches: Path, out: Path, *, sha256: str = PICTURE
             "take a row trained with the paper's settings, as preset paper-baselines has them",
         )
     try:
-        state = dict(
-            _pictures(
-                {name.removeprefix("module."): x for name, x in _state(found, "G", source, TAKE_PICTURES).items()}
-            )
-        )
-        system.picture.load_state_dict(state, strict=True)
+        state = _state(found, "G", source, TAKE_PICTURES)
+        system.picture.load_state_dict(dict(_pictures(state)), strict=True)
     except (KeyError, RuntimeError) as error:
         raise InputError(source, f"not the layout of MakeItTalk's picture network ({error})", TAKE_PICTURES) from None
     facts = {"trained_on": "its pictures: VoxCeleb2, by its authors; its branches: here", "source_sha256": digest}
@@ -157,7 +153,7 @@ INERT: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
 def _fill(network: nn.Module, source: Path, sha256: Collection[str], what: str, fix: str) -> str:
     """Load a file's weights into a network, strictly; gives the file's sha256, which must be one of ``sha256``."""
     digest, found = _read(source, sha256, fix)
-    state = {name.removeprefix("module."): value for name, value in _state(found, "state_dict", source, fix).items()}
+    state = _state(found, "state_dict", source, fix)
     try:
         network.load_state_dict(state, strict=True)
     except RuntimeError as error:
@@ -184,10 +180,11 @@ def _read(source: Path, sha256: Collection[str], fix: str) -> tuple[str, Any]:
 
 
 def _state(found: Any, name: str, path: Path, fix: str) -> dict[str, Tensor]:
+    """The tensors under a name, without the prefix that a network on several GPUs puts before theirs."""
     state = found.get(name) if isinstance(found, dict) else None
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise InputError(path, f"has no '{name}' of tensors", fix)
-    return state
+    return {key.removeprefix("module."): value for key, value in state.items()}
 
 
 def main() -> None:

@@ -15,7 +15,6 @@ import os
 import subprocess
 import sys
 from base64 import urlsafe_b64encode
-from functools import cache
 from pathlib import Path
 
 from stages.base.errors import HifiDiffError, run
@@ -101,15 +100,10 @@ def _foreign(path: str) -> bool:
     return abs(record["endtime"] - made) > 1e-3
 
 
-@cache
-def _longest_name(folder: Path) -> int:
-    return os.pathconf(folder, "PC_NAME_MAX") if folder.exists() else 255
-
-
 def _record_path(folder: Path, output: str) -> Path:
     """The path of Snakemake's record of a file: its name in base 64, cut to the length that a file system allows."""
     name = urlsafe_b64encode(output.encode()).decode()
-    longest = _longest_name(folder)
+    longest = os.pathconf(folder, "PC_NAME_MAX") if folder.exists() else 255
     parts = [name[i : i + longest - 1] for i in range(0, len(name), longest - 1)]
     return folder.joinpath(*(f"@{part}" for part in parts[:-1]), parts[-1])
 
