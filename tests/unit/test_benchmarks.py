@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import loader, losses, metrics, networks, preprocessing, sampling, talk, timing, unet
+from benchmarks import loader, losses, metrics, networks, official, preprocessing, sampling, talk, timing, unet
 from benchmarks.networks import Inputs, Layout, MissingPeer
 from benchmarks.timing import Goal, Report, Result, Setting, Spread, Turns, take_turns
 from stages import media
 from stages.base import params
+from stages.base.errors import InputError
 
 CPU = Setting(torch.device("cpu"), bf16=False, turns=1, warmup=0)
 TINY = Layout(size=16, channels=16, head_channels=16)
@@ -312,3 +313,47 @@ def test_a_pasted_face_comes_nearer_to_the_truth_than_a_rectangle(scene) -> None
     assert given.moving.crop[2] >= 3 * talk.SIZE
     for line in talk.quality(given):
         assert line.met in (True, None), line
+
+
+AUTHORS = """
+from src.models import parts
+
+print("built with", parts.WIDTH)
+
+
+class Audio2landmark_content(parts.nn.Module):
+    def __init__(self, *, num_window_frames, in_size, use_prior_net, hidden_size, num_layers, drop_out):
+        super().__init__()
+        self.tell = parts.nn.Linear(in_size * num_window_frames, parts.WIDTH)
+
+    def forward(self, au, face_id):
+        return self.tell(au.flatten(1)), face_id
+"""
+
+
+def test_the_authors_networks_are_compared_and_forgotten(tmp_path, capsys: pytest.CaptureFixture[str]) -> None:
+    models = tmp_path / "MakeItTalk" / "src" / "models"
+    models.mkdir(parents=True)
+    (models / "parts.py").write_text("import dill\nfrom torch import nn\n\nWIDTH = 204\n", encoding="utf-8")
+    (models / "model_audio2landmark.py").write_text(AUTHORS, encoding="utf-8")
+    before, path = set(sys.modules), list(sys.path)
+    pair = official.makeittalk_content(tmp_path / "MakeItTalk", 1)
+    assert capsys.readouterr().out == ""
+    assert sys.path == path
+    assert not {name for name in set(sys.modules) - before if name.startswith(("src", "dill"))}
+    assert pair.ours.made().shape == pair.theirs.made().shape == pair.target.shape
+    for side in (pair.ours, pair.theirs):
+        still = [value.detach().clone() for value in side.parameters]
+        official.training_step(side, pair.target)()
+        assert any((value != old).any() for value, old in zip(side.parameters, still, strict=True))
+    setting = Setting(torch.device("cpu"), bf16=False, turns=2, warmup=0)
+    lines = {line.key: line for line in official.results({"makeittalk_content": pair}, setting)}
+    assert lines["makeittalk_content"].goal == Goal(least=1.0)
+    assert lines["makeittalk_content_seconds"].number > 0
+    assert lines["makeittalk_content_parameters_theirs"].number == pytest.approx((18 * 80 + 1) * 204 / 1e6)
+
+
+def test_a_folder_without_the_authors_repositories_is_named(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["official", str(tmp_path), "--part", "eamm"])
+    with pytest.raises(InputError, match=r"holds none of EAMM; clone the authors' repositories there"):
+        official.main()

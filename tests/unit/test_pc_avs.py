@@ -87,6 +87,16 @@ def test_the_networks_are_of_the_published_sizes() -> None:
         assert count(drawing) == 37_095_837
 
 
+def test_the_published_224_pixels_are_taken() -> None:
+    channels = [512, 512, 512, 512, 256, 128]
+    with torch.device("meta"):
+        facts = Facts(size=224, fps=25.0, sample_rate=16000, mel_bins=80)
+        settings = pc_avs.Settings.model_validate({**pc_avs.PAPER, "channels": channels, "steps": 1})
+        made = pc_avs.System(settings, facts)
+        assert made.identity.map_side == 7
+        assert made.frame.mouth(torch.rand(2, 3, 224, 224)).shape == (2, 512)  # the hourglass goes down to 3 pixels
+
+
 def test_paper_settings_make_a_network_for_128_pixels() -> None:
     with torch.device("meta"):
         facts = Facts(size=128, fps=25.0, sample_rate=16000, mel_bins=80)
@@ -222,6 +232,8 @@ def test_a_training_takes_its_losses_down() -> None:
 def test_settings_that_can_not_be_are_named() -> None:
     with pytest.raises(ParameterError, match=r"network\.size is 32; it must be a multiple of 64, by settings\.patch"):
         system(channels=[8] * 6)
+    with pytest.raises(ParameterError, match=r"network\.size is 32; .* at least 64, by frame_depth"):
+        system(frame_depth=4)
     with pytest.raises(ParameterError, match=r"settings\.pose_code is 12, code 12"):
         system(pose_code=12)
     with pytest.raises(ParameterError, match=r"settings\.channels has one level; with settings\.residual"):

@@ -456,10 +456,11 @@ class System(systems.System):
         super().__init__(settings, facts)
         s: Settings = settings
         side, factor = facts.size // s.patch, 2 ** (len(s.channels) - 1)
-        if facts.size % s.patch or side % factor or facts.size % (8 * 2**s.frame_depth):
+        least = 4 * 2**s.frame_depth
+        if facts.size % s.patch or side % factor or facts.size % 8 or facts.size < least:
             raise ParameterError(
                 f"network.size is {facts.size}; it must be a multiple of {s.patch * factor}, by settings.patch and channels, "
-                f"and of {8 * 2**s.frame_depth}, by frame_depth"
+                f"and of 8, and at least {least}, by frame_depth"
             )
         if s.pose_code >= s.code or s.frame_width % 4 or facts.mel_bins % 8:
             raise ParameterError(
