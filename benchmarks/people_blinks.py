@@ -1,4 +1,4 @@
-"""Two blink detectors on clips of people, against blinks counted by eye: accuracy, not speed.
+"""Our blink detector and a threshold on clips of people, against blinks counted by eye: accuracy, not speed.
 
     python -m benchmarks.people_blinks FOLDER [--counts benchmarks/people_blinks.csv] [--json]
 
@@ -29,8 +29,7 @@ from stages.base.errors import InputError, run
 from stages.faces.geometry import ear
 from stages.faces.landmarks import FaceTracker, luma
 from stages.mask import fill_gaps
-from stages.measures.blinks import Blink, find_blinks
-from stages.measures.valleys import valley_blinks
+from stages.measures.blinks import Blink, find_blinks, open_ear
 
 GOAL = Goal(least=0.9)
 COUNTS = Path(__file__).with_suffix(".csv")
@@ -65,6 +64,39 @@ class Tally:
             else:
                 self.missed += 1
         self.extra += sum(not any(a - 2 <= frame <= b + 1 for frame in counted.unsure) for a, b in left)
+
+
+def by_threshold(
+    ear_T: NDArray[np.floating],
+    *,
+    open_percentile: float,
+    close_ratio: float,
+    reopen_ratio: float,
+    min_frames: int,
+    max_frames: int,
+) -> list[Blink]:
+    """Blinks by a threshold relative to the clip's own open eyes, with hysteresis.
+
+    A blink begins on the first frame below ``close_ratio`` times the open EAR and ends before the first frame at or above
+    ``reopen_ratio`` times it, or with the trace. Shorter than ``min_frames`` it is noise, longer than ``max_frames`` the eyes
+    are shut or cast down: neither counts. Frames that are not finite count as open.
+    """
+    trace = np.asarray(ear_T, np.float64)
+    finite = trace[np.isfinite(trace)]
+    level = open_ear(finite, open_percentile)
+    if level <= 0:
+        return []
+    trace = np.where(np.isfinite(trace), trace, level)
+    blinks: list[Blink] = []
+    start = None
+    for frame, value in enumerate([*trace, np.inf]):
+        if start is None and value < close_ratio * level:
+            start = frame
+        elif start is not None and value >= reopen_ratio * level:
+            if min_frames <= frame - start <= max_frames:
+                blinks.append((start, frame))
+            start = None
+    return blinks
 
 
 def read(counts: Path) -> dict[str, Counted]:
@@ -119,9 +151,10 @@ def main() -> None:
     args = parser.parse_args()
     settings, counted = params.load(args.params), read(args.counts)
     how = settings.blink.model_dump()
+    plain = settings.blink.model_dump(exclude={"depth"})
     detectors: dict[str, Detector] = {
-        "threshold": lambda ear_T: find_blinks(ear_T, **how),
-        "valleys": lambda ear_T: valley_blinks(ear_T, **how),
+        "threshold": lambda ear_T: by_threshold(ear_T, **plain),
+        "valleys": lambda ear_T: find_blinks(ear_T, **how),
     }
     traces = {name: trace(args.folder, name, settings.mask) for name in counted}
     frames = sum(map(len, traces.values()))

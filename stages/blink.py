@@ -34,14 +34,7 @@ def blink_row(clip: str, landmarks_TL2: NDArray[np.float32], settings: params.Bl
     """The clip's row; lists are empty and ``open_ear`` is 0 where it has no frames."""
     ear_T2 = ear(landmarks_TL2).astype(np.float32)
     mean_T = ear_T2.mean(-1)
-    blinks = find_blinks(
-        mean_T,
-        open_percentile=settings.open_percentile,
-        close_ratio=settings.close_ratio,
-        reopen_ratio=settings.reopen_ratio,
-        min_frames=settings.min_frames,
-        max_frames=settings.max_frames,
-    )
+    blinks = find_blinks(mean_T, **settings.model_dump())
     return {
         "clip": clip,
         "ear_left": ear_T2[:, 0],

@@ -56,6 +56,9 @@ class Rendered(Section):
     height: Natural = Field(multiple_of=2, description="pixels")
     fps: Positive = Field(le=120, description="frames per second of the written file; 29.97 is written as 30000/1001")
     blink_rate: Positive = Field(description="mean blinks per second")
+    blink_variety: Fraction = Field(
+        description="share of the blinks that are pairs, slow to reopen, or half, each as likely"
+    )
     motion: Fraction = Field(
         description="head motion as a share of the largest: yaw 5, pitch 3, roll 7 degrees, a shift of 1/20 of the height"
     )
@@ -123,9 +126,14 @@ class Blink(Section):
         description="percentile of a clip's EAR taken as open"
     )
     close_ratio: Fraction = Field(description="a blink begins below this share of the open EAR")
-    reopen_ratio: Fraction = Field(description="and ends above this share (hysteresis)")
-    min_frames: Natural
-    max_frames: Natural
+    reopen_ratio: Fraction = Field(
+        description="and ends above this share (hysteresis), or at the ridge before the next blink"
+    )
+    depth: Annotated[float, Field(gt=0, le=1)] = Field(
+        description="share of the open EAR by which a blink's deepest frame lies below the ridges beside it"
+    )
+    min_frames: Natural = Field(description="of a blink; what is shorter is noise")
+    max_frames: Natural = Field(description="that the eyes may be more than half shut; longer, they are cast down")
 
 
 class Spectrogram(Section):

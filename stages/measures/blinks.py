@@ -28,31 +28,50 @@ def find_blinks(
     open_percentile: float,
     close_ratio: float,
     reopen_ratio: float,
+    depth: float,
     min_frames: int,
     max_frames: int,
 ) -> list[Blink]:
-    """Blinks by a threshold relative to the clip's own open eyes, with hysteresis.
+    """Blinks (first frame, first frame after it) of a trace (T,), each about one valley.
 
-    A blink begins on the first frame below ``close_ratio`` times the open EAR and ends before the first frame at or above
-    ``reopen_ratio`` times it, or with the trace. Shorter than ``min_frames`` it is noise, longer than ``max_frames`` the eyes
-    are shut or cast down: neither counts. Frames that are not finite count as open.
+    A valley is a minimum below ``close_ratio`` times the open EAR that lies ``depth`` of it below the ridges on both sides; the
+    trace counts as open beyond its ends. Its blink begins on the first frame below ``close_ratio`` and ends before the first at
+    or above ``reopen_ratio``, or at the ridge to the next valley. Eyes that are more than half shut for over ``max_frames`` are
+    cast down, and what is shorter than ``min_frames`` is noise: neither counts. Frames that are not finite count as open.
     """
+    from scipy.signal import find_peaks  # takes longer to import than a shard's blinks take to find
+
     trace = np.asarray(ear_T, np.float64)
-    finite = trace[np.isfinite(trace)]
-    level = open_ear(finite, open_percentile)
+    level = open_ear(trace[np.isfinite(trace)], open_percentile)
     if level <= 0:
         return []
-    trace = np.where(np.isfinite(trace), trace, level)
+    share = np.where(np.isfinite(trace), trace, level) / level
+    share += 1e-9 * np.arange(
+        len(share)
+    )  # of equal valleys the first counts as the deepest; find_peaks would take each
+    found, _ = find_peaks(-np.pad(share, 1, constant_values=1.0), height=-close_ratio, prominence=depth)
+    if not len(found):
+        return []
+    valleys = (found - 1).tolist()
+    ridges = [int(a + np.argmax(share[a : b + 1])) for a, b in itertools.pairwise(valleys)]
     blinks: list[Blink] = []
-    start = None
-    for frame, value in enumerate([*trace, np.inf]):
-        if start is None and value < close_ratio * level:
-            start = frame
-        elif start is not None and value >= reopen_ratio * level:
-            if min_frames <= frame - start <= max_frames:
-                blinks.append((start, frame))
-            start = None
+    for valley, first, last in zip(valleys, [0, *ridges], [*ridges, len(share)], strict=True):
+        start, end = _around(share, valley, first, last, close_ratio, reopen_ratio)
+        middle = (share[valley] + 1) / 2
+        shut = _around(share, valley, start, end, middle, middle)
+        if end - start >= min_frames and shut[1] - shut[0] <= max_frames:
+            blinks.append((start, end))
     return blinks
+
+
+def _around(share_T: NDArray[np.float64], valley: int, first: int, last: int, falling: float, rising: float) -> Blink:
+    """The frames about a valley between two others: those below ``falling`` before it, and below ``rising`` after it."""
+    start, end = valley, valley + 1
+    while start > first and share_T[start - 1] < falling:
+        start -= 1
+    while end < last and share_T[end] < rising:
+        end += 1
+    return start, end
 
 
 def dinoman_blinks(ear_T: Array, *, drop: float = DROP) -> list[Blink]:

@@ -102,13 +102,16 @@ class Public:
     def beside(
         self, frames_THWC: NDArray[np.uint8], true_THWC: NDArray[np.uint8], masks_THW: NDArray[np.bool_]
     ) -> dict[str, NDArray[Any]]:
-        """The measurements on a made video: SyncNet's embeddings (T − 5, 1024), and LPIPS to the true frames, (T,)."""
-        found: dict[str, NDArray[Any]] = {}
-        if network := self.networks.get("syncnet"):
-            found["syncnet_pictures"] = lse.pictures(network, frames_THWC)
-        if "vgg16" in self.networks:
-            found["lpips"], found["lpips_mask"] = self.lpips(frames_THWC, true_THWC, masks_THW)
-        return found
+        """LPIPS of a made video to the true frames, (T,)."""
+        if "vgg16" not in self.networks:
+            return {}
+        whole, inside = self.lpips(frames_THWC, true_THWC, masks_THW)
+        return {"lpips": whole, "lpips_mask": inside}
+
+    def speaking(self, frames_THWC: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+        """SyncNet's embeddings of a made video, (T − 5, 1024)."""
+        network = self.networks.get("syncnet")
+        return {"syncnet_pictures": lse.pictures(network, frames_THWC)} if network else {}
 
     def sound(self, samples: NDArray[np.int16]) -> dict[str, NDArray[np.float32]]:
         """SyncNet's embeddings of sound at 16 kHz, (N, 1024)."""

@@ -220,7 +220,7 @@ METRICS = (
            "median, by the same program",
            durations=lambda m: m.blinks_program, in_folder="blink_duration_s_program", of_truth=True),
     Metric("blinks_per_s_robust", "blinks/s, robust", "", 2,
-           "by a threshold with hysteresis relative to the clip’s open eyes",
+           "valleys of the eye aspect ratio below a share of the clip’s open eyes’",
            sums=lambda m: np.array([len(m.blinks_robust), m.seconds]), in_folder="blinks_per_s_robust", of_truth=True),
     Metric("blink_duration_s_robust", "blink duration (s), robust", "", 2,
            "median, by the same detector",

@@ -91,7 +91,11 @@ CLIPS = schema(
     *(field(m.name, pa.float64(), m.meaning) for m in METRICS if m.sums),
     field("sync_offset", pa.float64(), "shift of the sync judge's least distance, frames; positive: the sound is late"),
     field("blinks", pa.int32(), "blinks by DinoMan's detector"),
-    field("blinks_robust", pa.int32(), "blinks by the detector with a threshold relative to the clip's open eyes"),
+    field(
+        "blinks_robust",
+        pa.int32(),
+        "blinks by this project's detector: valleys of the eye aspect ratio below a share of the clip's open eyes'",
+    ),
     field("psnr_frame", pa.list_(pa.float32()), "T; psnr_mask of each frame, dB"),
     field("ear_requested", pa.list_(pa.float32()), "T; of the clip itself, mean of both eyes"),
     field("ear_measured", pa.list_(pa.float32()), "T; by dlib on the enlarged video, NaN where it finds no face"),

@@ -78,13 +78,16 @@ class Observer:
     def compare(self, seen: Seen) -> Columns:
         """The columns that need the truth: PSNR, SSIM and LPIPS, (T,), and the sync judges' embeddings of the mouth.
 
-        The corpus's sync judge cuts mouths where the true head is, so it sees a video only where ``seen.face`` says that.
+        The sync judges see a video only where ``seen.face`` says where the true head is: the corpus's cuts mouths there, and
+        SyncNet sees a folder's videos by itself, at its own rates (:mod:`stages.scoring.folder`).
         """
         found: Columns = dict(traces.beside(seen))
         if self.judges and seen.face:
             found["mouth_embeddings"] = self.judges.mouths(seen.frames_THWC, seen.face.landmarks_TL2)
         if self.public:
             found |= self.public.beside(seen.frames_THWC, seen.true_THWC, seen.masks_THW)
+        if self.public and seen.face:
+            found |= self.public.speaking(seen.frames_THWC)
         return found
 
     def hear(self, mel_SM: NDArray[np.float32], samples: NDArray[np.int16], frames: int) -> Columns:

@@ -10,7 +10,14 @@ from hypothesis.extra.numpy import arrays
 
 from stages.measures.blinks import dinoman_blinks, durations, find_blinks, open_ear, rate
 
-SETTINGS = {"open_percentile": 90, "close_ratio": 0.75, "reopen_ratio": 0.85, "min_frames": 2, "max_frames": 12}
+SETTINGS = {
+    "open_percentile": 90,
+    "close_ratio": 0.75,
+    "reopen_ratio": 0.85,
+    "depth": 0.17,
+    "min_frames": 2,
+    "max_frames": 12,
+}
 
 
 def trace(frames=60, blinks=(), level=0.4, depth=0.12):
@@ -29,10 +36,12 @@ def test_the_threshold_is_relative_to_the_eyes():
     assert find_blinks(narrow, **SETTINGS) == [(10, 15)]
 
 
-def test_hysteresis_joins_a_flutter():
+def test_a_shallow_flutter_is_one_blink_and_a_deep_one_two():
     ear = trace(blinks=[(10, 18)])
-    ear[13] = 0.8 * 0.4  # above close_ratio, below reopen_ratio
+    ear[13] = 0.4 * 0.4  # a tenth above the closed lids
     assert find_blinks(ear, **SETTINGS) == [(10, 18)]
+    ear[13] = 0.8 * 0.4  # above close_ratio, below reopen_ratio
+    assert find_blinks(ear, **SETTINGS) == [(10, 13), (14, 18)]
     ear[13] = 0.9 * 0.4
     assert find_blinks(ear, **SETTINGS) == [(10, 13), (14, 18)]
 
@@ -63,7 +72,7 @@ def test_events_are_ordered_apart_and_inside(ear):
         for start, end in blinks:
             assert 0 <= start < end <= len(ear)
     events = find_blinks(ear, **SETTINGS)
-    assert all(2 <= end - start <= 12 for start, end in events)
+    assert all(end - start >= 2 for start, end in events)
     assert all(first[1] <= second[0] for first, second in itertools.pairwise(events))
 
 
@@ -94,3 +103,49 @@ def test_rate_duration_and_open_eyes():
     assert durations([(0, 5)], fps=25) == pytest.approx([0.2])
     assert open_ear(np.array([]), 90) == 0
     assert open_ear(trace(blinks=[(10, 15)]), 90) == pytest.approx(0.4)
+
+
+def shares(*parts, frames=75):
+    """An open eye of 0.3, and from each frame on the given shares of it."""
+    found = np.full(frames, 0.3)
+    for start, values in parts:
+        found[start : start + len(values)] = 0.3 * np.array(values)
+    return found
+
+
+BLINK = [0.7, 0.3, 0.35, 0.6, 0.8]
+
+
+def test_a_blink_ends_where_the_eye_has_reopened():
+    assert find_blinks(shares((20, BLINK)), **SETTINGS) == [(20, 25)]
+
+
+def test_a_pair_that_does_not_open_between_is_two():
+    pair = shares((20, [0.7, 0.3, 0.4, 0.65, 0.4, 0.3, 0.5, 0.8]))
+    assert find_blinks(pair, **SETTINGS) == [(20, 23), (23, 28)]
+    three = shares((10, [0.6, 0.2, 0.6] * 5 + [0.8]))
+    assert len(find_blinks(three, **SETTINGS)) == 5
+
+
+def test_lids_that_reopen_slowly_are_a_blink_and_eyes_cast_down_are_none():
+    slow = shares((20, [0.5, 0.3, 0.4, *np.linspace(0.6, 0.84, 20)]))
+    assert find_blinks(slow, **SETTINGS) == [(20, 43)]
+    down = shares((20, [0.6, *[0.4] * 14, 0.6]))
+    assert find_blinks(down, **SETTINGS) == []
+
+
+def test_half_blinks_count_where_they_are_deep_enough():
+    assert find_blinks(shares((20, [0.8, 0.7, 0.72, 0.85])), **SETTINGS) == [(21, 23)]
+    assert find_blinks(shares((20, [0.8, 0.76, 0.8])), **SETTINGS) == []
+    shaken = shares((20, [0.7, 0.6, 0.65, 0.58, 0.62, 0.8]))  # ridges of less than the depth are noise
+    assert find_blinks(shaken, **SETTINGS) == [(20, 26)]
+
+
+def test_the_ends_count_as_open_and_holes_too():
+    assert find_blinks(shares((0, [0.3, 0.5, 0.9])), **SETTINGS) == [(0, 2)]
+    assert find_blinks(shares((72, [0.6, 0.3, 0.4])), **SETTINGS) == [(72, 75)]
+    holes = shares((20, BLINK))
+    holes[40:50] = np.nan
+    assert find_blinks(holes, **SETTINGS) == [(20, 25)]
+    assert find_blinks(np.full(5, np.nan), **SETTINGS) == find_blinks(np.zeros(0), **SETTINGS) == []
+    assert find_blinks(np.full(20, 0.3), **SETTINGS) == []

@@ -122,15 +122,19 @@ def move(
     times_T: Array,
     *,
     blink_rate: float,
+    blink_variety: float,
     effort: float,
     amount: float,
     rng: np.random.Generator,
 ) -> Motion:
-    """Draw a clip's motion; ``effort`` is how widely the mouth opens, about 1, ``amount`` the share of head motion."""
+    """Draw a clip's motion.
+
+    ``blink_variety`` is :func:`eyelid`'s, ``effort`` how widely the mouth opens, about 1, ``amount`` the share of head motion.
+    """
     lips = mouth(segments, times_T, effort)
     beat = accents(segments, times_T, rng)
     gaze = saccades(times_T, rng)
-    lid = eyelid(blink_times(times_T[-1], blink_rate, rng), times_T, rng)
+    lid = eyelid(blink_times(times_T[-1], blink_rate, rng), times_T, rng, variety=blink_variety)
     rest = 0.96 - 0.1 * np.clip(gaze[:, 1], 0, 1) + 0.04 * beat + 0.015 * wander(times_T, rng)
     yaw, pitch, roll = (wander(times_T, rng) for _ in range(3))
     return Motion(

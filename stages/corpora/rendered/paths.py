@@ -40,16 +40,31 @@ def blink_times(seconds: float, rate: float, rng: np.random.Generator) -> list[f
             onsets.append(onset)
 
 
-def eyelid(onsets: list[float], times_T: Array, rng: np.random.Generator) -> Array:
-    """(T, 2) opening of the left and right eye: about 80 ms closing, 50 ms closed, 120 ms opening; both nearly together."""
+def eyelid(onsets: list[float], times_T: Array, rng: np.random.Generator, *, variety: float = 0.0) -> Array:
+    """(T, 2) opening of the left and right eye: about 80 ms closing, 50 ms closed, 120 ms opening; both nearly together.
+
+    Of the blinks a share, ``variety``, is another kind, each as likely: a pair, whose second begins while the lid reopens; a slow
+    one, whose lid takes three to five times as long to open; a half one, which leaves a quarter to a half of the opening.
+    """
     opening = np.ones((len(times_T), 2))
+    kinds = rng.spawn(1)[0]  # so that whatever else is drawn stays as it is without variety
     for onset in onsets:
         close, hold, reopen = np.array([0.08, 0.05, 0.12]) * rng.uniform(0.85, 1.3, 3)
-        near = during(times_T, onset, onset + 0.01 + close + hold + reopen)
-        for eye in range(2):
-            t = times_T[near] - onset - rng.uniform(0, 0.008)
-            lid = 1 - smoothstep(t / close) + smoothstep((t - close - hold) / reopen)
-            opening[near, eye] = np.minimum(opening[near, eye], lid)
+        jitter_2, depth = rng.uniform(0, 0.008, 2), 1.0
+        kind = ("pair", "slow", "half")[kinds.integers(3)] if kinds.random() < variety else "single"
+        starts = [onset]
+        if kind == "pair":
+            starts.append(onset + close + hold + reopen * kinds.uniform(0.6, 0.9))
+        elif kind == "slow":
+            reopen *= kinds.uniform(3, 5)
+        elif kind == "half":
+            depth = kinds.uniform(0.5, 0.75)
+        for start in starts:
+            near = during(times_T, start, start + 0.01 + close + hold + reopen)
+            for eye, late in enumerate(jitter_2):
+                t = times_T[near] - start - late
+                lid = 1 - depth * (smoothstep(t / close) - smoothstep((t - close - hold) / reopen))
+                opening[near, eye] = np.minimum(opening[near, eye], lid)
     return opening
 
 

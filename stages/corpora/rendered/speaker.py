@@ -49,8 +49,8 @@ def perform(settings: Rendered, who: identity.Identity, number: int) -> tuple[mo
     times = frame_times(timeline[-1].end, settings.fps)
     seconds = len(times) / float(media.rate(settings.fps))
     moves = motion.move(
-        timeline, times, blink_rate=settings.blink_rate, effort=who.effort, amount=settings.motion,
-        rng=identity.rng_of(settings.seed, "motion", who.name, sentence),
+        timeline, times, blink_rate=settings.blink_rate, blink_variety=settings.blink_variety, effort=who.effort,
+        amount=settings.motion, rng=identity.rng_of(settings.seed, "motion", who.name, sentence),
     )  # fmt: skip
     sound = speech.synthesise(
         timeline, who.voice, seconds, identity.rng_of(settings.seed, "speech", who.name, sentence)
@@ -86,8 +86,9 @@ def perform_long(
         part = sound[round(start * speech.SAMPLE_RATE) :][: len(own)]
         part += own[: len(part)]
     moves = motion.move(
-        sentences.strung(timelines, starts), times, blink_rate=settings.blink_rate, effort=who.effort,
-        amount=settings.motion, rng=identity.rng_of(settings.seed, "motion", who.name, LONG),
+        sentences.strung(timelines, starts), times, blink_rate=settings.blink_rate,
+        blink_variety=settings.blink_variety, effort=who.effort, amount=settings.motion,
+        rng=identity.rng_of(settings.seed, "motion", who.name, LONG),
     )  # fmt: skip
     return ". ".join(sentences.SENTENCES[number] for number in said), (moves, times, sound)
 
