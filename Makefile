@@ -5,7 +5,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help env reproduce test fuzz parity lint use videos export publish rulegraph gpu-check talk page
+.PHONY: help env reproduce test fuzz parity lint use own videos export publish rulegraph gpu-check talk page
 
 PYTHON ?= python3
 VENV := .venv
@@ -69,6 +69,9 @@ lint: env ## ruff, snakefmt, mypy
 
 use: env ## choose a parameter file of presets/: make use RUN=smoke
 	@python -m workflow.use $(RUN)
+
+own: env ## parameters for one's own videos: make own VIDEOS=folder (a sub-folder a speaker)
+	@python -m workflow.own "$(VIDEOS)" $(OPTIONS)
 
 videos: env ## unpack the sampled videos of the run to videos_out/<run>/
 	@python -m workflow.videos

@@ -25,12 +25,21 @@ def use(name: str, root: Path = ROOT) -> None:
     if name not in paths:
         raise ParameterError(f"RUN is {name!r}; allowed: {', '.join(paths)} (make use RUN=<name>)")
     current = root / PARAMS_FILE
-    if current.exists() and all(presets.read(current) != presets.whole(path) for path in paths.values()):
+    if edited(root):
         raise HifiDiffError(
             f"{PARAMS_FILE} has edits that no preset has, and they would be lost; keep them with "
             f"'cp {PARAMS_FILE} presets/<name>.yaml' or drop them with 'rm {PARAMS_FILE}', then run the command again"
         )
     current.write_text(presets.whole(paths[name]), encoding="utf-8")
+
+
+def edited(root: Path = ROOT) -> bool:
+    """Whether ``params.yaml`` equals no preset, so that what is in it stands nowhere else."""
+    current = root / PARAMS_FILE
+    if not current.exists():
+        return False
+    text = presets.read(current)
+    return all(text != presets.whole(path) for path in (root / "presets").glob("*.yaml"))
 
 
 def main() -> None:

@@ -50,7 +50,11 @@ def whole(path: Path) -> str:
         FileNotFoundError: there is no such file.
         ParameterError: its base is missing, it removes what the base does not have, or a key of it stands twice.
     """
-    text = read(path)
+    return filled(read(path), path)
+
+
+def filled(text: str, path: Path) -> str:
+    """The same of a text that would stand at ``path``; raises ParameterError like :func:`whole`."""
     name = base_of(text)
     if name is None:
         return text

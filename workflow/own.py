@@ -1,0 +1,236 @@
+"""Parameters for one's own videos: looks at a folder of them, and writes ``params.yaml`` for what it finds.
+
+make own VIDEOS=folder
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+
+from stages import media
+from stages.base import devices, params, presets
+from stages.base.errors import ClipError, HifiDiffError, InputError, run
+from stages.base.params import PARAMS_FILE, Params
+from stages.base.progress import Progress
+from stages.corpora import folder
+from stages.faces import landmarks
+from stages.faces.square import crop_square
+from stages.media.container import opened
+from stages.networks.hifidiff import Conditions
+from stages.pretrained.hifidiff import HifiDiff
+from workflow.sources import ROOT
+from workflow.use import edited
+
+PRESET = "own"
+LOOKED_AT = 3  # videos of each speaker whose face is looked for
+LATER = 12  # frames into a video, as many begin with a fade
+FEWEST = 8  # videos: to learn from, to choose by and to test with
+SHARE, FEWEST_TESTS = 0.15, 2  # of the videos that are the test
+MINUTES = 30.0  # of training, unless told otherwise
+SEEN = 40  # times that a step's random frames may show each frame of the footage
+STEPS = (600, 20000)  # fewest, most
+BESIDE = 2.0  # a training step over the network's part of it: losses, batches, optimiser
+
+
+@dataclass
+class Footage:
+    """What lies in a folder of videos."""
+
+    shards: dict[str, int]  # videos of each speaker
+    seconds: float = 0.0  # of all videos that can be opened
+    sides: list[int] = field(default_factory=list)  # of the faces' squares, pixels, in the videos that were looked at
+    faults: list[str] = field(default_factory=list)  # a line for each video that can't be opened or shows no face
+
+    @property
+    def videos(self) -> int:
+        return sum(self.shards.values())
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The values for some footage on a machine, and what to expect."""
+
+    steps: int
+    test_fraction: float
+    minutes: float  # of training
+
+
+def look(settings: params.Folder, margin: float) -> Footage:
+    """Open every video for its length, and some of each speaker for the face's size.
+
+    Raises:
+        InputError: there is no such folder, no video in it, or the table has a fault.
+    """
+    found = folder.speakers(settings)
+    footage = Footage({shard: len(videos) for shard, videos in found.items()})
+    progress = Progress("own", footage.videos, "videos")
+    for videos in found.values():
+        for number, video in enumerate(videos):
+            try:
+                footage.seconds += _seconds(video.path)
+                if number < LOOKED_AT:
+                    footage.sides.append(_side(video.path, margin))
+            except ClipError as error:
+                footage.faults.append(f"{video.file}: {error.reason}")
+            progress.update(note=video.file)
+    return footage
+
+
+def _seconds(path: Path) -> float:
+    with opened(path, path.name) as container:
+        return float(container.duration or 0) / 1e6
+
+
+def _side(path: Path, margin: float) -> int:
+    """The side of the square that would be cut about the face, pixels of the source."""
+    *_, picture = islice(media.pictures(path, fps=25), LATER + 1)
+    image = picture.upright(media.Converter().rgb(picture))
+    points = landmarks.detect_landmarks(image)
+    if points is None:
+        raise ClipError(path.name, f"no face in its frame {picture.number}")
+    return crop_square(points[None].astype("float64"), margin)[2]
+
+
+def step_seconds(settings: Params) -> float:
+    """Seconds of a training step on this machine, by a few steps of the untrained network on noise."""
+    torch.set_num_threads(settings.train.threads)
+    network, side = settings.network, settings.train.crop or settings.network.size
+    device = devices.choose(settings.train.device, "train.device")
+    config = {
+        "network": network.model_dump(),
+        "diffusion": settings.diffusion.model_dump(),
+        "mel_bins": settings.spectrogram.n_mels,
+        "drop": [],
+    }
+    net = HifiDiff.from_config(config).net.to(device).train()
+    count = settings.train.batch * settings.loss.frames + settings.train.singles
+    picture = torch.rand(count, 3, side, side, device=device)
+    given = Conditions(
+        reference_NCHW=picture,
+        mel_NSM=torch.rand(count, network.audio_steps, settings.spectrogram.n_mels, device=device),
+        ear_NK2=torch.rand(count, network.blink_frames, 2, device=device),
+        masked_NCHW=picture,
+        places_N4HW=torch.rand(count, 4, side, side, device=device) if network.places else None,
+    )
+    times = torch.zeros(count, dtype=torch.long, device=device)
+    seconds = []
+    for _ in range(4):
+        begun = time.perf_counter()
+        loss = F.mse_loss(net(picture, times, given), picture)
+        loss.backward()
+        seconds.append(time.perf_counter() - begun + 0 * loss.item())
+    return BESIDE * min(seconds[1:])
+
+
+def plan(footage: Footage, step_s: float, images: int, fps: float, minutes: float) -> Plan:
+    """Steps by the footage and by the time that a step takes; the test by the number of videos.
+
+    Raises:
+        HifiDiffError: there are too few videos.
+    """
+    usable = footage.videos - len(footage.faults)
+    if usable < FEWEST:
+        raise HifiDiffError(
+            f"{usable} usable videos; at least {FEWEST} are needed, to learn from and to test with: cut longer ones into parts "
+            "of three to ten seconds"
+        )
+    frames = footage.seconds * fps
+    steps = min(60 * minutes / step_s, SEEN * frames / images)
+    steps = 100 * round(min(max(steps, STEPS[0]), STEPS[1]) / 100)
+    return Plan(steps, round(max(SHARE, FEWEST_TESTS / usable), 2), steps * step_s / 60)
+
+
+def overlay(name: str, title: str, path: str, shards: Sequence[str], chosen: Plan) -> str:
+    """The preset's differences for this footage, as the text of a parameter file."""
+    return "\n".join(
+        [
+            f"# Own videos, in {path!r}: written by `make own`.",
+            f"base: {PRESET}",
+            f"run: {name} # names data/<run>/ and reports/<run>/",
+            "corpus:",
+            f"  {folder.line(shards)} # speakers; one file each in every data stage",
+            "  folder:",
+            f"    path: {_quoted(path)} # a sub-folder a speaker",
+            "index:",
+            f"  test_fraction: {chosen.test_fraction:g} # of the clips, drawn at random, are the test",
+            "train:",
+            f"  steps: {chosen.steps}",
+            "report:",
+            f"  title: {_quoted(title)}",
+            "",
+        ]
+    )
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def described(footage: Footage, chosen: Plan, size: int) -> list[str]:
+    """What was found and what will be done, line by line."""
+    people = "1 speaker" if len(footage.shards) == 1 else f"{len(footage.shards)} speakers"
+    each = ", ".join(f"{shard} ({count})" for shard, count in footage.shards.items())
+    lines = [f"found {footage.videos} videos of {people}, {footage.seconds / 60:.1f} minutes: {each}"]
+    lines += [f"  left out, should it stay so: {fault}" for fault in footage.faults]
+    if footage.sides:
+        middle = statistics.median(footage.sides)
+        lines.append(f"faces are {min(footage.sides)} to {max(footage.sides)} pixels wide, the network makes {size}")
+        if middle < size:
+            lines.append("  they are smaller than that: the result will be soft")
+    lines.append(
+        f"{chosen.test_fraction:.0%} of the videos are kept for the test; {chosen.steps} steps, some {chosen.minutes:.0f} "
+        "minutes of training on this machine, and about as long again for all else"
+    )
+    return lines
+
+
+def asked(question: str, answer: Callable[[str], str] = input) -> bool:
+    """Yes or no by the keyboard; no where there is none."""
+    return sys.stdin.isatty() and answer(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("videos", help="folder of videos, a sub-folder a speaker")
+    parser.add_argument(
+        "--run", default=PRESET, help="name of the run: data/<run>/ and reports/<run>/ (default: %(default)s)"
+    )
+    parser.add_argument("--title", default="", help="of the report")
+    parser.add_argument("--minutes", type=float, default=MINUTES, help="of training, at most (default: %(default)g)")
+    parser.add_argument("--yes", action="store_true", help="write over params.yaml without asking")
+    args = parser.parse_args()
+    preset = ROOT / "presets" / f"{PRESET}.yaml"
+    if not args.videos:
+        raise InputError("VIDEOS", "names no folder", "make own VIDEOS=<folder of videos, a sub-folder a speaker>")
+    if not args.minutes > 0:
+        raise InputError("--minutes", f"is {args.minutes:g}", "give minutes above 0")
+    base = params.validate(params.parse(presets.whole(preset), PARAMS_FILE))
+    footage = look(base.corpus.folder.model_copy(update={"path": args.videos}), base.mask.margin)
+    images = base.train.batch * base.loss.frames + base.train.singles
+    chosen = plan(footage, step_seconds(base), images, base.mask.fps, args.minutes)
+    title = args.title or f"HifiDiff: {Path(args.videos).name}"
+    text = presets.filled(overlay(args.run, title, args.videos, list(footage.shards), chosen), preset)
+    settings = params.validate(params.parse(text, PARAMS_FILE))  # what can't work is refused before anything is written
+    print("\n".join(described(footage, chosen, settings.network.size)))
+    target = ROOT / PARAMS_FILE
+    if edited() and not args.yes and not asked(f"{PARAMS_FILE} has edits that no preset has; write over it?"):
+        raise HifiDiffError(
+            f"{PARAMS_FILE} has edits that no preset has, and was left as it is; keep them with 'cp {PARAMS_FILE} "
+            "presets/<name>.yaml', or give --yes (make own VIDEOS=… OPTIONS=--yes)"
+        )
+    target.write_text(text, encoding="utf-8")
+    print(f"wrote {PARAMS_FILE}; 'make reproduce' makes data/{args.run}/ and reports/{args.run}/")
+
+
+if __name__ == "__main__":
+    run(main)
