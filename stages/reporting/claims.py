@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -433,20 +434,52 @@ def _stills_talk(results: Results) -> list[Claim]:
     return claims
 
 
-FAILS, UNSURE = "Does not hold", "Holds on average only, the interval reaches past the bound"
+class Words(NamedTuple):
+    """How the page speaks of the bounds: as claims of the run, or as questions about footage that nothing was promised of."""
+
+    heading: str
+    holds: str
+    fails: str
+    failed: str  # begins a sentence on one that fails
+    unsure: str  # on one that holds by its value alone
+    counted: str  # after "n of m"
 
 
-def verdict(claims: list[Claim]) -> list[str]:
+CLAIMS = Words(
+    "Claims",
+    "holds",
+    "does not hold",
+    "Does not hold",
+    "Holds on average only, the interval reaches past the bound",
+    "claims hold",
+)
+QUESTIONS = Words(
+    "Questions",
+    "within the bound",
+    "beyond the bound",
+    "Beyond its bound",
+    "Within its bound on average only, the interval reaches past it",
+    "questions are answered within their bounds, none of which was promised",
+)
+
+
+def words(results: Results) -> Words:
+    """Those of the run; see ``report.questions``."""
+    return QUESTIONS if results.params.report.questions else CLAIMS
+
+
+def verdict(claims: list[Claim], said: Words = CLAIMS) -> list[str]:
     """Plain sentences: first failed claims, then claims that hold by value and not by the whole interval, then the count."""
     failed = [c for c in claims if not c.holds]
     unsure = [c for c in claims if c.holds and not c.sure]
     sentences = [
         f"{word}: {_lower(c)}; expected {c.expected}, measured {c.measured}."
-        for word, group in ((FAILS, failed), (UNSURE, unsure))
+        for word, group in ((said.failed, failed), (said.unsure, unsure))
         for c in group
     ]
-    rest = f"; {len(failed)} {'does' if len(failed) == 1 else 'do'} not, as stated below" if failed else ""
-    return [*sentences, f"{len(claims) - len(failed)} of {len(claims)} claims hold{rest}."]
+    one, more = ("is", "are") if said is QUESTIONS else ("does", "do")
+    rest = f"; {len(failed)} {one if len(failed) == 1 else more} not, as stated below" if failed else ""
+    return [*sentences, f"{len(claims) - len(failed)} of {len(claims)} {said.counted}{rest}."]
 
 
 def _lower(claim: Claim) -> str:

@@ -11,7 +11,7 @@ from PIL import Image
 from stages import media
 from stages.corpora import cremad_facts
 from stages.reporting import breakdown, drawing, figures, methods, order, paper, rendering, stills, study, tables, weak
-from stages.reporting.claims import Claim, verdict
+from stages.reporting.claims import Claim, Words, verdict, words
 from stages.reporting.documents import SPLIT_TITLES
 from stages.reporting.results import Results
 from stages.reporting.tables import Table
@@ -38,6 +38,7 @@ class Page:
 
     results: Results
     claims: list[Claim]
+    words: Words
     verdict: list[str]
     tables: list[Table]
     scores: list[tuple[str, catalogue.Metric, list[list[str]]]]
@@ -84,7 +85,8 @@ def content(results: Results, claims: list[Claim], videos: list[str]) -> Page:
     return Page(
         results,
         claims,
-        verdict(claims),
+        words(results),
+        verdict(claims, words(results)),
         tables.in_papers_form(results),
         tables.every_score(results),
         described(results, videos),
@@ -203,7 +205,7 @@ def _claim_row(claim: Claim) -> list[str]:
 
 _CHOSEN = (
     "The settings were chosen on clips of the training speakers and sentences alone (as the preset demo-tune has them), but for "
-    "the weight of the eyes, which came after a first score on the test clips; the test clips have been scored seven times "
+    "the weight of the eyes, which came after a first score on the test clips; the test clips have been scored nine times "
     "since settings are chosen so. The corpus and the network's width had been chosen before that while looking at test clips: "
     "docs/demo.md."
 )
@@ -352,10 +354,10 @@ def worst_clips(results: Results) -> list[str]:
 
 def headline(results: Results, claims: list[Claim]) -> str:
     """A few plain lines: the count, the failed claims, and the full model's main scores."""
-    full = results.main
-    lines = [f"{results.params.report.title}: {sum(c.holds for c in claims)} of {len(claims)} claims hold"]
+    full, said = results.main, words(results)
+    lines = [f"{results.params.report.title}: {sum(c.holds for c in claims)} of {len(claims)} {said.counted}"]
     lines += [
-        f"  does not hold: {c.claim} (expected {c.expected}, measured {c.measured})" for c in claims if not c.holds
+        f"  {said.fails}: {c.claim} (expected {c.expected}, measured {c.measured})" for c in claims if not c.holds
     ]
     for name in ("ear_r", "mouth_r"):
         parts = [

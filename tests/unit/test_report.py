@@ -216,7 +216,24 @@ def test_an_expert_that_knows_too_little_fails_its_claim(run: Results) -> None:
 def test_a_value_inside_with_an_interval_that_is_not_is_said(run: Results) -> None:
     judged = claims.evaluate(_changed(run, "full", "mouth_r", 0.705))
     assert next(c for c in judged if "audio (seen speakers)" in c.claim).sure is False
-    assert any(s.startswith(claims.UNSURE) and "audio (seen speakers)" in s for s in claims.verdict(judged))
+    assert any(s.startswith(claims.CLAIMS.unsure) and "audio (seen speakers)" in s for s in claims.verdict(judged))
+
+
+def test_of_own_footage_the_bounds_are_questions(run: Results) -> None:
+    report = run.params.report.model_copy(update={"questions": True})
+    poor = _changed(run, "full", "mouth_r", 0.1)
+    asked = replace(poor, params=run.params.model_copy(update={"report": report}))
+    judged = claims.evaluate(asked)
+    said = claims.verdict(judged, claims.words(asked))
+    assert any(s.startswith("Beyond its bound: the mouth follows the audio (seen speakers)") for s in said)
+    assert "questions are answered within their bounds, none of which was promised; " in said[-1]
+    assert "beyond the bound: The mouth follows" in pages.headline(asked, judged)
+    page = pages.markdown(pages.content(asked, judged, ["kira_s01"]))
+    assert "## Questions" in page
+    for text in (page, pages.headline(asked, judged), *said):
+        assert "hold" not in text.replace("threshold", "").lower() or text is page
+        assert "claims hold" not in text
+    assert "## Claims" in pages.markdown(pages.content(run, claims.evaluate(run), ["kira_s01"]))
 
 
 def test_what_is_weak_is_said_in_words(run: Results) -> None:
