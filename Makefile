@@ -5,7 +5,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help env reproduce test fuzz parity lint use own videos export publish rulegraph gpu-check talk page
+.PHONY: help env reproduce test fuzz parity lint use own look videos export publish rulegraph gpu-check talk page
 
 PYTHON ?= python3
 VENV := .venv
@@ -72,6 +72,10 @@ use: env ## choose a parameter file of presets/: make use RUN=smoke
 
 own: env ## parameters for one's own videos: make own VIDEOS=folder (a sub-folder a speaker)
 	@python -m workflow.own "$(VIDEOS)" $(OPTIONS)
+
+look: env ## a page of faces, masks and blinks of params.yaml's media, before anything is trained
+	@snakemake --cores $(CORES) $$(python -c 'from stages.base.params import load; print(load().data / "index.parquet")')
+	@python -m workflow.look
 
 videos: env ## unpack the sampled videos of the run to videos_out/<run>/
 	@python -m workflow.videos
