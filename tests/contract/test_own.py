@@ -87,7 +87,7 @@ def test_edits_are_not_written_over_without_a_yes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "presets").symlink_to(Path("presets").resolve())
-    edits = presets.whole(Path("presets/demo.yaml")).replace("steps: 3000", "steps: 3001")
+    edits = presets.whole(Path("presets/demo.yaml")).replace("steps: 1800", "steps: 1801")
     target = tmp_path / "params.yaml"
     target.write_text(edits, encoding="utf-8")
     monkeypatch.setattr(own, "ROOT", tmp_path)
