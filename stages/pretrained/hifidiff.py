@@ -26,9 +26,10 @@ class HifiDiff:
 
         import numpy as np
         import torch
-        from stages import corpus, params
+        from stages.base import params
+        from stages.clips import corpus
+        from stages.methods.generate import generate
         from stages.pretrained import HifiDiff
-        from stages.generate import generate
 
         model = HifiDiff.from_pretrained("data/demo/models/full")
         settings = params.load("params.yaml")

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 import subprocess
+import textwrap
 
 import pytest
 from conftest import ROOT, Project
 
 from stages import media
+from stages.pretrained import HifiDiff
 
 pytestmark = pytest.mark.workflow
 
@@ -20,6 +24,15 @@ def test_a_runs_model_makes_its_unseen_portrait_talk(smoke: Project) -> None:
     )
     assert media.decode(smoke.root / "talk_out/a.mp4", fps=25).shape == (25, 360, 480, 3)
     assert smoke.to_do() == {}
+
+
+def test_the_example_of_the_class_runs_as_it_stands(smoke: Project) -> None:
+    text = inspect.cleandoc(HifiDiff.__doc__ or "")
+    code = textwrap.dedent(text.split("::\n", 1)[1])
+    own = code.replace("data/demo/", "data/smoke/") + "\nprint(frames_THWC.shape, frames_THWC.dtype)\n"
+    (smoke.root / "example.py").write_text(own, encoding="utf-8")
+    said = smoke.run("env", "PYTHONPATH=.", "python", "example.py")
+    assert re.fullmatch(r"\(\d+, 32, 32, 3\) uint8", said.strip().splitlines()[-1])
 
 
 def test_make_talk_names_what_is_given_or_the_example() -> None:
