@@ -6,6 +6,7 @@ make own VIDEOS=folder
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
 import sys
 import time
@@ -173,7 +174,8 @@ def overlay(name: str, title: str, path: str, shards: Sequence[str], chosen: Pla
 
 
 def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
+    """As YAML in double quotes, whose escapes are JSON's."""
+    return json.dumps(text, ensure_ascii=False)
 
 
 def described(footage: Footage, chosen: Plan, size: int) -> list[str]:

@@ -60,10 +60,10 @@ def test_a_step_takes_time() -> None:
 
 
 def test_the_text_is_a_whole_parameter_file() -> None:
-    text = own.overlay("me", "Zoë's “talk”: 1", "my 'videos'", ["1001", "ann"], Plan(2500, 0.25, 8.0))
+    text = own.overlay("me", "Zoë's “talk”: 1", "my 'videos'\n\"two\"", ["1001", "ann"], Plan(2500, 0.25, 8.0))
     whole = presets.filled(text, Path("presets/own.yaml"))
     found = params.validate(params.parse(whole, "params.yaml"))
-    assert (found.run, found.corpus.source, found.corpus.folder.path) == ("me", "folder", "my 'videos'")
+    assert (found.run, found.corpus.source, found.corpus.folder.path) == ("me", "folder", "my 'videos'\n\"two\"")
     assert (found.corpus.shards, found.train.steps, found.index.test_fraction) == (["1001", "ann"], 2500, 0.25)
     assert found.report.title == "Zoë's “talk”: 1"
     assert "hop: 200" in whole  # and all of the base's comments
