@@ -13,7 +13,7 @@ from pathlib import Path
 
 from stages.base import params
 from stages.base.errors import HifiDiffError, ParameterError, run
-from stages.reporting import claims, figures, pages, results, stills, study, tables, videos
+from stages.reporting import claims, drawing, figures, pages, results, stills, study, tables, videos
 from stages.reporting.results import Results
 from stages.store.atomic import whole_file
 
@@ -53,6 +53,8 @@ def write(found: Results, out: Path) -> None:
         _text(out / f"tables/{table.name}.csv", tables.to_csv(table))
         _text(out / f"tables/{table.name}.md", tables.to_markdown(table))
         _text(out / f"tables/{table.name}.tex", tables.to_latex(table))
+    for path in sorted((out / "figures").glob("*.png")):
+        drawing.bounded(path, LARGEST)
     page = pages.content(found, judged, shown)
     _text(out / "index.md", pages.markdown(page))
     _text(out / "index.html", pages.html(page, out, LARGEST))

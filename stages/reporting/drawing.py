@@ -71,6 +71,16 @@ def style() -> Iterator[None]:
         yield
 
 
+def bounded(path: Path, largest: int) -> None:
+    """Make a picture's file no larger than so many bytes, by fewer pixels: skin and hair of people compress less than drawn."""
+    while (size := path.stat().st_size) > largest:
+        with Image.open(path) as whole:
+            share = min(0.95, 0.98 * (largest / size) ** 0.5)
+            smaller = whole.resize((round(whole.width * share), round(whole.height * share)), Image.Resampling.LANCZOS)
+        with whole_file(path) as part:
+            smaller.save(part, format="PNG", optimize=True)
+
+
 def save(figure: Figure, path: Path) -> None:
     """Write a chart as PNG (on white) and as SVG beside it (transparent, for the page)."""
     with whole_file(path.with_suffix(".png")) as part:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -380,7 +381,7 @@ def markdown(page: Page) -> str:
 
 
 def html(page: Page, out: Path, largest: int) -> str:
-    """The self-contained page; videos that would make it larger than ``largest`` are linked instead."""
+    """The self-contained page; videos that would make it larger than ``largest``, and then pictures, are linked instead."""
     charts = {
         stem: drawing.inline_svg(out / "figures" / f"{stem}.svg", figure.alt)
         for stem, figure in page.figures.items()
@@ -396,20 +397,32 @@ def html(page: Page, out: Path, largest: int) -> str:
     widths = {stem: picture.width for stem, picture in pictures.items()}
     template = rendering.environment().get_template("index.html.j2")
 
-    def render(embedded: int) -> str:
+    def render(embedded: int, linked: Sequence[str] = ()) -> str:
+        links = {stem: f"figures/{stem}.{page.figures[stem].ending}" for stem in linked}
         sources = {}
         for number, clip in enumerate(page.videos, 1):
             link = f"videos/{number}.mp4"
             sources[clip] = drawing.data_uri((out / link).read_bytes(), "video/mp4") if number <= embedded else link
         return template.render(
-            page=page, charts=charts, pictures=shown, widths=widths, posters=posters, sources=sources, **page.values
+            page=page,
+            charts=charts,
+            pictures=shown | links,
+            widths=widths,
+            posters=posters,
+            sources=sources,
+            **page.values,
         )
 
     for embedded in range(len(page.videos), 0, -1):
         text = render(embedded)
         if len(text.encode()) <= largest:
             return text
-    return render(0)
+    by_size = sorted(shown, key=lambda stem: -len(shown[stem]))
+    for count in range(len(by_size)):
+        text = render(0, by_size[:count])
+        if len(text.encode()) <= largest:
+            return text
+    return render(0, by_size)
 
 
 def poster(video: Path, page: Page) -> str:

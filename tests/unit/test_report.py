@@ -20,7 +20,7 @@ from stages.base.errors import HifiDiffError, InputError
 from stages.base.params import Params
 from stages.corpora import cremad_facts
 from stages.report import LARGEST, write
-from stages.reporting import breakdown, claims, figures, order, pages, results, tables, videos, weak
+from stages.reporting import breakdown, claims, drawing, figures, order, pages, results, tables, videos, weak
 from stages.reporting.files import files
 from stages.reporting.results import Results, Score
 from stages.scoring import catalogue
@@ -47,6 +47,31 @@ def test_every_file_is_there_and_small(run: Results, report: Path) -> None:
     written = {str(path.relative_to(report)) for path in report.rglob("*") if path.is_file()}
     assert written == set(files(run.params))
     assert all(0 < path.stat().st_size <= LARGEST for path in report.rglob("*") if path.is_file())
+
+
+def test_what_does_not_fit_into_the_page_is_linked(run: Results, report: Path) -> None:
+    page = pages.content(run, claims.evaluate(run), figures.shown_clips(run, run.params.report.videos))
+    whole, small = (pages.html(page, report, most) for most in (LARGEST, 150_000))
+    assert len(small.encode()) < len(whole.encode())
+    assert 'src="figures/frames.png"' in small
+    assert 'src="figures/' not in whole
+    for link in re.findall(r'src="((?:figures|videos)/[^"]+)"', small):
+        assert (report / link).exists()
+    assert pages.html(page, report, 1)  # all that can be linked is
+
+
+def test_a_picture_is_made_smaller_until_it_fits(tmp_path: Path) -> None:
+    path = tmp_path / "noise.png"
+    drawn = np.random.default_rng(1).integers(0, 256, (200, 300, 3), dtype=np.uint8)
+    Image.fromarray(drawn).save(path)
+    before = path.read_bytes()
+    drawing.bounded(path, len(before))
+    assert path.read_bytes() == before
+    drawing.bounded(path, 60_000)
+    assert path.stat().st_size <= 60_000
+    with Image.open(path) as smaller:
+        assert smaller.width / smaller.height == pytest.approx(1.5, abs=0.02)
+        assert smaller.width > 120
 
 
 def test_the_same_inputs_give_the_same_bytes(run: Results, report: Path, tmp_path: Path) -> None:
