@@ -26,7 +26,8 @@ ROWS = {  # by input and split
     ("video", "test_unseen"): "video of an unseen speaker",
     ("video", "test_seen"): "video of a seen speaker",
 }
-CLAIMED = ("still", "test_unseen")  # the row that claims are about: a user's input
+# The rows that claims are about, a user's input: the first of which there are films.
+CLAIMED = (("still", "test_unseen"), ("still", "test_seen"))
 
 
 @dataclass(frozen=True)
@@ -123,12 +124,13 @@ def headings() -> list[str]:
     return ["input", "films", *(column.heading for column in COLUMNS)]
 
 
-def claimed(results: Results) -> Iterator[tuple[str, Column, Score | None]]:
-    """Of the first method that talks: its name, each column and the score of the row that claims are about."""
+def claimed(results: Results) -> Iterator[tuple[str, str, Column, Score | None]]:
+    """Of the first method that talks: its name, and of the row that claims are about its words, each column and its score."""
     for method in list(results.portraits)[:1]:
-        found = scores(results, method, CLAIMED)
-        for column in COLUMNS:
-            yield method, column, found[column.name]
+        for row in [row for row in CLAIMED if len(_films(results, method, row))][:1]:
+            found = scores(results, method, row)
+            for column in COLUMNS:
+                yield method, ROWS[row], column, found[column.name]
 
 
 def pictures(results: Results) -> list[bytes]:

@@ -244,6 +244,16 @@ def test_a_value_inside_with_an_interval_that_is_not_is_said(run: Results) -> No
     assert any(s.startswith(claims.CLAIMS.unsure) and "audio (seen speakers)" in s for s in claims.verdict(judged))
 
 
+def test_where_all_speakers_are_seen_their_stills_are_claimed(run: Results) -> None:
+    seen = {name: films[films["split"] == "test_seen"] for name, films in run.portraits.items()}
+    assert all(len(films) for films in seen.values())
+    found = [c.claim for c in claims.evaluate(replace(run, portraits=seen))]
+    assert any(claim.startswith("A still of a seen speaker") for claim in found)
+    assert not any("unseen speaker" in claim and claim.startswith("A still") for claim in found)
+    none = {name: films.iloc[:0] for name, films in run.portraits.items()}
+    assert not any(c.claim.startswith("A still") for c in claims.evaluate(replace(run, portraits=none)))
+
+
 def test_of_own_footage_the_bounds_are_questions(run: Results) -> None:
     report = run.params.report.model_copy(update={"questions": True})
     poor = _changed(run, "full", "mouth_r", 0.1)
