@@ -228,7 +228,7 @@ def limits(results: Results) -> list[str]:
         *limits_of_features(results),
         "Eyelids and pose at inference come from the test clip itself: their scores measure control, not prediction.",
         trainings(results),
-        *([] if settings.corpus.source == "cremad" else [_CHOSEN]),
+        *([_CHOSEN] if settings.corpus.source == "rendered" else []),
         expert(results),
         "The sync judge learnt from this corpus's training clips: another network from another seed than the loss's expert, "
         "but it was trained on the same voices.",
@@ -326,7 +326,7 @@ def splits(results: Results) -> list[list[str]]:
 
 
 def settings(results: Results) -> list[tuple[str, str]]:
-    """Every parameter as (key, value)."""
+    """Every parameter as (key, value), but those of corpora that are not the run's."""
 
     def flatten(value: Any, prefix: str) -> list[tuple[str, str]]:
         if isinstance(value, dict):
@@ -335,7 +335,11 @@ def settings(results: Results) -> list[tuple[str, str]]:
             ]
         return [(prefix, ", ".join(map(str, value)) if isinstance(value, list) else str(value))]
 
-    return flatten(results.params.model_dump(), "")
+    corpus = results.params.corpus.source
+    unused = tuple(f"corpus.{source}." for source in ("rendered", "folder") if source != corpus)
+    if corpus != "cremad":
+        unused += ("cremad.",)
+    return [pair for pair in flatten(results.params.model_dump(), "") if not pair[0].startswith(unused)]
 
 
 def worst_table(results: Results) -> list[list[str]]:

@@ -128,4 +128,8 @@ def deviations(settings: Params) -> list[tuple[str, str, str]]:
     known = [*_DEVIATIONS]
     if settings.corpus.source == "cremad":
         known = [(what, *_ON_CREMAD.get(what, words)) for what, *words in known]
+    if settings.corpus.source == "folder":
+        shards = settings.corpus.shards
+        speakers = "1 speaker" if len(shards) == 1 else f"{len(shards)} speakers"
+        known = [(what, said, f"own videos of {speakers}" if what == "corpus" else here) for what, said, here in known]
     return [*known, ("features of the distances", "I3D, Inception, SyncNet", here)]

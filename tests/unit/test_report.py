@@ -244,6 +244,19 @@ def test_a_value_inside_with_an_interval_that_is_not_is_said(run: Results) -> No
     assert any(s.startswith(claims.CLAIMS.unsure) and "audio (seen speakers)" in s for s in claims.verdict(judged))
 
 
+def test_of_own_videos_nothing_is_said_of_the_rendered_corpus(run: Results) -> None:
+    corpus = run.params.corpus.model_copy(update={"source": "folder", "shards": ["ann", "zoe"]})
+    own = replace(run, params=run.params.model_copy(update={"corpus": corpus}))
+    page = pages.markdown(pages.content(own, claims.evaluate(own), ["kira_s01"]))
+    assert "own videos of 2 speakers" in page
+    assert "corpus.folder.path" in page
+    for words in ("rendered and synthesised", "corpus.rendered", "cremad.folder", "demo-tune"):
+        assert words not in page
+    whole = pages.markdown(pages.content(run, claims.evaluate(run), ["kira_s01"]))
+    assert all(words in whole for words in ("rendered and synthesised", "corpus.rendered.seed", "demo-tune"))
+    assert "corpus.folder" not in whole
+
+
 def test_where_all_speakers_are_seen_their_stills_are_claimed(run: Results) -> None:
     seen = {name: films[films["split"] == "test_seen"] for name, films in run.portraits.items()}
     assert all(len(films) for films in seen.values())
