@@ -15,10 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
-import jinja2
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 import simplejpeg
 from numpy.typing import NDArray
 
@@ -28,6 +26,7 @@ from stages.base.params import PARAMS_FILE, Params
 from stages.clips import corpus
 from stages.clips.clip import Clip
 from stages.faces.geometry import clip_masks, mouth_opening
+from stages.reporting import rendering
 from stages.store import schemas, tables
 from stages.store.atomic import whole_file
 
@@ -144,7 +143,7 @@ def cards(rows: pd.DataFrame, count: int, settings: Params, out: Path) -> Iterat
 
 def share_found(faces: Path, clip: str) -> float:
     """The share of a clip's frames in which a face was found."""
-    rows = tables.read(faces, schemas.FACES, ["clip", "detected"]).filter(pa.compute.field("clip") == clip)
+    rows = tables.read_rows(faces, tables.places(faces, schemas.FACES)[clip], ["detected"])
     return float(np.concatenate([np.asarray(part, bool) for part in rows["detected"].to_pylist()]).mean())
 
 
@@ -175,10 +174,8 @@ def write(settings: Params, out: Path) -> Path:
         for name, rows in groups
     ]
     splits = usable.groupby("split")["frames"].agg(["size", "sum"])
-    template = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    text = template.from_string(Path(__file__).with_name("look.html.j2").read_text(encoding="utf-8")).render(
+    templates = rendering.environment().overlay(autoescape=True)
+    text = templates.from_string(Path(__file__).with_name("look.html.j2").read_text(encoding="utf-8")).render(
         run=settings.run,
         place=PLACE,
         speakers=speakers,

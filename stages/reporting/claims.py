@@ -425,8 +425,8 @@ def _stills_talk(results: Results) -> list[Claim]:
     """The user's case: a still of an unseen speaker, of a seen one where all are, with another speaker's sound."""
     bounds = results.params.report.talking.model_dump()
     claims = []
-    for method, words, column, score in stills.claimed(results):
-        bound, claim = bounds[column.name], f"A {words} {column.claim}"
+    for method, given, column, score in stills.claimed(results):
+        bound, claim = bounds[column.name], f"A {given} {column.claim}"
         least = {"least": bound, "either": -bound}.get(column.bound)
         most = None if column.bound == "least" else bound
         command = f"snakemake --cores all {results.data.as_posix()}/portraits/{method}.parquet"

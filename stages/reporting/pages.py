@@ -417,16 +417,13 @@ def html(page: Page, out: Path, largest: int) -> str:
             **page.values,
         )
 
-    for embedded in range(len(page.videos), 0, -1):
-        text = render(embedded)
-        if len(text.encode()) <= largest:
-            return text
     by_size = sorted(shown, key=lambda stem: -len(shown[stem]))
-    for count in range(len(by_size)):
-        text = render(0, by_size[:count])
+    steps = [(embedded, 0) for embedded in range(len(page.videos), 0, -1)]
+    for embedded, linked in [*steps, *((0, count) for count in range(len(by_size) + 1))]:
+        text = render(embedded, by_size[:linked])
         if len(text.encode()) <= largest:
-            return text
-    return render(0, by_size)
+            break
+    return text
 
 
 def poster(video: Path, page: Page) -> str:
