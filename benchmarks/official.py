@@ -31,6 +31,7 @@ from benchmarks import timing
 from benchmarks.timing import Goal, Report, Result, Setting
 from stages.base.errors import InputError, run
 from stages.methods.kinds import eamm, makeittalk, pc_avs
+from stages.methods.kinds.eamm.settings import PAPER as EAMM
 from stages.methods.systems import Facts
 
 AS_FAST = Goal(least=1.0)
@@ -130,7 +131,7 @@ def makeittalk_content(folder: Path, batch: int) -> Pair:
 
 def eamm_first_order(folder: Path, batch: int) -> Pair:
     """A source and a driving frame → the driving frame, 256 pixels: key points, motion and generator."""
-    system = eamm.System(eamm.Settings(**eamm.PAPER, steps=1), facts(256))
+    system = eamm.System(eamm.Settings(**EAMM, steps=1), facts(256))
     common = {"num_kp": 10, "num_channels": 3, "estimate_jacobian": True}
     with importing(folder) as found:
         detector = found("modules.keypoint_detector").KPDetector(

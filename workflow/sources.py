@@ -63,7 +63,7 @@ def code_of_kind(kind: str) -> str:
 
 def records(root: Path = ROOT) -> list[str]:
     """The files of all stages and kinds."""
-    return [*map(code, NAMES), *(code_of_kind(path.stem) for path in _kinds(root))]
+    return [*map(code, NAMES), *map(code_of_kind, _kinds(root))]
 
 
 def modules(stage: str, root: Path = ROOT, seen: Seen | None = None) -> list[str]:
@@ -76,7 +76,7 @@ def modules(stage: str, root: Path = ROOT, seen: Seen | None = None) -> list[str
     """
     seen = seen or Seen(root)
     first = f"stages/{stage}/__main__.py" if (root / "stages" / stage).is_dir() else f"stages/{stage}.py"
-    kinds = {path.relative_to(root).as_posix() for path in _kinds(root)}
+    kinds = {name for files in _kinds(root).values() for name in files}
     found: set[str] = set()
     waiting = [first, *(kinds if stage in (*ONE_KIND, *ALL_KINDS) else ())]
     while waiting:
@@ -101,7 +101,7 @@ def write(root: Path = ROOT) -> list[str]:
     """Bring the records up to date; gives those that changed, as paths relative to ``root``."""
     seen = Seen(root)
     wanted = {code(stage): modules(stage, root, seen) for stage in NAMES}
-    wanted |= {code_of_kind(path.stem): [path.relative_to(root).as_posix()] for path in _kinds(root)}
+    wanted |= {code_of_kind(kind): files for kind, files in _kinds(root).items()}
     digests = {name: _known(root / name, root)["means"] for names in wanted.values() for name in names}
     changed = []
     for name, files in wanted.items():
@@ -174,8 +174,14 @@ def _state(root: Path) -> str:
     return hashlib.sha256(b"\0".join([*own, *(name.encode() for name in names)])).hexdigest()
 
 
-def _kinds(root: Path) -> list[Path]:
-    return sorted(path for path in (root / KINDS).glob("*.py") if path.stem != "__init__")
+def _kinds(root: Path) -> dict[str, list[str]]:
+    """The files of each kind, relative to ``root``: one module, or all of a folder."""
+    found: dict[str, list[str]] = {}
+    for path in sorted((root / KINDS).rglob("*.py")):
+        name = path.relative_to(root / KINDS)
+        if len(name.parts) > 1 or name.stem != "__init__":
+            found.setdefault(name.parts[0].removesuffix(".py"), []).append(path.relative_to(root).as_posix())
+    return found
 
 
 def _imported_names(tree: ast.AST) -> Iterator[str]:

@@ -7,6 +7,7 @@ from these models (``python -m workflow.schema``); a test holds it current.
 from __future__ import annotations
 
 import datetime
+import pkgutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -18,10 +19,8 @@ from stages.base import overrides, presets
 from stages.base.errors import ParameterError
 
 PARAMS_FILE = "params.yaml"
-# A row's kind is a module of stages/methods/kinds. These are not trained by rule train_baseline.
-KINDS = sorted(
-    path.stem for path in (Path(__file__).parents[1] / "methods" / "kinds").glob("*.py") if path.stem != "__init__"
-)
+# A row's kind is a module or a package of stages/methods/kinds. These are not trained by rule train_baseline.
+KINDS = sorted(found.name for found in pkgutil.iter_modules([str(Path(__file__).parents[1] / "methods" / "kinds")]))
 BUILT_IN = ("truth", "hifidiff", "videos")
 CREMAD_SPEAKERS = {str(number) for number in range(1001, 1092)}
 # What YAML makes of text without quotes: no, 1001, 2024-01-01, null.
