@@ -45,8 +45,10 @@ def joined(data: Path, shard: str, min_frames: int) -> list[Row]:
     blinks = _by_clip(data / "blink" / f"{shard}.parquet", schemas.BLINK, ["clip", "open_ear", "blink_start"])
     sounds = _by_clip(data / "spectrogram" / f"{shard}.parquet", schemas.SPECTROGRAM, ["clip", "status"])
     rows = []
-    for clip in tars.listing(data / "raw" / f"{shard}.tar"):
-        name = clip["clip"]
+    clips = [
+        (name, file) for file in tars.listing(data / "raw" / f"{shard}.tar") for name in of_file(faces, file["clip"])
+    ]
+    for name, clip in clips:
         for stage, found in (("faces", faces), ("blink", blinks), ("spectrogram", sounds)):
             if name not in found:
                 path = data / stage / f"{shard}.parquet"
@@ -60,8 +62,11 @@ def joined(data: Path, shard: str, min_frames: int) -> list[Row]:
         rows.append(
             {column: clip[column] for column in COPIED}
             | {
+                "clip": name,
                 "shard": shard,
                 "status": next((reason for reason in reasons if reason != "ok"), "ok"),
+                "start_s": faces[name]["first"] / faces[name]["fps"],
+                "end_s": faces[name]["after"] / faces[name]["fps"],
                 "frames": frames,
                 "seconds": frames / faces[name]["fps"],
                 "given": clip.get("split", ""),
@@ -76,12 +81,18 @@ def _by_clip(path: Path, schema: Any, columns: list[str]) -> dict[str, Row]:
     return {row["clip"]: row for row in tables.read(path, schema, columns).to_pylist()}
 
 
+def of_file(faces: dict[str, Row], file: str) -> list[str]:
+    """The clips of a file of the shard; its own name where there are none, so that it is missed."""
+    return [name for name, clip in faces.items() if clip["part_of"] == file] or [file]
+
+
 def _faces(path: Path) -> dict[str, Row]:
-    """Status, frames a second and number of frames of each clip, its segments added up."""
+    """Status, frames a second, number of frames and place of each clip, its segments added up."""
     clips: dict[str, Row] = {}
-    for row in tables.read(path, schemas.FACES, ["clip", "status", "fps", "detected"]).to_pylist():
-        clip = clips.setdefault(row["clip"], {"status": row["status"], "fps": row["fps"], "frames": 0})
-        clip["frames"] += len(row["detected"])
+    columns = ["clip", "part_of", "first", "after", "status", "fps", "detected"]
+    for row in tables.read(path, schemas.FACES, columns).to_pylist():
+        clip = clips.setdefault(row["clip"], {**row, "frames": 0})
+        clip["frames"] += len(row.pop("detected"))
     return clips
 
 

@@ -89,25 +89,22 @@ def _filmed(
     data: Path, pair: Pair, model: HifiDiff, settings: Params, options: Options, folder: Path
 ) -> tuple[NDArray[np.uint8], Film, Path]:
     """The first frame of a pair's face, its film, and the file that this was saved to."""
-    shard, clip, fps = _shard(data, pair.face), pair.face["clip"], settings.mask.fps
-    still_HWC = raw.still(shard, clip, fps)
-    sound, ending = raw.sound(_shard(data, pair.sound), pair.sound["clip"])
+    own, speaker = (raw.place(data, entry["shard"], entry["clip"]) for entry in (pair.face, pair.sound))
+    fps, rate = settings.mask.fps, settings.spectrogram.sample_rate
+    still_HWC = raw.still(own, fps)
+    sound, ending = raw.sound(speaker, fps, rate)
     speech = folder / f"speech{ending}"
     speech.write_bytes(sound)
     if pair.input == "still":
         face, options = folder / "face.png", replace(options, blink=settings.portraits.blink_rate)
         Image.fromarray(still_HWC).save(face)
     else:
-        content, ending = raw.video(shard, clip)
+        content, ending = raw.video(own, fps, rate)
         face, options = folder / f"face{ending}", replace(options, fps=fps)
         face.write_bytes(content)
     film = talk(model, face, speech, options)
     film.save(folder / "film.mp4")
     return still_HWC, film, folder / "film.mp4"
-
-
-def _shard(data: Path, entry: dict[str, Any]) -> Path:
-    return data / "raw" / f"{entry['shard']}.tar"
 
 
 def row(
@@ -177,7 +174,7 @@ def measured(data: Path, method: str, settings: Params) -> Iterator[dict[str, ob
         said = corpus.load(
             data, pair.sound["shard"], pair.sound["clip"], size=settings.network.size, dilation=settings.mask.dilation
         )
-        asked = corpus.true_mouth(_shard(data, pair.sound), said, settings.mask.fps)
+        asked = corpus.true_mouth(data / "raw" / f"{pair.sound['shard']}.tar", said, settings.mask.fps)
         with tempfile.TemporaryDirectory() as folder:
             options = Options(seed=how.seed + number, check=False, device=settings.sampling(method).device)
             still, film, path = _filmed(data, pair, model, settings, options, Path(folder))

@@ -13,6 +13,8 @@ MP3 a sample in some thousands differs by one between two processors.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ from numpy.typing import NDArray
 
 from stages import media
 from stages.base import params
-from stages.base.errors import ClipError, run
+from stages.base.errors import ClipError, InputError, run
 from stages.base.progress import Progress
 from stages.clips.mel import Mel
 from stages.store import schemas, tables, tars
@@ -33,31 +35,69 @@ def fit(audio_N: NDArray[np.float32], samples: int) -> NDArray[np.float32]:
     return np.pad(audio_N[:samples], (0, max(samples - len(audio_N), 0)))
 
 
-def lengths(faces: Path) -> dict[str, float]:
-    """Seconds of each clip that the mask stage could use."""
-    table = tables.read(faces, schemas.FACES, ["clip", "status", "fps", "detected"])
-    seconds: dict[str, float] = {}
+@dataclass
+class Span:
+    """A clip in its file, seconds."""
+
+    clip: str
+    start: float
+    seconds: float  # 0 where the mask stage left it out
+
+
+def spans(faces: Path) -> dict[str, list[Span]]:
+    """The clips of each file, by the file's own name in the shard."""
+    table = tables.read(faces, schemas.FACES, ["clip", "part_of", "first", "status", "fps", "detected"])
+    found: dict[str, dict[str, Span]] = {}
     for row in table.to_pylist():
-        if row["status"] == "ok":
-            seconds[row["clip"]] = seconds.get(row["clip"], 0.0) + len(row["detected"]) / row["fps"]
-    return seconds
+        clips = found.setdefault(row["part_of"], {})
+        span = clips.setdefault(row["clip"], Span(row["clip"], row["first"] / row["fps"], 0.0))
+        span.seconds += len(row["detected"]) / row["fps"] if row["status"] == "ok" else 0.0
+    return {name: list(clips.values()) for name, clips in found.items()}
 
 
-def usable_row(
-    raw: Path, file: str, clip: str, seconds: float, mel: Mel, settings: params.Spectrogram
-) -> dict[str, Any]:
-    """The row of a clip of this length; raises ClipError where it has no usable audio."""
+def hear(raw: Path, file: str, clip: str, sample_rate: int) -> media.Sound:
+    """The sound of a file, of whose choice and mixing what is to be said is said; raises ClipError where it has none."""
     with tars.member(raw, file) as source:
-        sound = media.hear(source, settings.sample_rate, clip=clip)
+        sound = media.hear(source, sample_rate, clip=clip)
     if sound.silent:
         raise ClipError(clip, "; ".join(["the audio is silent throughout", *sound.remarks]))
     for remark in sound.remarks:
         print(f"clip {clip}: {remark}", flush=True)
-    audio = fit(sound.samples, round(seconds * settings.sample_rate))
+    return sound
+
+
+def usable_row(sound: media.Sound, span: Span, mel: Mel, settings: params.Spectrogram) -> dict[str, Any]:
+    """The row of a clip of this file; raises ClipError where it has no usable audio."""
+    clip, start = span.clip, round(span.start * settings.sample_rate)
+    audio = fit(sound.samples[start:], round(span.seconds * settings.sample_rate))
+    if not audio.any():
+        raise ClipError(clip, "the audio is silent throughout")
     if len(audio) <= settings.n_fft // 2:
         raise ClipError(clip, f"{len(audio)} audio samples are too short for a window of {settings.n_fft}")
     samples = media.to_int16(audio)
     return {"clip": clip, "status": "ok", "mel": mel(media.to_float(samples)).ravel(), "audio": samples.tobytes()}
+
+
+def file_rows(
+    raw: Path, file: str, name: str, clips: list[Span], mel: Mel, settings: params.Spectrogram
+) -> Iterator[dict[str, Any]]:
+    """The rows of a file's clips; its sound is decoded once, if the mask stage could use any of them."""
+    sound: media.Sound | ClipError | None = None
+    for span in clips:
+        try:
+            if not span.seconds:
+                raise ClipError(span.clip, "the mask stage left it out")
+            if sound is None:
+                try:
+                    sound = hear(raw, file, name, settings.sample_rate)
+                except ClipError as error:
+                    sound = error
+            if isinstance(sound, ClipError):
+                raise ClipError(span.clip, sound.reason)
+            yield usable_row(sound, span, mel, settings)
+        except ClipError as error:
+            print(f"{error}; left out, the other clips go on", flush=True)
+            yield {"clip": span.clip, "status": error.reason, "mel": [], "audio": b""}
 
 
 def main() -> None:
@@ -71,18 +111,15 @@ def main() -> None:
     args = parser.parse_args()
     settings = params.load(args.params).spectrogram
     torch.set_num_threads(1)
-    seconds, mel, clips = lengths(args.faces), Mel(settings), tars.listing(args.raw)
-    progress = Progress(f"spectrogram {args.out.stem}", len(clips), "clips")
+    found, mel, files = spans(args.faces), Mel(settings), tars.listing(args.raw)
+    progress = Progress(f"spectrogram {args.out.stem}", len(files), "files")
     with tables.writer(args.out, schemas.SPECTROGRAM) as write:
-        for clip in clips:
-            name = clip["clip"]
-            try:
-                if name not in seconds:
-                    raise ClipError(name, "the mask stage left it out")
-                write(usable_row(args.raw, clip.get("sound", clip["file"]), name, seconds[name], mel, settings))
-            except ClipError as error:
-                write({"clip": name, "status": error.reason, "mel": [], "audio": b""})
-                print(f"{error}; left out, the other clips go on", flush=True)
+        for entry in files:
+            name = entry["clip"]
+            if name not in found:
+                raise InputError(args.faces, f"has no clip of {name}", "delete it and run 'snakemake --cores all'")
+            for row in file_rows(args.raw, entry.get("sound", entry["file"]), name, found[name], mel, settings):
+                write(row)
             progress.update(note=name)
 
 

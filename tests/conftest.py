@@ -64,6 +64,7 @@ def write_clip(data: Path, name: str, frames: int, *, side: int, segment: int) -
     landmarks = landmarks_of(rng, frames, side)
     picture = cv2.resize(rng.integers(0, 256, (6, 6, 3), dtype=np.uint8), (side, side), interpolation=cv2.INTER_LINEAR)
     face = {"clip": name, "status": "ok", "fps": 25.0, "crop": [0.0, 0.0, side], "rotation": 0, "faces_seen": 1}
+    face |= {"part_of": name, "first": 0, "after": frames}
     with tables.writer(data / "faces" / f"{shard}.parquet", schemas.FACES) as write:
         for number, start in enumerate(range(0, frames, segment)):
             part = range(start, min(start + segment, frames))

@@ -30,12 +30,13 @@ def write(params: Params, out: Path) -> tuple[Path, Path]:
         if rows.empty:
             raise InputError(params.data / "index.parquet", f"no clip of {split}", "see index.* in params.yaml")
         row = rows.iloc[0]
-        found.append((params.data / "raw" / f"{row['shard']}.tar", str(row["clip"])))
+        found.append(raw.place(params.data, str(row["shard"]), str(row["clip"])))
+    fps, rate = params.mask.fps, params.spectrogram.sample_rate
     portrait, speech = out / "portrait.png", out / "speech.mp4"
     with atomic.whole_file(portrait) as part:
-        Image.fromarray(raw.still(*found[0], params.mask.fps)).save(part, format="PNG")
+        Image.fromarray(raw.still(found[0], fps)).save(part, format="PNG")
     with atomic.whole_file(speech) as part:
-        part.write_bytes(raw.sound(*found[1])[0])
+        part.write_bytes(raw.sound(found[1], fps, rate)[0])
     return portrait, speech
 
 

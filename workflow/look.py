@@ -111,7 +111,7 @@ def card(clip: Clip, row: pd.Series, settings: Params, side: int, found: float, 
 
     ``side`` is that of its square in the source, pixels, ``found`` the share of its frames with a face.
     """
-    wide, seconds = spread(clip, settings.mask.dilation), len(clip.frames_THWC) / settings.mask.fps
+    wide = spread(clip, settings.mask.dilation)
     warnings = []
     if wide > WIDE:
         warnings.append(f"the head moves much: the mask is {wide:.2f} times a frame’s own")
@@ -125,10 +125,15 @@ def card(clip: Clip, row: pd.Series, settings: Params, side: int, found: float, 
     return Card(
         name=clip.name,
         split=str(row["split"]).replace("_", " "),
-        facts=f"{seconds:.1f} s, {blinks}, a square of {side} pixels",
+        facts=f"{came_from(row)}, {blinks}, a square of {side} pixels",
         warnings=warnings,
         trace=trace(clip),
     )
+
+
+def came_from(row: pd.Series) -> str:
+    """The file of a clip, a row of the index, and its place there."""
+    return f"{row['source']}, {row['start_s']:.1f} to {row['end_s']:.1f} s" if row["end_s"] else str(row["source"])
 
 
 def cards(rows: pd.DataFrame, count: int, settings: Params, out: Path) -> Iterator[Card]:
@@ -180,7 +185,7 @@ def write(settings: Params, out: Path) -> Path:
         place=PLACE,
         speakers=speakers,
         splits=[(str(name).replace("_", " "), int(row["size"]), row["sum"] / fps) for name, row in splits.iterrows()],
-        left_out=[(row["speaker"], row["clip"], row["source"], row["status"]) for _, row in left_out.iterrows()],
+        left_out=[(row["speaker"], row["clip"], came_from(row), row["status"]) for _, row in left_out.iterrows()],
         clips=len(index),
         seconds=usable["frames"].sum() / fps,
         blinks=int(usable["blinks"].sum()),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import statistics
 import sys
 import time
@@ -35,8 +36,8 @@ from workflow.use import edited
 PRESET = "own"
 LOOKED_AT = 3  # videos of each speaker whose face is looked for
 LATER = 12  # frames into a video, as many begin with a fade
-FEWEST = 8  # videos: to learn from, to choose by and to test with
-SHARE, FEWEST_TESTS = 0.15, 2  # of the videos that are the test
+FEWEST = 8  # clips: to learn from, to choose by and to test with
+SHARE, FEWEST_TESTS = 0.15, 2  # of the clips that are the test
 MINUTES = 30.0  # of training, unless told otherwise
 SEEN = 40  # times that a step's random frames may show each frame of the footage
 STEPS = (600, 20000)  # fewest, most
@@ -49,6 +50,7 @@ class Footage:
 
     shards: dict[str, int]  # videos of each speaker
     seconds: float = 0.0  # of all videos that can be opened
+    clips: int = 0  # that these may be cut into, those without a fault
     sides: list[int] = field(default_factory=list)  # of the faces' squares, pixels, in the videos that were looked at
     faults: list[str] = field(default_factory=list)  # a line for each video that can't be opened or shows no face
 
@@ -66,7 +68,7 @@ class Plan:
     minutes: float  # of training
 
 
-def look(settings: params.Folder, margin: float) -> Footage:
+def look(settings: params.Folder, mask: params.Mask) -> Footage:
     """Open every video for its length, and some of each speaker for the face's size.
 
     Raises:
@@ -78,9 +80,11 @@ def look(settings: params.Folder, margin: float) -> Footage:
     for videos in found.values():
         for number, video in enumerate(videos):
             try:
-                footage.seconds += _seconds(video.path)
+                seconds = _seconds(video.path)
+                footage.seconds += seconds
                 if number < LOOKED_AT:
-                    footage.sides.append(_side(video.path, margin))
+                    footage.sides.append(_side(video.path, mask.margin))
+                footage.clips += max(math.ceil(seconds / mask.cut.longest_s), 1) if mask.cut else 1
             except ClipError as error:
                 footage.faults.append(f"{video.file}: {error.reason}")
             progress.update(note=video.file)
@@ -134,16 +138,16 @@ def step_seconds(settings: Params) -> float:
 
 
 def plan(footage: Footage, step_s: float, images: int, fps: float, minutes: float) -> Plan:
-    """Steps by the footage and by the time that a step takes; the test by the number of videos.
+    """Steps by the footage and by the time that a step takes; the test by the number of clips.
 
     Raises:
-        HifiDiffError: there are too few videos.
+        HifiDiffError: there is too little footage.
     """
-    usable = footage.videos - len(footage.faults)
+    usable = footage.clips
     if usable < FEWEST:
         raise HifiDiffError(
-            f"{usable} usable videos; at least {FEWEST} are needed, to learn from and to test with: cut longer ones into parts "
-            "of three to ten seconds"
+            f"{footage.seconds:.0f} seconds of usable footage make some {usable} clips; at least {FEWEST} are needed, to learn "
+            "from and to test with: give a minute or more"
         )
     frames = footage.seconds * fps
     steps = min(60 * minutes / step_s, SEEN * frames / images)
@@ -182,7 +186,8 @@ def described(footage: Footage, chosen: Plan, size: int) -> list[str]:
     """What was found and what will be done, line by line."""
     people = "1 speaker" if len(footage.shards) == 1 else f"{len(footage.shards)} speakers"
     each = ", ".join(f"{shard} ({count})" for shard, count in footage.shards.items())
-    lines = [f"found {footage.videos} videos of {people}, {footage.seconds / 60:.1f} minutes: {each}"]
+    videos = "1 video" if footage.videos == 1 else f"{footage.videos} videos"
+    lines = [f"found {videos} of {people}, {footage.seconds / 60:.1f} minutes, some {footage.clips} clips: {each}"]
     lines += [f"  left out, should it stay so: {fault}" for fault in footage.faults]
     if footage.sides:
         middle = statistics.median(footage.sides)
@@ -190,7 +195,7 @@ def described(footage: Footage, chosen: Plan, size: int) -> list[str]:
         if middle < size:
             lines.append("  they are smaller than that: the result will be soft")
     lines.append(
-        f"{chosen.test_fraction:.0%} of the videos are kept for the test; {chosen.steps} steps, some {chosen.minutes:.0f} "
+        f"{chosen.test_fraction:.0%} of the clips are kept for the test; {chosen.steps} steps, some {chosen.minutes:.0f} "
         "minutes of training on this machine, and about as long again for all else"
     )
     return lines
@@ -217,7 +222,7 @@ def main() -> None:
     if not args.minutes > 0:
         raise InputError("--minutes", f"is {args.minutes:g}", "give minutes above 0")
     base = params.validate(params.parse(presets.whole(preset), PARAMS_FILE))
-    footage = look(base.corpus.folder.model_copy(update={"path": args.videos}), base.mask.margin)
+    footage = look(base.corpus.folder.model_copy(update={"path": args.videos}), base.mask)
     images = base.train.batch * base.loss.frames + base.train.singles
     chosen = plan(footage, step_seconds(base), images, base.mask.fps, args.minutes)
     title = args.title or f"HifiDiff: {Path(args.videos).name}"

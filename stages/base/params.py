@@ -106,6 +106,22 @@ class Corpus(Section):
         return self
 
 
+class Cut(Section):
+    """The cutting of footage into clips, by what is seen and heard in it."""
+
+    longest_s: Positive = Field(le=60, description="a clip is about so long at most, seconds")
+    shortest_s: Positive = Field(description="what is shorter is left out, seconds")
+    silence_s: Positive = Field(description="a longer silence is left out, seconds")
+    turn: Positive = Field(
+        description="the nose's tip aside of the eyes, in distances of their outer corners, beyond which the head is turned "
+        "away: 0.3 is some 37 degrees"
+    )
+    jump: Positive = Field(
+        description="motion of the landmarks from frame to frame, beside the head's, in the same unit, beyond which they sit on "
+        "no face"
+    )
+
+
 class Mask(Section):
     fps: Positive = Field(le=60, description="frames per second of the time base")
     size: Natural = Field(multiple_of=16, description="side of the square face crop, pixels")
@@ -118,6 +134,7 @@ class Mask(Section):
     dilation: Fraction = Field(description="the hull is grown by this share of the inter-ocular distance")
     segment_s: Positive = Field(le=10, description="longest segment of a clip in one row, seconds")
     jpeg_quality: Natural = Field(le=100)
+    cut: Cut | None = Field(description="cut footage into clips; null: a file is a clip")
 
 
 class Blink(Section):

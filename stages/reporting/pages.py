@@ -306,9 +306,17 @@ def trainings(results: Results) -> str:
 
 
 def left_out(results: Results) -> list[list[str]]:
-    """Clips that were left out, with the reason."""
-    bad = results.index[results.index["status"] != "ok"]
-    return [[str(row.clip), str(row.shard), str(row.status)] for row in bad.itertuples()]
+    """Clips that were left out, with the reason; of a file that was cut into clips, with their place in it."""
+    index = results.index.assign(parted=results.index.duplicated(["shard", "source"], keep=False))
+    bad = index[(index["status"] != "ok")]
+    return [
+        [
+            str(row.clip),
+            str(row.shard),
+            f"{row.status}{f' ({row.start_s:.1f} to {row.end_s:.1f} s)' if row.parted else ''}",
+        ]
+        for row in bad.itertuples()
+    ]
 
 
 def splits(results: Results) -> list[list[str]]:

@@ -33,9 +33,14 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_folder_is_looked_at(videos: Path) -> None:
-    found = own.look(params.Folder(path=str(videos), table=""), SETTINGS.mask.margin)
+    found = own.look(params.Folder(path=str(videos), table=""), SETTINGS.mask)
     assert found.shards == {"1001": 1, "ann": 3}
     assert found.seconds == pytest.approx(3 * 0.5, abs=0.1)
+    assert found.clips == 2
+    short = SETTINGS.mask.model_copy(
+        update={"cut": params.Cut(longest_s=0.2, shortest_s=0.1, silence_s=1, turn=1, jump=1)}
+    )
+    assert own.look(params.Folder(path=str(videos), table=""), short).clips == 6
     assert len(found.sides) == 2
     assert all(150 < side < 360 for side in found.sides)
     wall, broken = sorted(found.faults, reverse=True)
@@ -44,14 +49,14 @@ def test_a_folder_is_looked_at(videos: Path) -> None:
 
 
 def test_steps_follow_the_footage_and_the_time_and_the_test_has_two_videos() -> None:
-    hour = Footage({"a": 400}, seconds=3600)
+    hour = Footage({"a": 2}, seconds=3600, clips=400)
     assert own.plan(hour, 0.2, 8, 25, 30) == Plan(9000, 0.15, 30.0)
     assert own.plan(hour, 2.0, 8, 25, 10).steps == 600
     assert own.plan(hour, 0.001, 8, 25, 30).steps == 20_000
-    little = own.plan(Footage({"a": 9}, seconds=20, faults=["a/1: no face"]), 0.2, 8, 25, 30)
+    little = own.plan(Footage({"a": 9}, seconds=20, clips=8), 0.2, 8, 25, 30)
     assert (little.steps, little.test_fraction) == (2500, 0.25)
-    with pytest.raises(HifiDiffError, match=r"7 usable videos; at least 8 are needed"):
-        own.plan(Footage({"a": 9}, seconds=20, faults=["a/1: no face", "a/2: no face"]), 0.2, 8, 25, 30)
+    with pytest.raises(HifiDiffError, match=r"20 seconds of usable footage make some 7 clips; at least 8 are needed"):
+        own.plan(Footage({"a": 9}, seconds=20, clips=7), 0.2, 8, 25, 30)
 
 
 def test_a_step_takes_time() -> None:
@@ -73,13 +78,15 @@ def test_the_text_is_a_whole_parameter_file() -> None:
 
 
 def test_what_was_found_is_said() -> None:
-    footage = Footage({"ann": 9}, seconds=90, sides=[40, 50], faults=["Ann/wall.mp4: no face in its frame 12"])
+    footage = Footage(
+        {"ann": 9}, seconds=90, clips=12, sides=[40, 50], faults=["Ann/wall.mp4: no face in its frame 12"]
+    )
     lines = own.described(footage, Plan(2500, 0.25, 8.0), 64)
-    assert lines[0] == "found 9 videos of 1 speaker, 1.5 minutes: ann (9)"
+    assert lines[0] == "found 9 videos of 1 speaker, 1.5 minutes, some 12 clips: ann (9)"
     assert lines[1] == "  left out, should it stay so: Ann/wall.mp4: no face in its frame 12"
     assert lines[2] == "faces are 40 to 50 pixels wide, the network makes 64"
     assert lines[3] == "  they are smaller than that: the result will be soft"
-    assert "25% of the videos" in lines[4]
+    assert "25% of the clips" in lines[4]
     assert "2500 steps, some 8 minutes" in lines[4]
 
 
@@ -93,7 +100,7 @@ def test_edits_are_not_written_over_without_a_yes(
     monkeypatch.setattr(own, "ROOT", tmp_path)
     monkeypatch.setattr(own, "edited", lambda: use.edited(tmp_path))
     monkeypatch.setattr(own, "step_seconds", lambda settings: 0.2)
-    monkeypatch.setattr(own, "look", lambda settings, margin: Footage({"ann": 20}, seconds=100, sides=[140]))
+    monkeypatch.setattr(own, "look", lambda settings, mask: Footage({"ann": 20}, seconds=100, clips=20, sides=[140]))
 
     def call(*options: str) -> None:
         monkeypatch.setattr(sys, "argv", ["own", "faces", *options])

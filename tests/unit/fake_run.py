@@ -245,11 +245,11 @@ def _landmarks(mouth: float, eye: float) -> NDArray[np.float32]:
 def _index_row(name: str, speaker: str, sentence: str, split: str, status: str, frames: int = FRAMES) -> dict[str, Any]:
     row = {"clip": name, "shard": speaker, "speaker": speaker, "sentence": sentence, "emotion": "", "level": ""}
     counts = (
-        {"frames": frames, "blinks": 1, "open_ear": 0.3}
+        {"frames": frames, "end_s": frames / 25, "blinks": 1, "open_ear": 0.3}
         if status == "ok"
-        else {"frames": 0, "blinks": 0, "open_ear": 0.0}
+        else {"frames": 0, "end_s": 0.0, "blinks": 0, "open_ear": 0.0}
     )
-    return {**row, "source": "rendered", "sha256": "0" * 64, "split": split, "status": status, **counts}
+    return {**row, "source": "rendered", "sha256": "0" * 64, "split": split, "status": status, "start_s": 0.0, **counts}
 
 
 def _preprocessed(data: Path, shard: str, clips: dict[str, dict[str, Any]]) -> None:
@@ -257,6 +257,7 @@ def _preprocessed(data: Path, shard: str, clips: dict[str, dict[str, Any]]) -> N
     for name, clip in clips.items():
         landmarks = np.stack([_landmarks(m, e) for m, e in zip(clip["mouth"], clip["eye"], strict=True)])
         face = {"clip": name, "segment": 0, "status": "ok", "fps": 25.0, "start": 0, "crop": [0.0, 0.0, float(SIZE)]}
+        face |= {"part_of": name, "first": 0, "after": len(landmarks)}
         faces.append(
             {
                 **face,

@@ -36,7 +36,7 @@ from stages.corpora import cremad
 from stages.corpora import cremad_facts as facts
 from stages.corpora.cremad import Object
 from stages.fetching import http
-from stages.spectrogram import usable_row
+from stages.spectrogram import Span, hear, usable_row
 from stages.store import tars
 from workflow import checks
 from workflow.sources import ROOT
@@ -664,7 +664,8 @@ def test_the_sound_is_the_videos_own_and_the_wav_only_where_there_is_none(
     assert address("a", listed(corpus)["AudioWAV/1076_DFA_ANG_XX.wav"]) not in dict(server.asked)
     mel = Mel(PAPER.spectrogram)
     for clip in (speaking, mute):
-        row = usable_row(out, clip.get("sound", clip["file"]), clip["clip"], 1.0, mel, PAPER.spectrogram)
+        sound = hear(out, clip.get("sound", clip["file"]), clip["clip"], 16000)
+        row = usable_row(sound, Span(clip["clip"], 0.0, 1.0), mel, PAPER.spectrogram)
         assert len(row["audio"]) == 2 * 16000
     before = out.read_bytes()
     server.asked.clear()

@@ -40,6 +40,7 @@ def made(data: Path, clips: dict[str, str]) -> None:
             "sentence": "",
         }
         split = {"split": "test_seen" if speaker == "ada" else "train", "status": status, "frames": 40, "blinks": 1}
+        split |= {"start_s": 0.0, "end_s": 1.6}
         rows.append(facts | split | {"emotion": "", "level": "", "open_ear": 0.3})
     tables.write(data / "index.parquet", schemas.INDEX, rows)
 
@@ -52,7 +53,7 @@ def test_the_page_shows_what_can_be_used_and_names_the_rest(settings: Params, tm
     page = look.write(settings, out).read_text(encoding="utf-8")
     assert "3 clips, of which 2 can be used: 0.1 minutes of 2\nspeakers, 2 blinks." in page
     assert "test seen: 1 (2 s)" in page
-    assert "<td>cleo</td><td>cleo_s01</td><td>cleo/&lt;b&gt;.mp4</td><td>no face found</td>" in page
+    assert "<td>cleo</td><td>cleo_s01</td><td>cleo/&lt;b&gt;.mp4, 0.0 to 1.6 s</td><td>no face found</td>" in page
     assert "0.62 blinks a second; 1 shown" in page
     assert sorted(path.name for path in (out / look.PLACE).iterdir()) == ["ada_s01.jpg", "bela_s01.jpg"]
     assert set(re.findall(r'<img src="([^"]+)"', page)) == {"pictures/ada_s01.jpg", "pictures/bela_s01.jpg"}
@@ -82,7 +83,7 @@ def test_frames_with_shut_eyes_and_a_wide_mouth_are_shown() -> None:
 def test_what_may_go_wrong_is_said_of_a_clip(settings: Params, tmp_path: Path) -> None:
     made(settings.data, {"ada_s01": "ok"})
     still = clip_of(frames=20, size=128)
-    row = {"split": "train"}
+    row = {"split": "train", "source": "ada/one.mp4", "start_s": 0.0, "end_s": 0.8}
     card = look.card(still, row, settings, 20, 0.9, tmp_path)  # type: ignore[arg-type]
     assert card.warnings == [
         "the face is found in 90% of the frames, in others between",

@@ -24,6 +24,7 @@ The listing of the row's videos says for each clip what was repeated and cut, an
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -102,7 +103,7 @@ def renderer(row: Row) -> Render:
             raise InputError(path, problem, f"give another file, or correct methods.{row.method}.settings.panel")
         pictures = np.split(pictures, of, 2)[which - 1]
         height, width = pictures.shape[1:3]
-        source = source_size(row.data / "raw" / f"{clip.speaker}.tar", clip.name) if cut else (width, height)
+        source = source_size(row.data, clip.speaker, clip.name) if cut else (width, height)
         if not same_shape((width, height), source):
             raise InputError(
                 path,
@@ -139,9 +140,10 @@ def renderer(row: Row) -> Render:
     return render
 
 
-def source_size(raw: Path, clip: str) -> tuple[int, int]:
+def source_size(data: Path, shard: str, clip: str) -> tuple[int, int]:
     """Width and height of a clip's own pictures, upright, in which its crop is told."""
-    height, width = own_files.still(raw, clip, fps=1).shape[:2]
+    found = replace(own_files.place(data, shard, clip), first=0)  # all pictures of a file are of one size
+    height, width = own_files.still(found, fps=1).shape[:2]
     return width, height
 
 
