@@ -62,8 +62,9 @@ def flops(count: float) -> str:
 def compute(config: dict[str, Any], sampling_steps: int) -> dict[str, str]:
     """The cost of training, counted and not timed: steps, images, FLOPs. A backward pass counts as two forward passes."""
     forward, images = forward_flops(config), config["steps"] * config["images_per_step"]
+    started = f", from the model of sha256 {config['start'][:16]}…" if config.get("start") else ""
     return {
-        "training": f"{config['steps']:,} steps of {config['images_per_step']} images",
+        "training": f"{config['steps']:,} steps of {config['images_per_step']} images{started}",
         "forward pass, one image": flops(forward),
         "training, 3 forward passes an image": flops(3 * forward * images),
         f"sampling, {sampling_steps} steps a frame": flops(sampling_steps * forward),

@@ -77,7 +77,7 @@ def train(settings: params.Params, data: Path, method: str, out: Path, device: t
             world=world,
         )
         if world.first:
-            curves = pd.DataFrame(fitted.curves)
+            curves = pd.DataFrame(fitted.curves or {"step": []})
             with atomic.whole_file(out.parent / "curves.csv") as part:
                 curves.to_csv(part, index=False)
             net.load_state_dict(trainer.average.weights)

@@ -1,26 +1,29 @@
 """Parameters for one's own videos: looks at a folder of them, and writes ``params.yaml`` for what it finds.
 
 make own VIDEOS=folder
+make own VIDEOS=folder OPTIONS="--from data/demo/models/full"     # fine-tunes that model
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import math
 import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 
 from stages import media
-from stages.base import devices, params, presets
+from stages.base import devices, params, places, presets
 from stages.base.errors import ClipError, HifiDiffError, InputError, run
 from stages.base.params import PARAMS_FILE, Params
 from stages.base.progress import Progress
@@ -29,11 +32,12 @@ from stages.faces import landmarks
 from stages.faces.square import crop_square
 from stages.media.container import opened
 from stages.networks.hifidiff import Conditions
-from stages.pretrained.hifidiff import HifiDiff
+from stages.pretrained.hifidiff import WEIGHTS, HifiDiff
 from workflow.sources import ROOT
 from workflow.use import edited
 
 PRESET = "own"
+UNTUNED = "start"  # the row of the model that a fine-tuning starts with
 LOOKED_AT = 3  # videos of each speaker whose face is looked for
 LATER = 12  # frames into a video, as many begin with a fade
 FEWEST = 8  # clips: to learn from, to choose by and to test with
@@ -41,6 +45,9 @@ SHARE, FEWEST_TESTS = 0.15, 2  # of the clips that are the test
 MINUTES = 30.0  # of training, unless told otherwise
 SEEN = 40  # times that a step's random frames may show each frame of the footage
 STEPS = (600, 20000)  # fewest, most
+# Of a training that starts from a trained model: docs/videos.md has the trial that chose them.
+TUNED_SEEN, TUNED_STEPS, TUNED_RATE = 20, (200, 4000), 0.25  # as above; share of the preset's learning rate
+SHORT_CLIPS = 12  # clips that little footage is cut into, if they are a second and a half or longer
 BESIDE = 2.0  # a training step over the network's part of it: losses, batches, optimiser
 
 
@@ -50,13 +57,17 @@ class Footage:
 
     shards: dict[str, int]  # videos of each speaker
     seconds: float = 0.0  # of all videos that can be opened
-    clips: int = 0  # that these may be cut into, those without a fault
+    lengths: list[float] = field(default_factory=list)  # of those without a fault, seconds
     sides: list[int] = field(default_factory=list)  # of the faces' squares, pixels, in the videos that were looked at
     faults: list[str] = field(default_factory=list)  # a line for each video that can't be opened or shows no face
 
     @property
     def videos(self) -> int:
         return sum(self.shards.values())
+
+    def clips(self, longest_s: float) -> int:
+        """How many clips of so many seconds at most it may be cut into."""
+        return sum(max(math.ceil(seconds / longest_s), 1) for seconds in self.lengths)
 
 
 @dataclass(frozen=True)
@@ -66,9 +77,10 @@ class Plan:
     steps: int
     test_fraction: float
     minutes: float  # of training
+    longest_s: float  # of a clip
 
 
-def look(settings: params.Folder, mask: params.Mask) -> Footage:
+def look(settings: params.Folder, margin: float) -> Footage:
     """Open every video for its length, and some of each speaker for the face's size.
 
     Raises:
@@ -83,8 +95,8 @@ def look(settings: params.Folder, mask: params.Mask) -> Footage:
                 seconds = _seconds(video.path)
                 footage.seconds += seconds
                 if number < LOOKED_AT:
-                    footage.sides.append(_side(video.path, mask.margin))
-                footage.clips += max(math.ceil(seconds / mask.cut.longest_s), 1) if mask.cut else 1
+                    footage.sides.append(_side(video.path, margin))
+                footage.lengths.append(seconds)
             except ClipError as error:
                 footage.faults.append(f"{video.file}: {error.reason}")
             progress.update(note=video.file)
@@ -137,26 +149,78 @@ def step_seconds(settings: Params) -> float:
     return BESIDE * min(seconds[1:])
 
 
-def plan(footage: Footage, step_s: float, images: int, fps: float, minutes: float) -> Plan:
-    """Steps by the footage and by the time that a step takes; the test by the number of clips.
+def plan(footage: Footage, step_s: float, base: Params, minutes: float, *, tuned: bool = False) -> Plan:
+    """Steps by the footage and by the time that a step takes; the test by the number of clips. Little footage is cut shorter.
 
     Raises:
         HifiDiffError: there is too little footage.
     """
-    usable = footage.clips
+    longest = base.mask.cut.longest_s if base.mask.cut else math.inf
+    longest = round(min(longest, max(sum(footage.lengths) / SHORT_CLIPS, 1.5)), 1)
+    usable = footage.clips(longest)
     if usable < FEWEST:
         raise HifiDiffError(
             f"{footage.seconds:.0f} seconds of usable footage make some {usable} clips; at least {FEWEST} are needed, to learn "
-            "from and to test with: give a minute or more"
+            "from and to test with: give twenty seconds or more, better a minute"
         )
-    frames = footage.seconds * fps
-    steps = min(60 * minutes / step_s, SEEN * frames / images)
-    steps = 100 * round(min(max(steps, STEPS[0]), STEPS[1]) / 100)
-    return Plan(steps, round(max(SHARE, FEWEST_TESTS / usable), 2), steps * step_s / 60)
+    frames, images = footage.seconds * base.mask.fps, base.train.batch * base.loss.frames + base.train.singles
+    seen, (fewest, most) = (TUNED_SEEN, TUNED_STEPS) if tuned else (SEEN, STEPS)
+    steps = min(60 * minutes / step_s, seen * frames / images)
+    steps = 100 * round(min(max(steps, fewest), most) / 100)
+    return Plan(steps, round(max(SHARE, FEWEST_TESTS / usable), 2), steps * step_s / 60, longest)
 
 
-def overlay(name: str, title: str, path: str, shards: Sequence[str], chosen: Plan) -> str:
-    """The preset's differences for this footage, as the text of a parameter file."""
+def start_from(folder: str, base: Params) -> dict[str, dict[str, Any]]:
+    """The sections of parameters that a fine-tuning of a model needs: the model, and its values where they are not the preset's.
+
+    Raises:
+        InputError: there is no whole model in the folder, or it was trained without a condition.
+    """
+    path = places.place(folder) / WEIGHTS
+    config = HifiDiff.from_pretrained(path.parent).config
+    if config["drop"]:
+        raise InputError(path.parent, f"was trained without {', '.join(config['drop'])}", "start from another model")
+    own = base.model_dump()
+    sections: dict[str, dict[str, Any]] = {}
+    for name in ("network", "diffusion", "mask", "spectrogram"):
+        its = {
+            key: value
+            for key, value in config[name].items()
+            if own[name][key] != value and (name, key) != ("mask", "size")
+        }
+        if its:
+            sections[name] = its
+    with path.open("rb") as file:
+        start = {"folder": folder, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+    rate = float(f"{TUNED_RATE * base.train.learning_rate:.3g}")
+    return sections | {"train": {"start": start, "learning_rate": rate}}
+
+
+def overlay(
+    base: Params,
+    name: str,
+    title: str,
+    path: str,
+    shards: Sequence[str],
+    chosen: Plan,
+    start: Mapping[str, dict[str, Any]] | None = None,
+) -> str:
+    """The preset's differences for this footage, as the text of a parameter file; ``start``: see :func:`start_from`."""
+    sections = {section: dict(values) for section, values in (start or {}).items()}
+    sections.setdefault("mask", {})["cut"] = (
+        base.mask.cut.model_dump() | {"longest_s": chosen.longest_s} if base.mask.cut else None
+    )
+    sections.setdefault("train", {})["steps"] = chosen.steps
+    if start:
+        untuned = {"kind": "hifidiff", "title": "without fine-tuning", "drop": [], "made_from": f"models/{UNTUNED}"}
+        shown = {
+            "audio": "own",
+            "splits": ["test_seen"],
+            "sample": {},
+            "settings": {"train": {"steps": 0}},
+            "tables": ["table1"],
+        }
+        sections |= {"methods": {UNTUNED: untuned | shown}}
     return "\n".join(
         [
             f"# Own videos, in {path!r}: written by `make own`.",
@@ -168,13 +232,18 @@ def overlay(name: str, title: str, path: str, shards: Sequence[str], chosen: Pla
             f"    path: {_quoted(path)} # a sub-folder a speaker",
             "index:",
             f"  test_fraction: {chosen.test_fraction:g} # of the clips, drawn at random, are the test",
-            "train:",
-            f"  steps: {chosen.steps}",
+            *([f"trained: [full, {UNTUNED}]"] if start else []),
+            *(line for section, values in sections.items() for line in _lines(section, values)),
             "report:",
             f"  title: {_quoted(title)}",
             "",
         ]
     )
+
+
+def _lines(section: str, values: Mapping[str, Any]) -> list[str]:
+    """A section in YAML, its values in JSON, which YAML reads."""
+    return [f"{section}:", *(f"  {key}: {json.dumps(value, ensure_ascii=False)}" for key, value in values.items())]
 
 
 def _quoted(text: str) -> str:
@@ -187,7 +256,8 @@ def described(footage: Footage, chosen: Plan, size: int) -> list[str]:
     people = "1 speaker" if len(footage.shards) == 1 else f"{len(footage.shards)} speakers"
     each = ", ".join(f"{shard} ({count})" for shard, count in footage.shards.items())
     videos = "1 video" if footage.videos == 1 else f"{footage.videos} videos"
-    lines = [f"found {videos} of {people}, {footage.seconds / 60:.1f} minutes, some {footage.clips} clips: {each}"]
+    clips = footage.clips(chosen.longest_s)
+    lines = [f"found {videos} of {people}, {footage.seconds / 60:.1f} minutes, some {clips} clips: {each}"]
     lines += [f"  left out, should it stay so: {fault}" for fault in footage.faults]
     if footage.sides:
         middle = statistics.median(footage.sides)
@@ -214,6 +284,7 @@ def main() -> None:
     )
     parser.add_argument("--title", default="", help="of the report")
     parser.add_argument("--minutes", type=float, default=MINUTES, help="of training, at most (default: %(default)g)")
+    parser.add_argument("--from", dest="start", default="", help="folder of a trained model to fine-tune")
     parser.add_argument("--yes", action="store_true", help="write over params.yaml without asking")
     args = parser.parse_args()
     preset = ROOT / "presets" / f"{PRESET}.yaml"
@@ -222,11 +293,13 @@ def main() -> None:
     if not args.minutes > 0:
         raise InputError("--minutes", f"is {args.minutes:g}", "give minutes above 0")
     base = params.validate(params.parse(presets.whole(preset), PARAMS_FILE))
-    footage = look(base.corpus.folder.model_copy(update={"path": args.videos}), base.mask)
-    images = base.train.batch * base.loss.frames + base.train.singles
-    chosen = plan(footage, step_seconds(base), images, base.mask.fps, args.minutes)
+    footage = look(base.corpus.folder.model_copy(update={"path": args.videos}), base.mask.margin)
+    start = start_from(args.start, base) if args.start else None
+    if start and "network" in start:
+        base = base.model_copy(update={"network": base.network.model_copy(update=start["network"])})
+    chosen = plan(footage, step_seconds(base), base, args.minutes, tuned=bool(start))
     title = args.title or f"HifiDiff: {Path(args.videos).name}"
-    text = presets.filled(overlay(args.run, title, args.videos, list(footage.shards), chosen), preset)
+    text = presets.filled(overlay(base, args.run, title, args.videos, list(footage.shards), chosen, start), preset)
     settings = params.validate(params.parse(text, PARAMS_FILE))  # what can't work is refused before anything is written
     print("\n".join(described(footage, chosen, settings.network.size)))
     target = ROOT / PARAMS_FILE

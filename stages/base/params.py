@@ -214,17 +214,19 @@ class Judges(Section):
 
 
 class Network(Section):
-    size: Natural = Field(multiple_of=16, description="side of the generated frame, pixels")
+    size: Natural = Field(multiple_of=16, le=1024, description="side of the generated frame, pixels")
     patch: Literal[1, 2, 4] = Field(description="pixel-unshuffle factor before the UNet; 1 at paper scale")
-    channels: Natural
-    multipliers: list[Natural] = Field(min_length=1)
-    res_blocks: Natural = Field(description="residual blocks a level")
-    attention: list[Natural] = Field(description="resolutions, in frame pixels over patch, with self-attention")
-    head_channels: Natural
+    channels: Natural = Field(le=1024)
+    multipliers: list[Annotated[int, Field(ge=1, le=64)]] = Field(min_length=1, max_length=8)
+    res_blocks: Natural = Field(le=16, description="residual blocks a level")
+    attention: list[Natural] = Field(
+        max_length=8, description="resolutions, in frame pixels over patch, with self-attention"
+    )
+    head_channels: Natural = Field(le=1024)
     dropout: Annotated[float, Field(ge=0, lt=1)]
-    audio_channels: Natural = Field(description="channels of the audio encoder's first layer")
-    audio_steps: Natural = Field(description="mel steps in the window that conditions a frame")
-    blink_frames: Natural = Field(description="frames of EAR, centred, that condition a frame; odd")
+    audio_channels: Natural = Field(le=1024, description="channels of the audio encoder's first layer")
+    audio_steps: Natural = Field(le=1000, description="mel steps in the window that conditions a frame")
+    blink_frames: Natural = Field(le=1001, description="frames of EAR, centred, that condition a frame; odd")
     reference: Literal["as_is", "aligned"] = Field(
         description="aligned: moved onto each frame by the similarity of nose and eye corners and by the head's turn; "
         "never without the masked face"
@@ -240,11 +242,11 @@ class Network(Section):
     residual: Literal["none", "reference", "blended"] = Field(
         description="base that the predicted x_0 is a residual on; blended: a share of each pixel is drawn"
     )
-    groups: Natural = Field(description="groups of group normalisation")
+    groups: Natural = Field(le=1024, description="groups of group normalisation")
 
 
 class Diffusion(Section):
-    timesteps: Natural = Field(description="T in training")
+    timesteps: Natural = Field(le=100_000, description="T in training")
     schedule: Literal["linear", "cosine"]
     prediction: Literal["epsilon", "v", "x0"]
 
@@ -265,8 +267,18 @@ class Loss(Section):
     frames: Natural = Field(description="consecutive frames of a window; the expert sees 5")
 
 
+class Start(Section):
+    """A trained model whose weights a training starts with."""
+
+    folder: str = Field(description="with its model.safetensors and config.json, such as data/demo/models/full")
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] = Field(
+        description="of its model.safetensors, by which its content counts: `sha256sum` prints it"
+    )
+
+
 class Train(Section):
-    steps: Natural
+    start: Start | None = Field(description="a model to start with (fine-tuning); null: random weights")
+    steps: Count = Field(description="0 takes the start's weights as they are")
     batch: Count = Field(description="windows of loss.frames consecutive frames a step; 0 where loss.sync is")
     singles: Count = Field(description="further frames a step, each drawn by itself: they differ more than a window's")
     crop: Count = Field(
@@ -603,6 +615,7 @@ class Params(Section):
             (self.train.crop <= net.size and self.train.crop % (net.patch * 2 ** (len(net.multipliers) - 1)) == 0,
              "train.crop must not exceed network.size, and be divisible by network.patch, and by 2 for each entry of "
              "network.multipliers but the first"),
+            (self.train.steps > 0 or self.train.start is not None, "train.steps must be above 0 where train.start is null"),
             (self.train.batch + self.train.singles > 0, "train.batch and train.singles must not both be 0"),
             (self.loss.frames == 5 or self.loss.sync == 0, "loss.frames must be 5, which the expert sees, or loss.sync 0"),
             (self.train.condition_dropout > 0 or all(s.guidance_audio == s.guidance_blink == 1 for s in samplings),

@@ -151,7 +151,7 @@ def _lines(axis: Axes, results: Results, clip: str, signal: str, wanted: NDArray
 
 def curves(results: Results, path: Path) -> None:
     """Each loss term over the training steps, a line a setting; logarithmic where all values are positive."""
-    trained = [results.methods[name] for name in results.params.trained]
+    trained = [method for name in results.params.trained if (method := results.methods[name]).curves is not None]
     terms = [c for c in trained[0].curves.columns if c != "step"]  # type: ignore[union-attr]
     with drawing.style():
         across = min(3, len(terms))

@@ -37,6 +37,9 @@ def _made(results: Results, method: Method) -> list[str]:
     else:
         parameters, flops = config["parameters"], _listed(results, method)[0]["frame_flops"]
     known = owner in (*results.params.trained, *results.params.baselines)
+    if known and config.get("start"):
+        model = f"the model {config['start'][:12]}…"
+        here = f"{here}, started from {model}" if config["steps"] else f"what {model} was trained on"
     return [
         method.entry.title,
         here if known else config["trained_on"],

@@ -160,14 +160,16 @@ def read(data: Path, settings: Params) -> Results:
     """
     methods = {}
     for name, entry in settings.methods.items():
-        own = name in (*settings.trained, *settings.baselines)
+        curves = (
+            _csv(data / "models" / name / "curves.csv") if name in (*settings.trained, *settings.baselines) else None
+        )
         methods[name] = Method(
             name=name,
             entry=entry,
             document=documents.read(data / "metrics" / f"{name}.json"),
             clips=tables.read(data / "metrics" / f"{name}.parquet", columns.CLIPS).to_pandas().set_index("clip"),
             breakdown=tables.read(data / "metrics" / f"{name}.breakdown.parquet", columns.BREAKDOWN).to_pandas(),
-            curves=_csv(data / "models" / name / "curves.csv") if own else None,
+            curves=None if curves is None or curves.empty else curves,
             config=_config(data / entry.made_from) if entry.weights_of else None,
             key=tracking.key(data, name, "metrics", params=settings),
         )

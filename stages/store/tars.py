@@ -45,7 +45,11 @@ def member(path: str | Path, name: str) -> Iterator[IO[bytes]]:
     """A member as a seekable file, not read into memory; raises InputError where the tar lacks it."""
     with _tar(path) as tar:
         try:
-            file = tar.extractfile(name)
+            info = tar.getmember(name)
+            if info.issparse():
+                problem = f"member {name!r} claims {info.size} bytes that are not in the file"
+                raise InputError(path, problem, "delete it and run 'snakemake --cores all'")
+            file = tar.extractfile(info)
         except (KeyError, tarfile.TarError):
             file = None
         if file is None:

@@ -39,7 +39,7 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         return parse(raw), config
     except FileNotFoundError:
         raise InputError(path, "no such file", "run 'snakemake --cores all' to make it") from None
-    except (SafetensorError, ValueError, KeyError, TypeError, OverflowError, MemoryError) as error:
+    except (SafetensorError, ValueError, KeyError, TypeError, OverflowError, MemoryError, RecursionError) as error:
         raise InputError(
             path, f"not weights of this project ({error})", "delete it and run 'snakemake --cores all'"
         ) from None

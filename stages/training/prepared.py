@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
+from stages.base import places
 from stages.base.errors import InputError
-from stages.base.params import Params
+from stages.base.params import Params, Start
 from stages.clips import corpus
 from stages.clips.windows import TrainingSet, Windows
 from stages.diffusion.losses import pyramid_distance
 from stages.fetching import public_files
 from stages.networks import perceptual, seeded
 from stages.networks.hifidiff import HifiDiffNet
-from stages.pretrained.hifidiff import HifiDiff
+from stages.pretrained.hifidiff import WEIGHTS, HifiDiff
 from stages.pretrained.lipsync_expert import Expert
 from stages.training.objective import Objective, PerceptualDistance
 
@@ -42,10 +45,13 @@ def prepared(settings: Params, drop: Sequence[str], expert: Expert, device: torc
         "mask": settings.mask.model_dump(include={"fps", "size", "margin", "dilation"}),
         "spectrogram": settings.spectrogram.model_dump(),
         "drop": list(drop),
+        "start": settings.train.start.sha256 if settings.train.start else None,
         "steps": settings.train.steps,
         "images_per_step": settings.train.batch * settings.loss.frames + settings.train.singles,
     }
     model = seeded(settings.train.seed, lambda: HifiDiff.from_config(config))
+    if settings.train.start is not None:
+        model.net.load_state_dict(started(settings.train.start, config).net.state_dict())
     net = model.net.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     objective = Objective(
         diffusion=model.diffusion,
@@ -56,6 +62,38 @@ def prepared(settings: Params, drop: Sequence[str], expert: Expert, device: torc
         bf16=settings.train.precision == "bf16",
     )
     return Prepared(model, net, objective)
+
+
+def started(start: Start, config: Mapping[str, Any]) -> HifiDiff:
+    """The model that a training starts with, of the same configuration.
+
+    Raises:
+        InputError: it is missing or damaged, is another file than ``start`` says, or of another configuration.
+    """
+    folder = places.place(start.folder)
+    found, path = HifiDiff.from_pretrained(folder), folder / WEIGHTS
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if digest != start.sha256:
+        problem = f"its sha256 is {digest}, and train.start.sha256 is {start.sha256}"
+        raise InputError(path, problem, "set the one or restore the other")
+    for section in ("network", "diffusion", "mel_bins", "mask", "spectrogram", "drop"):
+        for name, own, its in _differences(section, config[section], found.config.get(section)):
+            if name != "mask.size":  # of the stored crops, which are resized to network.size
+                raise InputError(
+                    folder, f"was trained with {name} {its!r}, and here it is {own!r}", f"set it to {its!r}"
+                )
+    return found
+
+
+def _differences(name: str, own: Any, its: Any) -> Iterator[tuple[str, Any, Any]]:
+    """The values in which two parts of configurations differ, each with its name; None where one has none."""
+    own, its = json.loads(json.dumps(own)), json.loads(json.dumps(its))
+    if isinstance(own, dict) and isinstance(its, dict):
+        for key in {**own, **its}:
+            yield from _differences(f"{name}.{key}", own.get(key), its.get(key))
+    elif own != its:
+        yield name, own, its
 
 
 def perceptual_distance(name: str, device: torch.device, folder: Path) -> PerceptualDistance:

@@ -11,6 +11,7 @@ import tiny_talk
 
 from stages.base import params, presets
 from stages.base.errors import HifiDiffError, InputError, ParameterError
+from stages.pretrained.hifidiff import HifiDiff
 from workflow import own, use
 from workflow.own import Footage, Plan
 
@@ -33,14 +34,10 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_folder_is_looked_at(videos: Path) -> None:
-    found = own.look(params.Folder(path=str(videos), table=""), SETTINGS.mask)
+    found = own.look(params.Folder(path=str(videos), table=""), SETTINGS.mask.margin)
     assert found.shards == {"1001": 1, "ann": 3}
     assert found.seconds == pytest.approx(3 * 0.5, abs=0.1)
-    assert found.clips == 2
-    short = SETTINGS.mask.model_copy(
-        update={"cut": params.Cut(longest_s=0.2, shortest_s=0.1, silence_s=1, turn=1, jump=1)}
-    )
-    assert own.look(params.Folder(path=str(videos), table=""), short).clips == 6
+    assert (found.clips(8), found.clips(0.2)) == (2, 6)
     assert len(found.sides) == 2
     assert all(150 < side < 360 for side in found.sides)
     wall, broken = sorted(found.faults, reverse=True)
@@ -49,14 +46,20 @@ def test_a_folder_is_looked_at(videos: Path) -> None:
 
 
 def test_steps_follow_the_footage_and_the_time_and_the_test_has_two_videos() -> None:
-    hour = Footage({"a": 2}, seconds=3600, clips=400)
-    assert own.plan(hour, 0.2, 8, 25, 30) == Plan(9000, 0.15, 30.0)
-    assert own.plan(hour, 2.0, 8, 25, 10).steps == 600
-    assert own.plan(hour, 0.001, 8, 25, 30).steps == 20_000
-    little = own.plan(Footage({"a": 9}, seconds=20, clips=8), 0.2, 8, 25, 30)
-    assert (little.steps, little.test_fraction) == (2500, 0.25)
+    base = SETTINGS.model_copy(
+        update={"train": SETTINGS.train.model_copy(update={"batch": 1, "singles": 3})}
+    )  # 8 images
+    hour = Footage({"a": 400}, seconds=3600, lengths=[9.0] * 400)
+    assert own.plan(hour, 0.2, base, 30) == Plan(9000, 0.15, 30.0, 8.0)
+    assert own.plan(hour, 2.0, base, 10).steps == 600
+    assert own.plan(hour, 0.001, base, 30).steps == 20_000
+    little = own.plan(Footage({"a": 9}, seconds=20, lengths=[2.5] * 8), 0.2, base, 30)
+    assert (little.steps, little.test_fraction, little.longest_s) == (2500, 0.15, 1.7)
+    assert own.plan(Footage({"a": 1}, seconds=20, lengths=[20.0]), 0.2, base, 30) == Plan(2500, 0.17, 500 / 60, 1.7)
+    tuned = own.plan(hour, 0.001, base, 30, tuned=True)
+    assert tuned.steps == 4000
     with pytest.raises(HifiDiffError, match=r"20 seconds of usable footage make some 7 clips; at least 8 are needed"):
-        own.plan(Footage({"a": 9}, seconds=20, clips=7), 0.2, 8, 25, 30)
+        own.plan(Footage({"a": 9}, seconds=20, lengths=[0.5] * 7), 0.2, base, 30)
 
 
 def test_a_step_takes_time() -> None:
@@ -65,23 +68,57 @@ def test_a_step_takes_time() -> None:
 
 
 def test_the_text_is_a_whole_parameter_file() -> None:
-    text = own.overlay("me", "Zoë's “talk”: 1", "my 'videos'\n\"two\"", ["1001", "ann"], Plan(2500, 0.25, 8.0))
+    text = own.overlay(
+        SETTINGS, "me", "Zoë's “talk”: 1", "my 'videos'\n\"two\"", ["1001", "ann"], Plan(2500, 0.25, 8.0, 4.0)
+    )
     whole = presets.filled(text, Path("presets/own.yaml"))
     found = params.validate(params.parse(whole, "params.yaml"))
     assert (found.run, found.corpus.source, found.corpus.folder.path) == ("me", "folder", "my 'videos'\n\"two\"")
     assert (found.corpus.shards, found.train.steps, found.index.test_fraction) == (["1001", "ann"], 2500, 0.25)
+    assert found.mask.cut == SETTINGS.mask.cut.model_copy(update={"longest_s": 4.0})  # type: ignore[union-attr]
     assert found.report.title == "Zoë's “talk”: 1"
     assert "hop: 200" in whole  # and all of the base's comments
-    bad = presets.filled(own.overlay("My Run", "t", "v", ["ann"], Plan(2500, 0.25, 8.0)), Path("presets/own.yaml"))
+    bad = presets.filled(
+        own.overlay(SETTINGS, "My Run", "t", "v", ["ann"], Plan(2500, 0.25, 8.0, 4.0)), Path("presets/own.yaml")
+    )
     with pytest.raises(ParameterError, match="run"):
         params.validate(params.parse(bad, "params.yaml"))
 
 
+def test_a_model_that_is_tuned_brings_its_settings(tmp_path: Path) -> None:
+    network = SETTINGS.network.model_dump() | {"channels": 16, "head_channels": 16}
+    config = {
+        "network": network,
+        "diffusion": SETTINGS.diffusion.model_dump(),
+        "mel_bins": 80,
+        "mask": SETTINGS.mask.model_dump(include={"fps", "size", "margin", "dilation"}) | {"size": 64},
+        "spectrogram": SETTINGS.spectrogram.model_dump(),
+        "drop": [],
+    }
+    HifiDiff.from_config(config).save_pretrained(tmp_path / "full")
+    start = own.start_from(str(tmp_path / "full"), SETTINGS)
+    assert start["network"] == {"channels": 16, "head_channels": 16}
+    assert start.keys() == {"network", "train"}
+    text = own.overlay(SETTINGS, "me", "Me", "videos", ["ann"], Plan(300, 0.25, 8.0, 4.0), start)
+    found = params.validate(params.parse(presets.filled(text, Path("presets/own.yaml")), "params.yaml"))
+    assert found.trained == ["full", "start"]
+    assert found.network.channels == 16
+    assert found.network.size == SETTINGS.network.size, "the rest stays"
+    assert found.train.start is not None
+    assert found.train.start.folder == str(tmp_path / "full")
+    assert (found.train.steps, found.trained_as("start").train.steps) == (300, 0)
+    assert found.train.learning_rate < SETTINGS.train.learning_rate
+    dropped = tmp_path / "no_blink"
+    HifiDiff.from_config({**config, "drop": ["blink"]}).save_pretrained(dropped)
+    with pytest.raises(InputError, match=r"no_blink: was trained without blink; start from another model"):
+        own.start_from(str(dropped), SETTINGS)
+
+
 def test_what_was_found_is_said() -> None:
     footage = Footage(
-        {"ann": 9}, seconds=90, clips=12, sides=[40, 50], faults=["Ann/wall.mp4: no face in its frame 12"]
+        {"ann": 9}, seconds=90, lengths=[11.0] * 4, sides=[40, 50], faults=["Ann/wall.mp4: no face in its frame 12"]
     )
-    lines = own.described(footage, Plan(2500, 0.25, 8.0), 64)
+    lines = own.described(footage, Plan(2500, 0.25, 8.0, 4.0), 64)
     assert lines[0] == "found 9 videos of 1 speaker, 1.5 minutes, some 12 clips: ann (9)"
     assert lines[1] == "  left out, should it stay so: Ann/wall.mp4: no face in its frame 12"
     assert lines[2] == "faces are 40 to 50 pixels wide, the network makes 64"
@@ -100,7 +137,9 @@ def test_edits_are_not_written_over_without_a_yes(
     monkeypatch.setattr(own, "ROOT", tmp_path)
     monkeypatch.setattr(own, "edited", lambda: use.edited(tmp_path))
     monkeypatch.setattr(own, "step_seconds", lambda settings: 0.2)
-    monkeypatch.setattr(own, "look", lambda settings, mask: Footage({"ann": 20}, seconds=100, clips=20, sides=[140]))
+    monkeypatch.setattr(
+        own, "look", lambda settings, margin: Footage({"ann": 20}, seconds=100, lengths=[5.0] * 20, sides=[140])
+    )
 
     def call(*options: str) -> None:
         monkeypatch.setattr(sys, "argv", ["own", "faces", *options])

@@ -258,7 +258,7 @@ def test_a_row_of_hifidiff_may_be_trained_otherwise() -> None:
         (
             "full",
             {"train": {"steps": 0}},
-            "methods.full.settings: train.steps is 0; allowed: input should be greater than",
+            "train.steps must be above 0 where train.start is null",
         ),
         (
             "full",

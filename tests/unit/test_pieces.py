@@ -137,7 +137,7 @@ def test_each_frame_is_in_one_part_and_those_that_are_used_are_long_enough(
     begin = sorted(data.draw(st.sets(st.integers(1, max(len(found) - 1, 1)), max_size=4)) - {len(found)})
     level = np.array(data.draw(st.lists(st.sampled_from([-60.0, 0.0]), min_size=len(found), max_size=len(found))))
     for piece in parts(found, begin, level, shortest_s=0.4, silence_s=0.2, longest_s=1.0):
-        assert 0 < piece.frames
+        assert piece.frames > 0
         inside = [found[t] is None for t in range(piece.first, piece.after)]
         if not piece.reason:
             assert 10 <= piece.frames <= 32

@@ -95,9 +95,22 @@ def pickled(folder: Path) -> None:
         (lambda folder: (folder / WEIGHTS).write_bytes(b"junk"), r"model\.safetensors: not weights"),
         (pickled, r"model\.safetensors: not weights"),
         (change(drop=["blink"]), r"model\.safetensors: was written with another configuration"),
-        (rewrite(drop=["blink"]), r"not a model of this version of the code \(RuntimeError"),
-        (rewrite(network={**NETWORK, "depth": 3}), r"not a model of this version of the code \(TypeError"),
-        (rewrite(diffusion={**DIFFUSION, "prediction": "score"}), r"\(ValueError: prediction is 'score'"),
+        (rewrite(drop=["blink"]), r"not a model of this version of the code \(ValueError: 3 weights are not those of"),
+        (rewrite(network={**NETWORK, "depth": 3}), r"\(ValueError: network\.depth is not a setting"),
+        (rewrite(diffusion={**DIFFUSION, "prediction": "score"}), r"\(ValueError: diffusion\.prediction is 'score'"),
+        (
+            rewrite(network={**NETWORK, "multipliers": [1] * 100_000}),
+            r"network\.multipliers; allowed: list should have",
+        ),
+        (
+            rewrite(network={**NETWORK, "res_blocks": 10**7}),
+            r"network\.res_blocks is 10000000; allowed: input should be",
+        ),
+        (rewrite(network={**NETWORK, "channels": 1024, "multipliers": [64] * 8}), r"weights are not those of"),
+        (rewrite(diffusion={**DIFFUSION, "timesteps": 10**10}), r"diffusion\.timesteps is 10000000000; allowed"),
+        (rewrite(mel_bins=10**9), r"mel_bins is 1000000000; allowed: 1 to 1024"),
+        (lambda folder: (folder / CONFIG).write_text("[" * 100_000), r"config\.json: not JSON"),
+        (lambda folder: (folder / CONFIG).write_text("[1]"), r"was written with another configuration"),
     ],
 )
 def test_files_that_are_not_whole_or_not_of_one_model_are_refused(
