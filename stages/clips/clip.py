@@ -23,7 +23,7 @@ class Clip:
     name: str
     speaker: str  # the shard's name
     frames_THWC: NDArray[np.uint8] | LazyArray[np.uint8]  # RGB, square
-    landmarks_TL2: NDArray[np.float32]  # pixels of the frames
+    landmarks_TL2: NDArray[np.float32]  # pixels of the frames; see :func:`stages.faces.geometry.steady`
     masks_THW: NDArray[np.bool_] | LazyArray[np.bool_]  # true where the face is generated
     ear_T2: NDArray[np.float32]  # left, right
     mel_SM: NDArray[np.float32]  # 80 steps a second, [-4, 4]

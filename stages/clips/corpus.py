@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from stages.base.errors import InputError
 from stages.base.lazy import LazyArray, Mapped
 from stages.clips.clip import Clip
-from stages.faces.geometry import clip_mask, mouth_opening
+from stages.faces.geometry import clip_mask, mouth_opening, steady
 from stages.store import schemas, tables, tars
 
 RAW_TRUTH = "truth.parquet"  # of the rendered corpus, in its tars
@@ -119,6 +119,7 @@ def load(data: Path, shard: str, clip: str, *, size: int, dilation: float, strea
     scale = size / simplejpeg.decode_jpeg_header(jpegs[0])[0]
     landmarks = _values(landmarks_column).to_numpy().reshape(-1, 68, 2)
     landmarks = (landmarks + np.float32(0.5)) * np.float32(scale) - np.float32(0.5)  # pixel centres are whole numbers
+    landmarks = steady(landmarks).astype(np.float32)
     count = len(landmarks)
     blink = _row(data, "blink", shard, clip, ["ear_left", "ear_right", "blink_start", "blink_end"])
     sound = _row(data, "spectrogram", shard, clip, ["mel", "audio"])

@@ -20,6 +20,10 @@ MOUTH, INNER_LIPS = slice(48, 68), slice(60, 68)
 # Points that neither speech nor blinks move: nose bridge, nostrils, eye corners.
 NOSE_TIP, EYE_CORNERS = [29, 30], [36, 39, 42, 45]
 RIGID = np.array([27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 39, 42, 45])
+STEADY_S = 0.28  # over which their places are averaged
+CORNERS_COUNT = 0.05  # of an eye corner, for a point of the nose, where the nose is to tell the head's place
+OPEN_LIDS = 80  # percentile of a clip's eye aspect ratio that is taken as open
+LIDS_PRIOR = 5e-4  # variance of the closing below which a clip says little of how corners go with it
 
 
 def eye_aspect_ratio(eye_62: Array) -> Array:
@@ -72,14 +76,20 @@ def head_turns(landmarks_TL2: Array, frames: Sequence[int]) -> Array:
     return ((axes @ tip[..., None])[..., 0] / distance[..., None]).mean(-2)
 
 
-def similarity(source_L2: Array, target_L2: Array) -> Array:
+def similarity(source_L2: Array, target_L2: Array, weights_L: Array | None = None) -> Array:
     """The 2×3 similarity (rotation, scale, shift) that best maps source onto target in least squares; Umeyama 1991.
 
-    (..., L, 2) and (..., L, 2) → (..., 2, 3).
+    (..., L, 2) and (..., L, 2) → (..., 2, 3); with weights, points count so much.
     """
     source, target = (np.ascontiguousarray(points, np.float64) for points in (source_L2, target_L2))
-    mean_s, mean_t = source.mean(-2), target.mean(-2)
-    s, t = source - mean_s[..., None, :], target - mean_t[..., None, :]
+    if weights_L is None:
+        mean_s, mean_t = source.mean(-2), target.mean(-2)
+        s, t = source - mean_s[..., None, :], target - mean_t[..., None, :]
+    else:
+        share_L1 = (np.asarray(weights_L, np.float64) / np.sum(weights_L))[:, None]
+        mean_s, mean_t = (source * share_L1).sum(-2), (target * share_L1).sum(-2)
+        root = np.sqrt(share_L1)
+        s, t = root * (source - mean_s[..., None, :]), root * (target - mean_t[..., None, :])
     scale = _total(s**2)
     a = _total(s * t) / scale
     b = (s[..., 0] * t[..., 1] - s[..., 1] * t[..., 0]).sum(-1) / scale
@@ -96,6 +106,42 @@ def transform(points_L2: Array, matrix_23: Array) -> Array:
     """Apply a 2×3 affine matrix to points (..., 2), or each of many matrices (T, 2, 3) to its own points (T, L, 2)."""
     shift = matrix_23[..., 2] if matrix_23.ndim == 2 else matrix_23[..., None, :, 2]
     return points_L2 @ np.swapaxes(matrix_23[..., :2], -1, -2) + shift
+
+
+def steady(landmarks_TL2: Array, fps: float = 25.0) -> NDArray[np.float64]:
+    """Landmarks whose rigid points move with the head alone, (T, 68, 2) → (T, 68, 2): the others stay as they are.
+
+    Where lids shut, dlib's eye corners move: by 0.06 of the inter-ocular distance in people, as much as an eye is high. With
+    them a picture that is carried from one frame onto another would jump in each blink. So how far each corner goes with the
+    lids' closing is fitted in the clip, in the head's own frame, which the nose tells, and taken off. What is left of the
+    points' noise is averaged over some frames.
+
+    Measured by the reference frame carried onto others, root of the mean squared difference about the face's upper outline:
+    in blinks of people 11.7 for 21.7 grey levels, in other frames 8.0 for 8.9; of rendered people 9.5 for 14.4, and 8.2
+    for 9.6.
+    """
+    points = np.array(landmarks_TL2, np.float64)
+    if len(points) < 2:
+        return points
+    rigid, lids = points[:, RIGID], ear(points).mean(-1)
+    is_corner = np.isin(RIGID, EYE_CORNERS)
+    shape_L2 = np.median(transform(rigid, similarity(rigid, rigid[len(rigid) // 2])), 0)
+    heads_T23 = similarity(shape_L2[None], rigid, np.where(is_corner, CORNERS_COUNT, 1.0))
+    corners = rigid[:, is_corner]
+    away = (corners - heads_T23[:, None, :, 2]) @ np.linalg.inv(heads_T23[:, :, :2]).swapaxes(-1, -2) - shape_L2[
+        is_corner
+    ]
+    wide = max(float(np.percentile(lids, OPEN_LIDS)), 1e-6)
+    shut = np.clip(1 - lids / wide, 0, None)
+    course = shut - shut.mean()
+    drift = np.tensordot(course, away - away.mean(0), 1) / (course @ course + LIDS_PRIOR * len(points))
+    corners = corners - shut[:, None, None] * drift @ heads_T23[:, :, :2].swapaxes(-1, -2)
+    rigid = rigid.copy()
+    rigid[:, is_corner] = corners
+    half = round(STEADY_S * fps) // 2
+    sums = np.cumsum(np.pad(rigid, ((half + 1, half), (0, 0), (0, 0)), mode="edge"), 0)
+    points[:, RIGID] = (sums[2 * half + 1 :] - sums[: -2 * half - 1]) / (2 * half + 1)
+    return points
 
 
 def grown_hull(landmarks_L2: Array, size: int, growth: float) -> NDArray[np.bool_]:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from stages import media
 from stages.base.errors import ClipError, InputError
-from stages.faces.geometry import ear, mouth_opening
+from stages.faces.geometry import ear, mouth_opening, steady
 from stages.faces.landmarks import FaceTracker, luma
 from stages.talking import portrait
 from stages.talking.eyes import OPEN_PERCENTILE
@@ -39,7 +39,8 @@ class Footage:
 
     file: IO[bytes]  # JPEGs, one after another; it has no name
     starts: list[int]  # of each, and the end of the last
-    landmarks_TL2: Array  # pixels; interpolated where there is no face
+    landmarks_TL2: Array  # pixels, steady; interpolated where there is no face
+    ear_T2: Array  # the eyes' ratio, of the landmarks as they were found
     found_T: NDArray[np.bool_]
     shown_T: NDArray[np.float64]  # share of the made face: 0 in gaps that are too long, and it fades at their ends
     fps: float
@@ -57,10 +58,6 @@ class Footage:
     def nbytes(self) -> int:
         """Of the temporary file."""
         return self.starts[-1]
-
-    @property
-    def ear_T2(self) -> Array:
-        return np.asarray(ear(self.landmarks_TL2), np.float64)
 
     @property
     def open_ear(self) -> Array:
@@ -132,8 +129,16 @@ def read(path: Path, *, fps: float | None, seconds: float, max_side: int, which:
         raise InputError(path, "no face could be followed", "take a video in which a face looks at the camera, larger")
     values = np.stack([points for points in found if points is not None]).reshape(len(known), -1)
     filled = np.stack([np.interp(np.arange(len(found)), known, column) for column in values.T], -1)
+    landmarks = filled.reshape(-1, 68, 2)
     made = Footage(
-        film.file, film.starts, filled.reshape(-1, 68, 2), seen, _shown(seen, film.fps), film.fps, film.warnings
+        film.file,
+        film.starts,
+        steady(landmarks, film.fps),
+        np.asarray(ear(landmarks), np.float64),
+        seen,
+        _shown(seen, film.fps),
+        film.fps,
+        film.warnings,
     )
     for start, end in made.gaps():
         film.warnings.append(f"{path}: no face from {start:.2f} to {end:.2f} s: shown as the source has it")

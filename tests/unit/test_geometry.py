@@ -98,3 +98,59 @@ def test_masks_do_not_follow_the_mouth():
     masks = geometry.clip_masks(speaking, 96, 0.12)
     assert (masks == masks[0]).all()
     assert masks[0].sum() > geometry.clip_masks(still, 96, 0.12)[0].sum()  # and it reaches to the widest opening
+
+
+def test_steady_points_are_not_moved_by_lids_and_little_by_noise():
+    """A head that turns and drifts; its eye corners go down and apart with the lids, as dlib's do, and all points are noisy."""
+    rng = np.random.default_rng(4)
+    face = landmarks_of(np.random.default_rng(0), 1, 128)[0].astype(float)
+    time = np.arange(100)
+    angle, shift = 0.1 * np.sin(time / 15), 3 * np.sin(time / 20)
+    turn = np.stack([np.stack([np.cos(angle), -np.sin(angle)], -1), np.stack([np.sin(angle), np.cos(angle)], -1)], -2)
+    shut = np.zeros(100)
+    for start in (20, 50, 80):
+        shut[start : start + 6] = [0.4, 0.9, 1.0, 0.9, 0.6, 0.3]
+    wide = float(np.linalg.norm(face[36] - face[45]))
+    closed = np.repeat(face[None], 100, 0)
+    for upper, lower in ((37, 41), (38, 40), (43, 47), (44, 46)):
+        gap = face[lower] - face[upper]
+        closed[:, upper] += 0.4 * shut[:, None] * gap
+        closed[:, lower] -= 0.4 * shut[:, None] * gap
+    for corner, away in ((36, (0.03, 0.06)), (45, (-0.03, 0.06)), (39, (0.0, 0.02)), (42, (0.0, 0.02))):
+        closed[:, corner] += shut[:, None] * wide * np.array(away)
+
+    def placed(points):
+        return points @ turn.swapaxes(-1, -2) + shift[:, None, None]
+
+    true = placed(np.repeat(face[None], 100, 0))
+    seen = placed(closed) + rng.normal(0, 0.004 * wide, (100, 68, 2))
+    found = geometry.steady(seen)
+    others = np.setdiff1d(np.arange(68), geometry.RIGID)
+    assert np.array_equal(found[:, others], seen[:, others]), "the rest stays"
+    corners, blinks = geometry.EYE_CORNERS, shut > 0.5
+    before = np.abs(seen - true)[blinks][:, corners].mean() / wide
+    after = np.abs(found - true)[blinks][:, corners].mean() / wide
+    assert before > 0.02
+    assert after < 0.4 * before
+    quiet = shut == 0
+    noise = [np.abs(points - true)[quiet][:, geometry.RIGID].std() for points in (seen, found)]
+    assert noise[1] < 0.7 * noise[0]
+
+
+def test_steady_points_of_few_frames():
+    face = landmarks_of(np.random.default_rng(0), 1, 128)[0].astype(float)
+    assert np.array_equal(geometry.steady(face[None]), face[None])
+    np.testing.assert_allclose(geometry.steady(np.repeat(face[None], 3, 0)), np.repeat(face[None], 3, 0), atol=1e-9)
+    assert geometry.steady(np.zeros((0, 68, 2))).shape == (0, 68, 2)
+
+
+def test_weights_of_a_similarity():
+    rng = np.random.default_rng(2)
+    points = rng.normal(0, 10, (6, 2))
+    move = np.array([[0.9, -0.3, 4.0], [0.3, 0.9, -2.0]])
+    there = geometry.transform(points, move)
+    there[5] += 8
+    np.testing.assert_allclose(geometry.similarity(points, there, np.array([1.0, 1, 1, 1, 1, 0])), move, atol=1e-9)
+    np.testing.assert_allclose(
+        geometry.similarity(points, there, np.ones(6)), geometry.similarity(points, there), atol=1e-9
+    )
