@@ -109,17 +109,10 @@ def load(data: Path, shard: str, clip: str, *, size: int, dilation: float, strea
     hold, for training, which reads them in any order; with ``stream`` they stay in the file and memory does not grow with them.
     """
     path = data / "faces" / f"{shard}.parquet"
-    places = _places(path, "faces")[clip]
-    faces = tables.read_rows(path, places, ["segment", "landmarks"])
-    order = np.argsort(faces["segment"].to_numpy())
-    places, landmarks_column = [places[i] for i in order], faces["landmarks"].take(order)
-    counts = pa.compute.list_value_length(landmarks_column).to_numpy() // (68 * 2)
-    starts = [0, *np.cumsum(counts)[:-1].tolist()]
+    places, found = _segments(path, clip)
+    starts = [0, *np.cumsum([len(points) for points in found])[:-1].tolist()]
     jpegs = StreamedJpegs(path, places, starts) if stream else HeldJpegs(_jpegs(path, places))
-    scale = size / simplejpeg.decode_jpeg_header(jpegs[0])[0]
-    landmarks = _values(landmarks_column).to_numpy().reshape(-1, 68, 2)
-    landmarks = (landmarks + np.float32(0.5)) * np.float32(scale) - np.float32(0.5)  # pixel centres are whole numbers
-    landmarks = steady(landmarks).astype(np.float32)
+    landmarks = steady(_scaled(np.concatenate(found), jpegs, size)).astype(np.float32)
     count = len(landmarks)
     blink = _row(data, "blink", shard, clip, ["ear_left", "ear_right", "blink_start", "blink_end"])
     sound = _row(data, "spectrogram", shard, clip, ["mel", "audio"])
@@ -134,6 +127,27 @@ def load(data: Path, shard: str, clip: str, *, size: int, dilation: float, strea
         audio=np.frombuffer(sound["audio"][0].as_buffer(), "<i2"),
         blinks=list(zip(*(_values(blink[name]).to_pylist() for name in ("blink_start", "blink_end")), strict=True)),
     )
+
+
+def landmarks_as_found(data: Path, shard: str, clip: str, size: int) -> NDArray[np.float32]:
+    """A usable clip's landmarks as the mask stage found them, (T, 68, 2), pixels of its frames at a size."""
+    path = data / "faces" / f"{shard}.parquet"
+    places, found = _segments(path, clip)
+    return _scaled(np.concatenate(found), HeldJpegs(_jpegs(path, places[:1])), size)
+
+
+def _segments(path: Path, clip: str) -> tuple[list[tables.Place], list[NDArray[np.float32]]]:
+    """The rows of a clip in order, and the landmarks in each, (T, 68, 2), pixels of the crop."""
+    places = _places(path, "faces")[clip]
+    faces = tables.read_rows(path, places, ["segment", "landmarks"])
+    order = np.argsort(faces["segment"].to_numpy()).tolist()
+    found = [np.asarray(points.values, np.float32).reshape(-1, 68, 2) for points in faces["landmarks"].take(order)]
+    return [places[i] for i in order], found
+
+
+def _scaled(landmarks_TL2: NDArray[np.float32], jpegs: HeldJpegs | StreamedJpegs, size: int) -> NDArray[np.float32]:
+    scale = size / simplejpeg.decode_jpeg_header(jpegs[0])[0]
+    return (landmarks_TL2 + np.float32(0.5)) * np.float32(scale) - np.float32(0.5)  # pixel centres are whole numbers
 
 
 def _row(data: Path, table: str, shard: str, clip: str, columns: list[str]) -> pa.Table:

@@ -116,9 +116,8 @@ def steady(landmarks_TL2: Array, fps: float = 25.0) -> NDArray[np.float64]:
     lids' closing is fitted in the clip, in the head's own frame, which the nose tells, and taken off. What is left of the
     points' noise is averaged over some frames.
 
-    Measured by the reference frame carried onto others, root of the mean squared difference about the face's upper outline:
-    in blinks of people 11.7 for 21.7 grey levels, in other frames 8.0 for 8.9; of rendered people 9.5 for 14.4, and 8.2
-    for 9.6.
+    Measured by the reference frame carried onto others (``benchmarks/steady.py``): 11.9 for 21.7 grey levels in blinks of people,
+    8.2 for 9.0 in other frames; 9.7 for 14.4 and 7.9 for 9.1 in rendered people.
     """
     points = np.array(landmarks_TL2, np.float64)
     if len(points) < 2:
