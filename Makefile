@@ -5,7 +5,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help env reproduce test fuzz parity lint use own look videos export publish rulegraph gpu-check talk page
+.PHONY: help env reproduce test test-slurm fuzz parity lint use own look videos export publish rulegraph gpu-check talk page
 
 PYTHON ?= python3
 VENV := .venv
@@ -56,6 +56,15 @@ $(VENV)/parity/ready: requirements-parity.lock $(READY)
 	@echo "making $(VENV)/parity from requirements-parity.lock (once)"
 	@rm -rf $(VENV)/parity
 	@$(VENV)/bin/python -m pip install -qq --no-deps --require-hashes --target $(VENV)/parity --requirement requirements-parity.lock
+	@touch $@
+
+test-slurm: env $(VENV)/slurm/ready ## the smoke run on a Slurm of one node, which it starts and stops; needs Debian's slurm-wlm and munge, and root
+	@PYTHONPATH="$(CURDIR)/$(VENV)/slurm" SLURM_TEST=1 python -m pytest -q tests/workflow/test_slurm.py
+
+$(VENV)/slurm/ready: requirements-slurm.lock $(READY)
+	@echo "making $(VENV)/slurm from requirements-slurm.lock (once)"
+	@rm -rf $(VENV)/slurm
+	@$(VENV)/bin/python -m pip install -qq --no-deps --require-hashes --target $(VENV)/slurm --requirement requirements-slurm.lock
 	@touch $@
 
 test: lint ## lint, types, all tests, by two processes
