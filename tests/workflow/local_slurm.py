@@ -45,7 +45,7 @@ SchedulerParameters=sched_min_interval=100000
 KillWait=30
 GresTypes=gpu
 SlurmdParameters=config_overrides
-NodeName={host} NodeAddr=127.0.0.1 CPUs=4 RealMemory=200000 Gres=gpu:2 State=UNKNOWN
+NodeName={host} NodeAddr=127.0.0.1 CPUs=16 RealMemory=200000 Gres=gpu:2 State=UNKNOWN
 PartitionName=cpu Nodes={host} Default=YES State=UP
 PartitionName=gpu Nodes={host} State=UP
 """
