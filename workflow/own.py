@@ -45,7 +45,8 @@ SHARE, FEWEST_TESTS = 0.15, 2  # of the clips that are the test
 MINUTES = 30.0  # of training, unless told otherwise
 SEEN = 40  # times that a step's random frames may show each frame of the footage
 STEPS = (600, 20000)  # fewest, most
-# Of a training that starts from a trained model: docs/videos.md has the trial that chose them.
+# Of a training that starts from a trained model with less footage than this, seconds; with more it is trained as one from nothing.
+LITTLE = 120.0
 TUNED_SEEN, TUNED_STEPS, TUNED_RATE = 20, (200, 4000), 0.25  # as above; share of the preset's learning rate
 SHORT_CLIPS = 12  # clips that little footage is cut into, if they are a second and a half or longer
 BESIDE = 2.0  # a training step over the network's part of it: losses, batches, optimiser
@@ -170,8 +171,9 @@ def plan(footage: Footage, step_s: float, base: Params, minutes: float, *, tuned
     return Plan(steps, round(max(SHARE, FEWEST_TESTS / usable), 2), steps * step_s / 60, longest)
 
 
-def start_from(folder: str, base: Params) -> dict[str, dict[str, Any]]:
-    """The sections of parameters that a fine-tuning of a model needs: the model, and its values where they are not the preset's.
+def start_from(folder: str, base: Params, *, little: bool) -> dict[str, dict[str, Any]]:
+    """The sections of parameters of a training that starts from a model: it, its values where they are not the preset's, and for
+    little footage a lower learning rate.
 
     Raises:
         InputError: there is no whole model in the folder, or it was trained without a condition.
@@ -192,8 +194,8 @@ def start_from(folder: str, base: Params) -> dict[str, dict[str, Any]]:
             sections[name] = its
     with path.open("rb") as file:
         start = {"folder": folder, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
-    rate = float(f"{TUNED_RATE * base.train.learning_rate:.3g}")
-    return sections | {"train": {"start": start, "learning_rate": rate}}
+    slower = {"learning_rate": float(f"{TUNED_RATE * base.train.learning_rate:.3g}")} if little else {}
+    return sections | {"train": {"start": start} | slower}
 
 
 def overlay(
@@ -294,10 +296,11 @@ def main() -> None:
         raise InputError("--minutes", f"is {args.minutes:g}", "give minutes above 0")
     base = params.validate(params.parse(presets.whole(preset), PARAMS_FILE))
     footage = look(base.corpus.folder.model_copy(update={"path": args.videos}), base.mask.margin)
-    start = start_from(args.start, base) if args.start else None
+    little = footage.seconds < LITTLE
+    start = start_from(args.start, base, little=little) if args.start else None
     if start and "network" in start:
         base = base.model_copy(update={"network": base.network.model_copy(update=start["network"])})
-    chosen = plan(footage, step_seconds(base), base, args.minutes, tuned=bool(start))
+    chosen = plan(footage, step_seconds(base), base, args.minutes, tuned=bool(start) and little)
     title = args.title or f"HifiDiff: {Path(args.videos).name}"
     text = presets.filled(overlay(base, args.run, title, args.videos, list(footage.shards), chosen, start), preset)
     settings = params.validate(params.parse(text, PARAMS_FILE))  # what can't work is refused before anything is written

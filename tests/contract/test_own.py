@@ -96,7 +96,9 @@ def test_a_model_that_is_tuned_brings_its_settings(tmp_path: Path) -> None:
         "drop": [],
     }
     HifiDiff.from_config(config).save_pretrained(tmp_path / "full")
-    start = own.start_from(str(tmp_path / "full"), SETTINGS)
+    much = own.start_from(str(tmp_path / "full"), SETTINGS, little=False)
+    assert "learning_rate" not in much["train"]
+    start = own.start_from(str(tmp_path / "full"), SETTINGS, little=True)
     assert start["network"] == {"channels": 16, "head_channels": 16}
     assert start.keys() == {"network", "train"}
     text = own.overlay(SETTINGS, "me", "Me", "videos", ["ann"], Plan(300, 0.25, 8.0, 4.0), start)
@@ -111,7 +113,7 @@ def test_a_model_that_is_tuned_brings_its_settings(tmp_path: Path) -> None:
     dropped = tmp_path / "no_blink"
     HifiDiff.from_config({**config, "drop": ["blink"]}).save_pretrained(dropped)
     with pytest.raises(InputError, match=r"no_blink: was trained without blink; start from another model"):
-        own.start_from(str(dropped), SETTINGS)
+        own.start_from(str(dropped), SETTINGS, little=True)
 
 
 def test_what_was_found_is_said() -> None:
