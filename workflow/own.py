@@ -45,7 +45,7 @@ SHARE, FEWEST_TESTS = 0.15, 2  # of the clips that are the test
 MINUTES = 30.0  # of training, unless told otherwise
 SEEN = 40  # times that a step's random frames may show each frame of the footage
 STEPS = (600, 20000)  # fewest, most
-# Of a training that starts from a trained model with less footage than this, seconds; with more it is trained as one from nothing.
+# Of a training from a trained model with less footage than this, seconds; with more it is trained like one from nothing.
 LITTLE = 120.0
 TUNED_SEEN, TUNED_STEPS, TUNED_RATE = 20, (200, 4000), 0.25  # as above; share of the preset's learning rate
 SHORT_CLIPS = 12  # clips that little footage is cut into, if they are a second and a half or longer
