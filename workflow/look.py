@@ -21,7 +21,7 @@ import simplejpeg
 from numpy.typing import NDArray
 
 from stages.base import params
-from stages.base.errors import InputError, run
+from stages.base.errors import InputError, run, shown
 from stages.base.params import PARAMS_FILE, Params
 from stages.clips import corpus
 from stages.clips.clip import Clip
@@ -133,7 +133,8 @@ def card(clip: Clip, row: pd.Series, settings: Params, side: int, found: float, 
 
 def came_from(row: pd.Series) -> str:
     """The file of a clip, a row of the index, and its place there."""
-    return f"{row['source']}, {row['start_s']:.1f} to {row['end_s']:.1f} s" if row["end_s"] else str(row["source"])
+    place = f", {row['start_s']:.1f} to {row['end_s']:.1f} s" if row["end_s"] else ""
+    return f"{shown(str(row['source']))}{place}"
 
 
 def cards(rows: pd.DataFrame, count: int, settings: Params, out: Path) -> Iterator[Card]:

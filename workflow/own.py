@@ -24,7 +24,7 @@ import torch.nn.functional as F
 
 from stages import media
 from stages.base import devices, params, places, presets
-from stages.base.errors import ClipError, HifiDiffError, InputError, run
+from stages.base.errors import ClipError, HifiDiffError, InputError, run, shown
 from stages.base.params import PARAMS_FILE, Params
 from stages.base.progress import Progress
 from stages.corpora import folder
@@ -304,7 +304,7 @@ def main() -> None:
     title = args.title or f"HifiDiff: {Path(args.videos).name}"
     text = presets.filled(overlay(base, args.run, title, args.videos, list(footage.shards), chosen, start), preset)
     settings = params.validate(params.parse(text, PARAMS_FILE))  # what can't work is refused before anything is written
-    print("\n".join(described(footage, chosen, settings.network.size)))
+    print(shown("\n".join(described(footage, chosen, settings.network.size))))
     target = ROOT / PARAMS_FILE
     if edited() and not args.yes and not asked(f"{PARAMS_FILE} has edits that no preset has; write over it?"):
         raise HifiDiffError(

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Callable
 from typing import NoReturn
 
 EXIT_USER_ERROR = 2
+DISK = {  # by error number: what to do where a file can't be written
+    errno.ENOSPC: "make room",
+    errno.EDQUOT: "make room within your quota",
+    errno.EROFS: "take a folder that may be written to",
+    errno.EACCES: "take a folder that may be written to",
+}
 
 
 class HifiDiffError(Exception):
@@ -38,8 +45,14 @@ class TrainingError(HifiDiffError):
     """Training can't go on: a loss that is not finite, a checkpoint that belongs to other parameters."""
 
 
+def shown(text: str) -> str:
+    """A text for a terminal: other people's names may hold characters that would move its cursor or change its colours."""
+    return "".join(char if char.isprintable() or char in "\n\t" else "\ufffd" for char in text)
+
+
 def run(main: Callable[[], None]) -> NoReturn:
-    """Run a stage's ``main`` and exit: 0, or 2 with one line on stderr for a :class:`HifiDiffError`.
+    """Run a stage's ``main`` and exit: 0, or 2 with one line on stderr for a :class:`HifiDiffError`, and for a disk that is full
+    or may not be written to.
 
     Where the locale has another encoding, the interpreter starts once more in its UTF-8 mode: names of files are UTF-8 whatever
     the locale says, and a library asked for ``é`` would make another file of it.
@@ -50,7 +63,14 @@ def run(main: Callable[[], None]) -> NoReturn:
     try:
         main()
     except HifiDiffError as error:
-        print(f"error: {error}", file=sys.stderr, flush=True)
+        print(f"error: {shown(str(error))}", file=sys.stderr, flush=True)
+        sys.exit(EXIT_USER_ERROR)
+    except OSError as error:
+        if error.errno not in DISK:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        problem = f"{where}{os.strerror(error.errno)}; {DISK[error.errno]}, and run the same command again"
+        print(f"error: {shown(problem)}", file=sys.stderr, flush=True)
         sys.exit(EXIT_USER_ERROR)
     except KeyboardInterrupt:
         print("interrupted: run the same command again to go on", file=sys.stderr, flush=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 import time
 
+from stages.base.errors import shown
+
 
 class Progress:
     """Print at most one line every ``interval_s`` seconds, and one at the end.
@@ -32,4 +34,4 @@ class Progress:
         percent = 100 * self.done // max(self.total, 1)
         eta = f"{int(left) // 60}:{int(left) % 60:02d}"
         line = f"{self.label}: {self.done}/{self.total} {self.unit} ({percent}%), {rate:.1f}/s, ETA {eta}"
-        print(f"{line}, {note}" if note else line, file=sys.stderr, flush=True)
+        print(shown(f"{line}, {note}" if note else line), file=sys.stderr, flush=True)
