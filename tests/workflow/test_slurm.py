@@ -41,11 +41,11 @@ def project(tmp_path: Path) -> Iterator[Project]:
 def running(project: Project, rule: str) -> list[str]:
     """The numbers of a rule's jobs that run now."""
     lines = local_slurm.said(project.env, "squeue", "-h", "-t", "R", "-o", "%i %k").splitlines()
-    return [line.split()[0] for line in lines if re.search(rf"\brule_{rule}\b", line)]
+    return [line.split()[0] for line in lines if re.search(rf"\brule_{rule}(_wildcards|$)", line)]
 
 
 def test_a_run_on_slurm(project: Project, smoke_run: Project) -> None:
-    project.edit("  steps: 4\n  batch: 1", "  steps: 200\n  batch: 1")  # long enough to be cancelled in the middle
+    project.edit("  steps: 4\n  batch: 1", "  steps: 600\n  batch: 1")  # long enough to be cancelled in the middle
     state = project.root / "data/smoke/resume/train/full"
     with (project.root / "slurm.out").open("wb") as out:
         first = subprocess.Popen(COMMAND, cwd=project.root, env=project.env, stdout=out, stderr=out)
