@@ -7,6 +7,7 @@ on the time base.
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -156,7 +157,7 @@ def pieces(
     why = np.zeros(count, np.int8)  # the reason that each frame is left out, by number
     reasons = ("", "no face", "the head is turned away", "the landmarks sit on no face", "nobody speaks")
     edges = [0, *starts, count]
-    for first, after in zip(edges, edges[1:], strict=False):
+    for first, after in itertools.pairwise(edges):
         missing = np.array([points is None for points in found[first:after]])
         for a, b in runs(missing):
             if b - a > max_gap or a == 0 or b == after - first:
@@ -176,7 +177,7 @@ def pieces(
                 why[inside] = np.where(why[inside] == 0, 4, why[inside])
     borders = sorted({0, count, *starts, *(np.flatnonzero(np.diff(why)) + 1).tolist()})
     parts: list[Piece] = []
-    for first, after in zip(borders, borders[1:], strict=False):
+    for first, after in itertools.pairwise(borders):
         if why[first]:
             parts.append(Piece(first, after, reasons[why[first]]))
         else:
@@ -207,7 +208,7 @@ def _divided(first: int, after: int, level_T: Array | None, longest: float) -> l
             middle = edges[number]
             near = level_T[middle - reach : middle + reach + 1]
             edges[number] = middle - reach + int(np.argmin(near)) if len(near) else middle
-    return list(zip(edges, edges[1:], strict=False))
+    return list(itertools.pairwise(edges))
 
 
 def _joined(parts: list[Piece]) -> list[Piece]:
