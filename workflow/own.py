@@ -47,7 +47,7 @@ SEEN = 40  # times that a step's random frames may show each frame of the footag
 STEPS = (600, 20000)  # fewest, most
 # Of a training from a trained model with less footage than this, seconds; with more it is trained like one from nothing.
 LITTLE = 120.0
-TUNED_SEEN, TUNED_STEPS, TUNED_RATE = 20, (200, 4000), 0.25  # as above; share of the preset's learning rate
+TUNED_SEEN, TUNED_STEPS, TUNED_RATE = 4, (200, 4000), 0.25  # as above; share of the preset's learning rate
 SHORT_CLIPS = 12  # clips that little footage is cut into, if they are a second and a half or longer
 BESIDE = 2.0  # a training step over the network's part of it: losses, batches, optimiser
 
