@@ -52,20 +52,14 @@ fuzz: env ## damaged media and tables against every reader: make fuzz CASES=5000
 parity: env $(VENV)/parity/ready ## public packages beside ours on random weights, a table of differences; not part of make test
 	@PYTHONPATH="$(VENV)/parity:." python -W ignore -m benchmarks.parity
 
-$(VENV)/parity/ready: requirements-parity.lock $(READY)
-	@echo "making $(VENV)/parity from requirements-parity.lock (once)"
-	@rm -rf $(VENV)/parity
-	@$(VENV)/bin/python -m pip install -qq --no-deps --require-hashes --target $(VENV)/parity --requirement requirements-parity.lock
+$(VENV)/%/ready: requirements-%.lock $(READY)
+	@echo "making $(VENV)/$* from requirements-$*.lock (once)"
+	@rm -rf $(VENV)/$*
+	@$(VENV)/bin/python -m pip install -qq --no-deps --require-hashes --target $(VENV)/$* --requirement requirements-$*.lock
 	@touch $@
 
 test-slurm: env $(VENV)/slurm/ready ## the smoke run on a Slurm of one node, which it starts and stops; needs Debian's slurm-wlm and munge, and root
 	@PYTHONPATH="$(CURDIR)/$(VENV)/slurm" SLURM_TEST=1 python -m pytest -q tests/workflow/test_slurm.py
-
-$(VENV)/slurm/ready: requirements-slurm.lock $(READY)
-	@echo "making $(VENV)/slurm from requirements-slurm.lock (once)"
-	@rm -rf $(VENV)/slurm
-	@$(VENV)/bin/python -m pip install -qq --no-deps --require-hashes --target $(VENV)/slurm --requirement requirements-slurm.lock
-	@touch $@
 
 test: lint ## lint, types, all tests, by two processes
 	@python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder

@@ -12,7 +12,6 @@ red, green and blue there, by which a drift of the colours would show.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import time
 from collections.abc import Sequence
@@ -32,10 +31,10 @@ from stages.clips.clip import Clip
 from stages.clips.windows import Windows
 from stages.faces import observed
 from stages.faces.geometry import ear, mouth_opening
-from stages.measures import correlation
+from stages.measures import correlation, image
 from stages.methods.generate import generate
 from stages.pretrained import lipsync_expert
-from stages.pretrained.hifidiff import WEIGHTS, HifiDiff
+from stages.pretrained.hifidiff import HifiDiff
 from stages.training import hifidiff, loop
 from stages.training.prepared import prepared, training_set
 
@@ -64,20 +63,22 @@ def quality(model: HifiDiff, clips: Sequence[Clip], settings: Params) -> Quality
             list(generate(model, clip, clip, settings.sample, torch.device("cpu"), lambda frames: None))
         )
         true, masks = np.asarray(clip.frames_THWC), np.asarray(clip.masks_THW)
-        apart = made.astype(np.float64) - true
-        errors = [np.square(frame[mask]).mean() for frame, mask in zip(apart, masks, strict=True)]
         seen, truth = (observed.measure(frames, settings.metrics.upscale).landmarks_TL2 for frames in (made, true))
         mouths.append((mouth_opening(truth), mouth_opening(seen)))
         eyes.append((clip.ear_T2.mean(1), ear(seen).mean(1)))
-        others.append([np.mean(10 * np.log10(255**2 / np.maximum(errors, 1e-9))), *apart[masks].mean(0)])
+        others.append([image.psnr(made, true, masks).mean(), *(made.astype(np.float64) - true)[masks].mean(0)])
     return Quality(correlation.pooled(mouths), correlation.pooled(eyes), *np.mean(others, 0).tolist())
 
 
 def tuned(settings: Params, clips: Sequence[Clip], steps: int, rate: float) -> tuple[HifiDiff, float]:
     """The run's model after so many steps on these clips, and the CPU seconds that they took."""
     folder = settings.data / "models" / "full"
-    start = params.Start(folder=str(folder), sha256=hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest())
-    changed = {"start": start, "steps": steps, "learning_rate": rate, "warmup": min(settings.train.warmup, steps // 4)}
+    changed = {
+        "start": params.Start.of(folder),
+        "steps": steps,
+        "learning_rate": rate,
+        "warmup": min(settings.train.warmup, steps // 4),
+    }
     settings = settings.model_copy(update={"train": settings.train.model_copy(update=changed)})
     device = torch.device("cpu")
     expert = lipsync_expert.load(settings.data / "expert" / "expert.safetensors", device)

@@ -7,7 +7,6 @@ make own VIDEOS=folder OPTIONS="--from data/demo/models/full"     # fine-tunes t
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import math
 import statistics
@@ -23,7 +22,7 @@ import torch
 import torch.nn.functional as F
 
 from stages import media
-from stages.base import devices, params, places, presets
+from stages.base import devices, params, presets
 from stages.base.errors import ClipError, HifiDiffError, InputError, run, shown
 from stages.base.params import PARAMS_FILE, Params
 from stages.base.progress import Progress
@@ -32,7 +31,7 @@ from stages.faces import landmarks
 from stages.faces.square import crop_square
 from stages.media.container import opened
 from stages.networks.hifidiff import Conditions
-from stages.pretrained.hifidiff import WEIGHTS, HifiDiff
+from stages.pretrained.hifidiff import HifiDiff
 from workflow.sources import ROOT
 from workflow.use import edited
 
@@ -178,10 +177,9 @@ def start_from(folder: str, base: Params, *, little: bool) -> dict[str, dict[str
     Raises:
         InputError: there is no whole model in the folder, or it was trained without a condition.
     """
-    path = places.place(folder) / WEIGHTS
-    config = HifiDiff.from_pretrained(path.parent).config
+    config = HifiDiff.from_pretrained(folder).config
     if config["drop"]:
-        raise InputError(path.parent, f"was trained without {', '.join(config['drop'])}", "start from another model")
+        raise InputError(folder, f"was trained without {', '.join(config['drop'])}", "start from another model")
     own = base.model_dump()
     sections: dict[str, dict[str, Any]] = {}
     for name in ("network", "diffusion", "mask", "spectrogram"):
@@ -192,8 +190,7 @@ def start_from(folder: str, base: Params, *, little: bool) -> dict[str, dict[str
         }
         if its:
             sections[name] = its
-    with path.open("rb") as file:
-        start = {"folder": folder, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+    start = params.Start.of(folder).model_dump()
     slower = {"learning_rate": float(f"{TUNED_RATE * base.train.learning_rate:.3g}")} if little else {}
     return sections | {"train": {"start": start} | slower}
 

@@ -7,6 +7,7 @@ from these models (``python -m workflow.schema``); a test holds it current.
 from __future__ import annotations
 
 import datetime
+import hashlib
 import pkgutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -274,6 +275,12 @@ class Start(Section):
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] = Field(
         description="of its model.safetensors, by which its content counts: `sha256sum` prints it"
     )
+
+    @classmethod
+    def of(cls, folder: str | Path) -> Start:
+        """The model that lies in a folder now."""
+        with (Path(folder) / "model.safetensors").open("rb") as file:
+            return cls(folder=str(folder), sha256=hashlib.file_digest(file, "sha256").hexdigest())
 
 
 class Train(Section):

@@ -27,8 +27,7 @@ def ready(settings: Params, drop: tuple[str, ...] = ()) -> Prepared:
 
 def starting(folder: Path, sha256: str = "", **changes: Any) -> Params:
     """The smoke preset, started from the model in a folder."""
-    digest = sha256 or hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
-    start = params.Start(folder=str(folder), sha256=digest)
+    start = params.Start(folder=str(folder), sha256=sha256) if sha256 else params.Start.of(folder)
     return SMOKE.model_copy(update={"train": SMOKE.train.model_copy(update={"start": start, "seed": 99}), **changes})
 
 

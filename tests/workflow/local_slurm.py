@@ -11,7 +11,7 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -116,9 +116,9 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def _until(true: object, limit_s: float, otherwise: str) -> None:
+def _until(true: Callable[[], bool], limit_s: float, otherwise: str) -> None:
     end = time.monotonic() + limit_s
-    while not true():  # type: ignore[operator]
+    while not true():
         if time.monotonic() > end:
             raise TimeoutError(otherwise)
         time.sleep(0.2)
