@@ -10,6 +10,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/ready
+ENV_GB := 8
 CORES ?= all
 WORKERS ?= 2
 
@@ -30,13 +31,17 @@ env: $(READY) ## the environment .venv, from requirements.lock
 $(READY): requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' || \
 	  { echo "$(PYTHON) is $$($(PYTHON) --version 2>&1); Python 3.11, 3.12 or 3.13 is needed: make PYTHON=python3.11 …" >&2; exit 1; }
+	@free=$$(df -Pk . | awk 'END {print int($$4 / 1048576)}'); [ "$$free" -ge $(ENV_GB) ] || \
+	  { echo "$(CURDIR) has $$free GB free; the environment takes $(ENV_GB): free some, or clone to another disk" >&2; exit 1; }
 	@echo "making $(VENV) from requirements.lock (a few minutes, once)"
 	@if [ -L $(VENV) ] || { [ -e $(VENV) ] && [ ! -e $(READY) ] && [ ! -e $(VENV)/made-by-make ]; }; then \
 	  echo "$(VENV) was not made by make, which would replace it; move it away, or take another folder: make VENV=.env …" >&2; exit 1; fi
 	@rm -rf $(VENV)
 	@$(PYTHON) -m venv $(VENV)
 	@touch $(VENV)/made-by-make
-	@$(VENV)/bin/python -m pip install -qq --require-hashes --requirement requirements.lock
+	@mkdir $(VENV)/downloads
+	@TMPDIR=$(CURDIR)/$(VENV)/downloads $(VENV)/bin/python -m pip install -qq --require-hashes --requirement requirements.lock
+	@rm -rf $(VENV)/downloads
 	@touch $@
 
 reproduce: env ## everything that params.yaml names; rerun it to resume after a kill
