@@ -97,6 +97,7 @@ def training_set(clips: Sequence[Clip], windows: int) -> TrainingSet:
         places=False,
         audio_steps=16,
         blink_frames=1,
+        ear="raw",
         drop=(),
         blink_share=0.0,
         first_reference=0.0,

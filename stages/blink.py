@@ -16,7 +16,7 @@ from stages.base import params
 from stages.base.errors import run
 from stages.base.progress import Progress
 from stages.faces.geometry import ear
-from stages.measures.blinks import find_blinks, open_ear
+from stages.measures.blinks import eye_levels, find_blinks, open_ear
 from stages.store import schemas, tables
 
 
@@ -45,6 +45,18 @@ def blink_row(clip: str, landmarks_TL2: NDArray[np.float32], settings: params.Bl
     }
 
 
+def with_levels(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A speaker's rows, each with the EAR of the speaker's shut and open eyes."""
+    open_ears = [row["open_ear"] for row in rows if len(row["ear_left"])]
+    least = [
+        float((row["ear_left"] + row["ear_right"])[start:end].min() / 2)
+        for row in rows
+        for start, end in zip(row["blink_start"], row["blink_end"], strict=True)
+    ]
+    shut, is_open = eye_levels(open_ears, least)
+    return [row | {"speaker_open": is_open, "speaker_shut": shut} for row in rows]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description="Measure both eyes' aspect ratio in every clip of a shard and find the blinks."
@@ -56,10 +68,13 @@ def main() -> None:
     settings = params.load(args.params).blink
     clips = clip_landmarks(args.faces)
     progress = Progress(f"blink {args.out.stem}", len(clips), "clips")
+    rows = []
+    for clip, landmarks in clips.items():
+        rows.append(blink_row(clip, landmarks, settings))
+        progress.update(note=clip)
     with tables.writer(args.out, schemas.BLINK) as write:
-        for clip, landmarks in clips.items():
-            write(blink_row(clip, landmarks, settings))
-            progress.update(note=clip)
+        for row in with_levels(rows):
+            write(row)
 
 
 if __name__ == "__main__":

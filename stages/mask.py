@@ -29,6 +29,7 @@ from stages import media
 from stages.base import params
 from stages.base.errors import ClipError, run
 from stages.base.progress import Progress
+from stages.base.series import runs
 from stages.faces.landmarks import FaceTracker
 from stages.faces.observed import descriptor
 from stages.faces.pieces import Piece, Shots, levels, pieces, strangers
@@ -136,24 +137,14 @@ def fill_gaps(
     detected = np.array([points is not None for points in found])
     if not detected.any():
         raise ClipError(clip, "no face found")
-    start, length = longest_gap(detected)
-    if length > max_gap:
+    start, end = max(runs(~detected), key=lambda gap: gap[1] - gap[0], default=(0, 0))
+    if (length := end - start) > max_gap:
         raise ClipError(clip, f"the face is lost for {length} frames from frame {start} on (mask.max_gap is {max_gap})")
     known = np.flatnonzero(detected)
     values = np.stack([points for points in found if points is not None]).reshape(len(known), -1)
     frames = np.arange(len(found))
     filled = np.stack([np.interp(frames, known, column) for column in values.T], -1)
     return filled.reshape(len(found), -1, 2), detected
-
-
-def longest_gap(detected_T: NDArray[np.bool_]) -> tuple[int, int]:
-    """First frame and length of the longest run of false; length 0 where there is none."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], ~detected_T, [False]])))
-    starts, ends = edges[::2], edges[1::2]
-    if not len(starts):
-        return 0, 0
-    longest = int(np.argmax(ends - starts))
-    return int(starts[longest]), int(ends[longest] - starts[longest])
 
 
 def face_picture(

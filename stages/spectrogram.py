@@ -78,26 +78,32 @@ def usable_row(sound: media.Sound, span: Span, mel: Mel, settings: params.Spectr
     return {"clip": clip, "status": "ok", "mel": mel(media.to_float(samples)).ravel(), "audio": samples.tobytes()}
 
 
+def unusable_row(clip: str, reason: str) -> dict[str, Any]:
+    """The row of a clip that can't be used."""
+    return {"clip": clip, "status": reason, "mel": [], "audio": b""}
+
+
 def file_rows(
     raw: Path, file: str, name: str, clips: list[Span], mel: Mel, settings: params.Spectrogram
 ) -> Iterator[dict[str, Any]]:
     """The rows of a file's clips; its sound is decoded once, if the mask stage could use any of them."""
-    sound: media.Sound | ClipError | None = None
-    for span in clips:
+    sound, fault = None, ""
+    if any(span.seconds for span in clips):
         try:
-            if not span.seconds:
-                raise ClipError(span.clip, "the mask stage left it out")
+            sound = hear(raw, file, name, settings.sample_rate)
+        except ClipError as error:
+            fault = error.reason
+    for span in clips:
+        if not span.seconds:  # which that stage has said
+            yield unusable_row(span.clip, "the mask stage left it out")
+            continue
+        try:
             if sound is None:
-                try:
-                    sound = hear(raw, file, name, settings.sample_rate)
-                except ClipError as error:
-                    sound = error
-            if isinstance(sound, ClipError):
-                raise ClipError(span.clip, sound.reason)
+                raise ClipError(span.clip, fault)
             yield usable_row(sound, span, mel, settings)
         except ClipError as error:
             print(f"{error}; left out, the other clips go on", flush=True)
-            yield {"clip": span.clip, "status": error.reason, "mel": [], "audio": b""}
+            yield unusable_row(span.clip, error.reason)
 
 
 def main() -> None:

@@ -76,7 +76,14 @@ def write_clip(data: Path, name: str, frames: int, *, side: int, segment: int) -
             write({**face, **own, "segment": number, "start": start})
     with tables.writer(data / "blink" / f"{shard}.parquet", schemas.BLINK) as write:
         both = ear(landmarks).astype(np.float32)
-        row = {"clip": name, "ear_left": both[:, 0], "ear_right": both[:, 1], "open_ear": 0.3}
+        row = {
+            "clip": name,
+            "ear_left": both[:, 0],
+            "ear_right": both[:, 1],
+            "open_ear": 0.3,
+            "speaker_open": 0.3,
+            "speaker_shut": 0.1,
+        }
         write({**row, "blink_start": [3], "blink_end": [7]})
     with tables.writer(data / "spectrogram" / f"{shard}.parquet", schemas.SPECTROGRAM) as write:
         mel = rng.uniform(-4, 4, (frames * 16 // 5 + 1) * 80).astype(np.float32)

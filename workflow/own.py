@@ -32,6 +32,7 @@ from stages.faces.square import crop_square
 from stages.media.container import opened
 from stages.networks.hifidiff import Conditions
 from stages.pretrained.hifidiff import HifiDiff
+from stages.training.prepared import configuration
 from workflow.sources import ROOT
 from workflow.use import edited
 
@@ -123,13 +124,7 @@ def step_seconds(settings: Params) -> float:
     torch.set_num_threads(settings.train.threads)
     network, side = settings.network, settings.train.crop or settings.network.size
     device = devices.choose(settings.train.device, "train.device")
-    config = {
-        "network": network.model_dump(),
-        "diffusion": settings.diffusion.model_dump(),
-        "mel_bins": settings.spectrogram.n_mels,
-        "drop": [],
-    }
-    net = HifiDiff.from_config(config).net.to(device).train()
+    net = HifiDiff.from_config(configuration(settings, [])).net.to(device).train()
     count = settings.train.batch * settings.loss.frames + settings.train.singles
     picture = torch.rand(count, 3, side, side, device=device)
     given = Conditions(

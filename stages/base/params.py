@@ -228,6 +228,9 @@ class Network(Section):
     audio_channels: Natural = Field(le=1024, description="channels of the audio encoder's first layer")
     audio_steps: Natural = Field(le=1000, description="mel steps in the window that conditions a frame")
     blink_frames: Natural = Field(le=1001, description="frames of EAR, centred, that condition a frame; odd")
+    ear: Literal["raw", "normalised"] = Field(
+        description="the EAR that a network is told: as it is, or 0 where the speaker's eyes are shut and 1 where they are open"
+    )
     reference: Literal["as_is", "aligned"] = Field(
         description="aligned: moved onto each frame by the similarity of nose and eye corners and by the head's turn; "
         "never without the masked face"

@@ -29,6 +29,7 @@ class Clip:
     mel_SM: NDArray[np.float32]  # 80 steps a second, [-4, 4]
     audio: NDArray[np.int16]  # 16 kHz mono
     blinks: list[tuple[int, int]]  # first frame, first frame after
+    eye_levels: tuple[float, float] = (0.0, 1.0)  # ear_T2 of the speaker's shut and open eyes
 
     def head(self, frames: int | None) -> Clip:
         """The clip's first ``frames`` frames with all its sound; the clip itself where it has no more, or for None.

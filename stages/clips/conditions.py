@@ -59,10 +59,19 @@ def mel_windows(clip: Clip, frames: Sequence[int], steps: int) -> Tensor:
     return torch.from_numpy(np.stack([condition_window(clip.mel_SM, frame, steps) for frame in frames]))
 
 
-def ear_windows(clip: Clip, frames: Sequence[int], blink_frames: int) -> Tensor:
-    """(N, blink_frames, 2): eye aspect ratios around each frame, the clip's ends repeated."""
+def ear_windows(clip: Clip, frames: Sequence[int], blink_frames: int, ear: str) -> Tensor:
+    """(N, blink_frames, 2): eye aspect ratios around each frame, the clip's ends repeated; see :func:`ear_condition`."""
     around = np.asarray(frames)[:, None] + np.arange(blink_frames) - blink_frames // 2
-    return torch.from_numpy(clip.ear_T2[around.clip(0, len(clip.ear_T2) - 1)])
+    window = clip.ear_T2[around.clip(0, len(clip.ear_T2) - 1)]
+    return torch.from_numpy(ear_condition(window, *clip.eye_levels, ear=ear))
+
+
+def ear_condition(
+    ear_X2: NDArray[np.floating], shut: float | NDArray[np.floating], is_open: float | NDArray[np.floating], *, ear: str
+) -> NDArray[np.float32]:
+    """The eye aspect ratio as a network is told it, by ``network.ear``: raw, or normalised to 0 for shut and 1 for open eyes."""
+    shares = (ear_X2 - shut) / (is_open - shut) if ear == "normalised" else ear_X2
+    return np.asarray(shares, np.float32)
 
 
 def mouth_maps(clip: Clip, frames: Sequence[int]) -> Tensor:
@@ -140,6 +149,7 @@ def conditions(
     places_too: bool,
     audio_steps: int,
     blink_frames: int,
+    ear: str,
     drop: Sequence[str],
 ) -> Conditions:
     """All conditions of ``frames``; the audio is ``sound``'s (the clip itself, but where another's is wanted).
@@ -157,7 +167,7 @@ def conditions(
     return Conditions(
         reference_NCHW=reference_NCHW,
         mel_NSM=mel_windows(sound, frames, audio_steps),
-        ear_NK2=None if "blink" in drop else ear_windows(clip, frames, blink_frames),
+        ear_NK2=None if "blink" in drop else ear_windows(clip, frames, blink_frames, ear),
         masked_NCHW=None if "masked_face" in drop else masked_face(x, masks(clip, frames)),
         places_N4HW=torch.from_numpy(np.stack([places(clip.landmarks_TL2[frame], size) for frame in shown]))
         if places_too

@@ -24,6 +24,8 @@ from stages.clips.clip import Clip
 from stages.faces.geometry import clip_mask, mouth_opening, steady
 from stages.store import schemas, tables, tars
 
+EARS, BLINKS = ("ear_left", "ear_right"), ("blink_start", "blink_end")  # columns of the stage blink's table
+LEVELS = ("speaker_shut", "speaker_open")
 RAW_TRUTH = "truth.parquet"  # of the rendered corpus, in its tars
 
 
@@ -114,7 +116,7 @@ def load(data: Path, shard: str, clip: str, *, size: int, dilation: float, strea
     jpegs = StreamedJpegs(path, places, starts) if stream else HeldJpegs(_jpegs(path, places))
     landmarks = steady(_scaled(np.concatenate(found), jpegs, size)).astype(np.float32)
     count = len(landmarks)
-    blink = _row(data, "blink", shard, clip, ["ear_left", "ear_right", "blink_start", "blink_end"])
+    blink = _row(data, "blink", shard, clip, [*EARS, *BLINKS, *LEVELS])
     sound = _row(data, "spectrogram", shard, clip, ["mel", "audio"])
     return Clip(
         name=clip,
@@ -122,10 +124,11 @@ def load(data: Path, shard: str, clip: str, *, size: int, dilation: float, strea
         frames_THWC=decoded(jpegs, count, size),
         landmarks_TL2=landmarks,
         masks_THW=LazyArray((count, size, size), np.dtype(np.bool_), clip_mask(landmarks, dilation)),
-        ear_T2=np.stack([_values(blink[name]).to_numpy() for name in ("ear_left", "ear_right")], -1),
+        ear_T2=np.stack([_values(blink[name]).to_numpy() for name in EARS], -1),
         mel_SM=_values(sound["mel"]).to_numpy().reshape(-1, 80),
         audio=np.frombuffer(sound["audio"][0].as_buffer(), "<i2"),
-        blinks=list(zip(*(_values(blink[name]).to_pylist() for name in ("blink_start", "blink_end")), strict=True)),
+        blinks=list(zip(*(_values(blink[name]).to_pylist() for name in BLINKS), strict=True)),
+        eye_levels=(blink["speaker_shut"][0].as_py(), blink["speaker_open"][0].as_py()),
     )
 
 

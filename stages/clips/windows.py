@@ -145,6 +145,7 @@ class TrainingSet:
     places: bool
     audio_steps: int
     blink_frames: int
+    ear: str  # raw, normalised
     drop: tuple[str, ...]
     blink_share: float
     first_reference: float  # share of windows and frames whose reference is the clip's first frame, as in sampling
@@ -176,6 +177,7 @@ class TrainingSet:
             places_too=self.places,
             audio_steps=self.audio_steps,
             blink_frames=self.blink_frames,
+            ear=self.ear,
             drop=self.drop,
         )
         if self.condition_dropout > 0:

@@ -26,7 +26,7 @@ from typing import Any
 import yaml
 
 from stages.base import places
-from stages.base.errors import InputError
+from stages.base.errors import InputError, shown
 from stages.base.params import Folder
 from stages.base.places import Below
 from stages.base.progress import Progress
@@ -231,12 +231,7 @@ def listing(settings: Folder) -> str:
     lines += [
         f"# ignored, a link to a folder that is listed: {_text(str(path.relative_to(root)))}" for path in beside.again
     ]
-    return "\n".join([_printable(" ".join(text.split())) for text in lines] + [line(found)])
-
-
-def _printable(text: str) -> str:
-    """Without the characters that YAML allows in no comment."""
-    return "".join(character if character.isprintable() else "\ufffd" for character in text)
+    return "\n".join([shown(" ".join(text.split())) for text in lines] + [line(found)])
 
 
 def take(settings: Folder, speaker: str, out: Path) -> None:

@@ -12,6 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from stages.base.series import moving_mean
+
 Array = NDArray[np.floating]
 
 RIGHT_EYE, LEFT_EYE = slice(36, 42), slice(42, 48)  # the subject's own right and left
@@ -63,17 +65,25 @@ def head_axes(landmarks: Array) -> tuple[Array, Array, Array, Array]:
     return eyes, np.stack([right, down], -2), distance, ((nose - eyes) * down).sum(-1)
 
 
+def nose_tip(landmarks: Array) -> Array:
+    """The place of the nose's tip across and down from the middle of the eye corners, in distances of the outer ones.
+
+    (..., 68, 2) → (..., 2). The tip lies before the face, so that it tells of the head's turn out of the picture's plane.
+    """
+    points = np.asarray(landmarks, np.float64)
+    _, axes, distance, _ = head_axes(points)
+    tip = points[..., NOSE_TIP, :].mean(-2) - points[..., EYE_CORNERS, :].mean(-2)
+    return (axes @ tip[..., None])[..., 0] / distance[..., None]
+
+
 def head_turns(landmarks_TL2: Array, frames: Sequence[int]) -> Array:
     """The head's turn out of the picture's plane, aside and down, in some of a clip's frames: (T, 68, 2) → (N, 2).
 
-    Measured by the nose's tip, which lies before the face: its place across and down from the middle of the eye corners, in
-    distances of the outer ones, a mean over five frames. Only differences between frames of one clip mean something.
+    Measured by :func:`nose_tip`, a mean over five frames. Only differences between frames of one clip mean something.
     """
     around = np.clip(np.asarray(frames)[:, None] + np.arange(-2, 3), 0, len(landmarks_TL2) - 1)
     points = np.asarray(landmarks_TL2[around], np.float64)
-    _, axes, distance, _ = head_axes(points)
-    tip = points[..., NOSE_TIP, :].mean(-2) - points[..., EYE_CORNERS, :].mean(-2)
-    return ((axes @ tip[..., None])[..., 0] / distance[..., None]).mean(-2)
+    return nose_tip(points).mean(-2)
 
 
 def similarity(source_L2: Array, target_L2: Array, weights_L: Array | None = None) -> Array:
@@ -137,9 +147,7 @@ def steady(landmarks_TL2: Array, fps: float = 25.0) -> NDArray[np.float64]:
     corners = corners - shut[:, None, None] * drift @ heads_T23[:, :, :2].swapaxes(-1, -2)
     rigid = rigid.copy()
     rigid[:, is_corner] = corners
-    half = round(STEADY_S * fps) // 2
-    sums = np.cumsum(np.pad(rigid, ((half + 1, half), (0, 0), (0, 0)), mode="edge"), 0)
-    points[:, RIGID] = (sums[2 * half + 1 :] - sums[: -2 * half - 1]) / (2 * half + 1)
+    points[:, RIGID] = moving_mean(rigid, round(STEADY_S * fps) // 2)
     return points
 
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from stages.base.errors import InputError
 from stages.base.lazy import LazyArray
+from stages.base.series import moving_mean
 from stages.faces import landmarks
 from stages.faces.geometry import ear
 
@@ -141,6 +142,5 @@ def _recogniser() -> Any:
 
 def _smooth(boxes_N4: Array, known_N: NDArray[np.intp], frames: int) -> Array:
     """Boxes of all frames, (frames, 4): interpolated where unknown, the moving average of SMOOTH frames."""
-    filled = np.stack([np.interp(np.arange(frames), known_N, side) for side in boxes_N4.T])
-    padded = np.pad(filled, ((0, 0), (SMOOTH // 2, SMOOTH // 2)), mode="edge")
-    return np.stack([np.convolve(side, np.full(SMOOTH, 1 / SMOOTH), "valid") for side in padded], -1)
+    filled = np.stack([np.interp(np.arange(frames), known_N, side) for side in boxes_N4.T], -1)
+    return moving_mean(filled, SMOOTH // 2)

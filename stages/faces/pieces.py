@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.base import params
-from stages.faces.geometry import EYE_CORNERS, NOSE_TIP, RIGID, head_axes, inter_ocular, similarity, transform
+from stages.base.series import moving_mean, runs
+from stages.faces.geometry import RIGID, inter_ocular, nose_tip, similarity, transform
 
 THUMB = (48, 36)  # pixels that a picture is compared with the next at
 # Of luma's mean difference at a cut. In 42 clips of people it is 0.3 from frame to frame, 1.9 at most; between clips of one
@@ -27,6 +28,7 @@ BEFORE = 12  # frames
 TURNED_FOR, UNSTEADY_FOR = 5, 15  # frames that the two measurements of a face are averaged over
 QUIET_DB = -35.0  # below the loud moments, under which nobody speaks
 LOUD = 95  # percentile of a frame's level that loud moments have
+NO_FACE = "no face"
 BREATH_S = 0.2  # of silence that is left at either end of a part
 # Distance of two descriptors of one person at most. The network was trained to 0.6; in 21 clips of seven people one person's lie
 # apart by 0.30 at most, two people's by 0.64 at least.
@@ -95,13 +97,10 @@ def _apart(a: Thumb, b: Thumb) -> float:
 
 
 def turned_aside(landmarks_TL2: NDArray[np.floating]) -> Array:
-    """How far the head is turned to a side, (T, 68, 2) → (T,): the nose's tip aside of the middle of the eye corners, in
-    distances of the outer ones; 0 where it faces the camera, some 0.4 times the tangent of the angle.
+    """How far the head is turned to a side, (T, 68, 2) → (T,): how far aside the nose's tip lies; 0 where it faces the camera,
+    some 0.4 times the tangent of the angle.
     """
-    points = np.asarray(landmarks_TL2, np.float64)
-    _, axes, distance, _ = head_axes(points)
-    tip = points[:, NOSE_TIP].mean(1) - points[:, EYE_CORNERS].mean(1)
-    return np.asarray(np.abs((axes[:, 0] * tip).sum(-1)) / distance)
+    return np.asarray(np.abs(nose_tip(landmarks_TL2)[..., 0]))
 
 
 def unsteady(landmarks_TL2: NDArray[np.floating]) -> Array:
@@ -128,12 +127,6 @@ def levels(audio_N: NDArray[np.floating], sample_rate: int, fps: float, frames: 
     return np.asarray(10 * np.log10(np.maximum(mean / max(loud, 1e-12), 1e-10)))
 
 
-def runs(true_T: NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """The runs of true: (first, first after) of each."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], true_T, [False]]).astype(np.int8)))
-    return [(int(first), int(after)) for first, after in edges.reshape(-1, 2)]
-
-
 def pieces(
     found: Sequence[NDArray[np.float32] | None],
     starts: Sequence[int],
@@ -155,7 +148,7 @@ def pieces(
     """
     count = len(found)
     why = np.zeros(count, np.int8)  # the reason that each frame is left out, by number
-    reasons = ("", "no face", "the head is turned away", "the landmarks sit on no face", "nobody speaks")
+    reasons = ("", NO_FACE, "the head is turned away", "the landmarks sit on no face", "nobody speaks")
     edges = [0, *starts, count]
     for first, after in itertools.pairwise(edges):
         missing = np.array([points is None for points in found[first:after]])
@@ -165,7 +158,8 @@ def pieces(
         known = [t for t in range(first, after) if found[t] is not None]
         if known:
             points = np.stack([found[t] for t in known])  # type: ignore[misc]
-            aside, jumps = _mean(turned_aside(points), TURNED_FOR), _mean(unsteady(points), UNSTEADY_FOR)
+            aside = moving_mean(turned_aside(points), TURNED_FOR // 2)
+            jumps = moving_mean(unsteady(points), UNSTEADY_FOR // 2)
             why[known] = np.where(
                 why[known] == 0, np.select([aside > cut.turn, jumps > cut.jump], [2, 3], 0), why[known]
             )
@@ -181,16 +175,20 @@ def pieces(
         if why[first]:
             parts.append(Piece(first, after, reasons[why[first]]))
         else:
-            parts += [
-                _long_enough(Piece(a, b), cut, fps) for a, b in _divided(first, after, level_T, cut.longest_s * fps)
-            ]
+            for a, b in _divided(first, after, level_T, cut.longest_s * fps):
+                parts += [
+                    piece if piece.reason else _long_enough(piece, cut, fps) for piece in _with_a_face(a, b, found)
+                ]
     return _joined(parts)
 
 
-def _mean(values_T: Array, over: int) -> Array:
-    """The mean of the values around each, the ends repeated."""
-    padded = np.pad(values_T, over // 2, mode="edge")
-    return np.asarray(np.convolve(padded, np.full(over, 1 / over), "valid"))
+def _with_a_face(first: int, after: int, found: Sequence[NDArray[np.float32] | None]) -> list[Piece]:
+    """A part that begins and ends with a face; what is cut off at its ends by itself."""
+    known = [t for t in range(first, after) if found[t] is not None]
+    if not known:
+        return [Piece(first, after, NO_FACE)]
+    ends = [Piece(first, known[0], NO_FACE), Piece(known[0], known[-1] + 1), Piece(known[-1] + 1, after, NO_FACE)]
+    return [piece for piece in ends if piece.frames]
 
 
 def _long_enough(piece: Piece, cut: params.Cut, fps: float) -> Piece:

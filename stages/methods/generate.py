@@ -113,6 +113,7 @@ def generate(
             places_too=network["places"],
             audio_steps=network["audio_steps"],
             blink_frames=network["blink_frames"],
+            ear=network["ear"],
             drop=model.drop,
         )
         yield sampled(model, given, conditions.masks(clip, frames), frames, noise, settings, device)

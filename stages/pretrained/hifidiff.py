@@ -100,7 +100,7 @@ class HifiDiff:
 
 def _net(config: Mapping[str, Any], diffusion: Diffusion) -> HifiDiffNet:
     """The network of a configuration, with random weights."""
-    layout = {name: value for name, value in config["network"].items() if name != "reference"}
+    layout = {name: value for name, value in config["network"].items() if name not in ("reference", "ear")}
     rates_2T = torch.stack([rate.flatten() for rate in diffusion.rates(torch.arange(diffusion.timesteps))])
     return HifiDiffNet(
         **layout,

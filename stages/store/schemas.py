@@ -69,6 +69,10 @@ BLINK = schema(
     ),
     field("ear_right", pa.list_(pa.float32()), "T; of the right eye (landmarks 37-42)"),
     field("open_ear", pa.float32(), "EAR of the open eyes: the percentile blink.open_percentile of both eyes' mean"),
+    field("speaker_open", pa.float32(), "EAR of the speaker's open eyes: the median of all clips' open_ear"),
+    field(
+        "speaker_shut", pa.float32(), "of the shut eyes: the median of all blinks' least, drawn towards 0.4 open ones"
+    ),
     field("blink_start", pa.list_(pa.int32()), "first frame of each blink"),
     field("blink_end", pa.list_(pa.int32()), "first frame after it"),
 )

@@ -88,6 +88,7 @@ class Batch:
             places_too=network["places"],
             audio_steps=network["audio_steps"],
             blink_frames=network["blink_frames"],
+            ear=network["ear"],
             drop=film.model.drop,
         )
         mel = film.told.mel
@@ -99,7 +100,7 @@ class Batch:
         ratio = film.fps / float(film.model.config["mask"]["fps"])
         beside = np.round((np.arange(network["blink_frames"]) - network["blink_frames"] // 2) * ratio).astype(int)
         around = (np.asarray(self.frames)[:, None] + beside).clip(0, len(film) - 1)
-        return replace(found, ear_NK2=torch.from_numpy(film.ear_T2[around]))
+        return replace(found, ear_NK2=torch.from_numpy(film.ear_condition_T2[around]))
 
     def masks(self) -> torch.Tensor:
         return conditions.masks(self.clip, self.local)

@@ -14,6 +14,10 @@ from stages.talking import heads
 Array = NDArray[np.floating]
 
 OPEN_PERCENTILE = 90  # of a video's eyes, as the corpus's
+SHUT, BLINK = (
+    0.2,
+    0.7,
+)  # of the open ratio: the least that landmarks show of shut eyes, and what only a blink comes below
 TIMES, RATIOS = ("time_s",), ("ear_left", "ear_right")
 
 
@@ -40,6 +44,13 @@ def carried(trace_T2: Array, open_2: Array) -> NDArray[np.float32]:
     """Other eyes' ratios, (T, 2), on eyes that are open at ``open_2``: each as a share of its own open one."""
     own = np.percentile(trace_T2, OPEN_PERCENTILE, axis=0)
     return (np.asarray(open_2) * np.clip(trace_T2 / np.maximum(own, 1e-6), 0, 1.2)).astype(np.float32)
+
+
+def least(trace_T2: Array, otherwise: float) -> float:
+    """The least that is left of the open eyes' ratio in a video's blinks, or ``otherwise`` where it shows no blink."""
+    both = trace_T2.mean(1)
+    share = float(both.min() / max(np.percentile(both, OPEN_PERCENTILE), 1e-6))
+    return max(share, SHUT) if share < BLINK else otherwise
 
 
 def of_table(

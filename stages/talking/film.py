@@ -60,6 +60,7 @@ class Film:
     subject: Subject
     told: voice.Told
     ear_T2: NDArray[np.float32]  # the eye aspect ratios that are asked for
+    ear_condition_T2: NDArray[np.float32]  # the same as the network is told them
     sampling: Sample
     device: torch.device
     fps: float
@@ -232,7 +233,7 @@ def _film(
     jaw = known["jaw_drop"][1] if options.jaw is None else options.jaw
     frame = Frame(int(config["network"]["size"]), config["mask"]["margin"], config["mask"]["dilation"], jaw)
     subject, fps, filmed = seen.subject(options, length, frame)
-    trace, onsets = eyes_of(model, options, subject, filmed, fps)
+    looks = eyes_of(model, options, subject, filmed, fps)
     crop, warnings = subject.crop, [*remarks, *seen.warnings]
     if crop[2] > BLUR * frame.size:
         warnings.append(f"the face's square is {crop[2]} pixels wide and the model makes {frame.size}: expect blur")
@@ -245,7 +246,8 @@ def _film(
         model=model,
         subject=subject,
         told=speech,
-        ear_T2=trace,
+        ear_T2=looks.ear_T2,
+        ear_condition_T2=looks.condition_T2,
         sampling=sampling,
         device=device,
         fps=fps,
@@ -258,7 +260,7 @@ def _film(
             "crop": list(crop),
             "gain_db": round(speech.gain_db, 2),
             "gate_db": None if speech.gate_db is None else round(speech.gate_db, 1),
-            "blinks_s": None if onsets is None else [round(onset, 3) for onset in onsets],
+            "blinks_s": None if looks.onsets is None else [round(onset, 3) for onset in looks.onsets],
             "as_it_is_s": [] if filmed is None else [[round(t, 3) for t in gap] for gap in filmed.gaps()],
             "warnings": warnings,
         },

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from stages import media
 from stages.base.errors import ClipError, InputError
+from stages.base.series import runs
 from stages.faces.geometry import ear, mouth_opening, steady
 from stages.faces.landmarks import FaceTracker, luma
 from stages.talking import portrait
@@ -66,7 +67,7 @@ class Footage:
 
     def gaps(self) -> list[tuple[float, float]]:
         """Seconds from and to which the video is shown as it is."""
-        return [(start / self.fps, end / self.fps) for start, end in _runs(self.shown_T == 0)]
+        return [(start / self.fps, end / self.fps) for start, end in runs(self.shown_T == 0)]
 
     def reference(self, at_s: float | None, path: Path) -> int:
         """The frame that the network is shown: the one at a time, or one with open eyes whose mouth is most shut.
@@ -184,14 +185,8 @@ def _shown(found_T: NDArray[np.bool_], fps: float) -> NDArray[np.float64]:
     """Share of the made face in each frame, (T,): none in longer gaps, and less towards them."""
     shown = np.ones(len(found_T))
     frames = np.arange(len(found_T))
-    for start, end in _runs(~found_T):
+    for start, end in runs(~found_T):
         if end - start > SHORT_S * fps:
             away = np.maximum(np.maximum(start - frames, frames - end + 1), 0)
             shown = np.minimum(shown, away / (round(FADE_S * fps) + 1))
     return shown
-
-
-def _runs(true_T: NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """First frame and first frame after of each run of true."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], true_T, [False]])))
-    return [(int(start), int(end)) for start, end in zip(edges[::2], edges[1::2])]

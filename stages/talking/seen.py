@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.base.errors import InputError, ParameterError
+from stages.clips.conditions import ear_condition
 from stages.faces.geometry import ear
 from stages.pretrained.hifidiff import HifiDiff
 from stages.talking import eyes, footage, heads, portrait
@@ -85,29 +86,40 @@ def _other(path: Path, name: str, fps: float, seconds: float) -> Footage:
     return footage.read(path, fps=fps, seconds=seconds, max_side=portrait.LENT_SIDE, which="largest")
 
 
-def eyes_of(
-    model: HifiDiff, options: Options, subject: Subject, filmed: Footage | None, fps: float
-) -> tuple[NDArray[np.float32], list[float] | None]:
-    """The eye aspect ratios that the network is told, (T, 2), and the onsets of blinks where they are known."""
+@dataclass(frozen=True)
+class Looks:
+    """The eyes of a film."""
+
+    ear_T2: NDArray[np.float32]  # the eye aspect ratios that are asked for
+    condition_T2: NDArray[np.float32]  # the same as the network is told them
+    onsets: list[float] | None  # of blinks, seconds, where they are known
+
+
+def eyes_of(model: HifiDiff, options: Options, subject: Subject, filmed: Footage | None, fps: float) -> Looks:
+    """The eyes by the options: of a network that is told raw ratios, open ones within what it was trained on."""
     known: dict[str, list[float]] = model.config["corpus"]
-    low, _, high = known["open_ear"]
-    frames = len(subject)
-    rng = np.random.default_rng([options.seed, 1])
+    ear_by: str = model.config["network"]["ear"]
     own = filmed.open_ear if filmed is not None else np.asarray(ear(subject.reference()[1][2]), np.float64)
-    is_open = np.clip(own, low, high)
+    is_open = own if ear_by == "normalised" else np.clip(own, known["open_ear"][0], known["open_ear"][2])
     closed = known["closed_ear"][1] if "closed_ear" in known else 1.0
     blink = options.blink
     if blink is None:
         blink = BLINKS if filmed is None else "own"
     if "blink" in model.drop or blink == "off":
         blink = 0.0
+    frames, rng = len(subject), np.random.default_rng([options.seed, 1])
+    onsets: list[float] | None = None
     if not isinstance(blink, str):
-        return eyes.blinking(is_open, closed, frames, fps, float(blink), rng)
-    if blink != "own" and Path(blink).suffix.lower() == ".csv":
-        return eyes.of_table(Path(blink), is_open, closed, frames, fps, options.when_short, rng)
-    other = filmed if blink == "own" else _other(Path(blink), "--blink", fps, frames / fps)
-    assert other is not None, "a picture's own blinks are refused before"
-    order = subject.order if isinstance(subject, Moving) and blink == "own" else None
-    if order is None:
-        order = heads.lent(len(other), frames, options.when_short)
-    return eyes.carried(other.ear_T2, is_open)[order], None
+        trace, onsets = eyes.blinking(is_open, closed, frames, fps, float(blink), rng)
+    elif blink != "own" and Path(blink).suffix.lower() == ".csv":
+        trace, onsets = eyes.of_table(Path(blink), is_open, closed, frames, fps, options.when_short, rng)
+    else:
+        other = filmed if blink == "own" else _other(Path(blink), "--blink", fps, frames / fps)
+        assert other is not None, "a picture's own blinks are refused before"
+        order = subject.order if isinstance(subject, Moving) and blink == "own" else None
+        if order is None:
+            order = heads.lent(len(other), frames, options.when_short)
+        trace = eyes.carried(other.ear_T2, is_open)[order]
+        closed = eyes.least(other.ear_T2[other.found_T], closed)
+    shut = closed * is_open if closed < 1 else 0.0 * is_open  # a model that knows no blink is told of open eyes alone
+    return Looks(trace, ear_condition(trace, shut, is_open, ear=ear_by), onsets)

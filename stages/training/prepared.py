@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -38,17 +37,7 @@ def prepared(settings: Params, drop: Sequence[str], expert: Expert, device: torc
     Raises:
         InputError: ``loss.perceptual`` needs public weights that neither lie in their folder nor can be fetched.
     """
-    config = {
-        "network": settings.network.model_dump(),
-        "diffusion": settings.diffusion.model_dump(),
-        "mel_bins": settings.spectrogram.n_mels,
-        "mask": settings.mask.model_dump(include={"fps", "size", "margin", "dilation"}),
-        "spectrogram": settings.spectrogram.model_dump(),
-        "drop": list(drop),
-        "start": settings.train.start.sha256 if settings.train.start else None,
-        "steps": settings.train.steps,
-        "images_per_step": settings.train.batch * settings.loss.frames + settings.train.singles,
-    }
+    config = configuration(settings, drop)
     model = seeded(settings.train.seed, lambda: HifiDiff.from_config(config))
     if settings.train.start is not None:
         model.net.load_state_dict(started(settings.train.start, config).net.state_dict())
@@ -64,6 +53,21 @@ def prepared(settings: Params, drop: Sequence[str], expert: Expert, device: torc
     return Prepared(model, net, objective)
 
 
+def configuration(settings: Params, drop: Sequence[str]) -> dict[str, Any]:
+    """The configuration of the model that is trained with these settings, as it lies beside its weights."""
+    return {
+        "network": settings.network.model_dump(),
+        "diffusion": settings.diffusion.model_dump(),
+        "mel_bins": settings.spectrogram.n_mels,
+        "mask": settings.mask.model_dump(include={"fps", "size", "margin", "dilation"}),
+        "spectrogram": settings.spectrogram.model_dump(),
+        "drop": list(drop),
+        "start": settings.train.start.sha256 if settings.train.start else None,
+        "steps": settings.train.steps,
+        "images_per_step": settings.train.batch * settings.loss.frames + settings.train.singles,
+    }
+
+
 def started(start: Start, config: Mapping[str, Any]) -> HifiDiff:
     """The model that a training starts with, of the same configuration.
 
@@ -71,12 +75,10 @@ def started(start: Start, config: Mapping[str, Any]) -> HifiDiff:
         InputError: it is missing or damaged, is another file than ``start`` says, or of another configuration.
     """
     folder = places.place(start.folder)
-    found, path = HifiDiff.from_pretrained(folder), folder / WEIGHTS
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    if digest != start.sha256:
-        problem = f"its sha256 is {digest}, and train.start.sha256 is {start.sha256}"
-        raise InputError(path, problem, "set the one or restore the other")
+    found, its_own = HifiDiff.from_pretrained(folder), Start.of(folder).sha256
+    if its_own != start.sha256:
+        problem = f"its sha256 is {its_own}, and train.start.sha256 is {start.sha256}"
+        raise InputError(folder / WEIGHTS, problem, "set the one or restore the other")
     for section in ("network", "diffusion", "mel_bins", "mask", "spectrogram", "drop"):
         for name, own, its in _differences(section, config[section], found.config.get(section)):
             if name != "mask.size":  # of the stored crops, which are resized to network.size
@@ -134,6 +136,7 @@ def training_set(settings: Params, data: Path, drop: Sequence[str]) -> TrainingS
         places=settings.network.places,
         audio_steps=settings.network.audio_steps,
         blink_frames=settings.network.blink_frames,
+        ear=settings.network.ear,
         drop=tuple(drop),
         blink_share=settings.train.blink_share,
         first_reference=settings.train.first_reference,

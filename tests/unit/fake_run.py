@@ -270,7 +270,16 @@ def _preprocessed(data: Path, shard: str, clips: dict[str, dict[str, Any]]) -> N
         )
         ear = (0.3 * clip["eye"]).tolist()
         blinks.append(
-            {"clip": name, "ear_left": ear, "ear_right": ear, "open_ear": 0.3, "blink_start": [15], "blink_end": [20]}
+            {
+                "clip": name,
+                "ear_left": ear,
+                "ear_right": ear,
+                "open_ear": 0.3,
+                "speaker_open": 0.3,
+                "speaker_shut": 0.1,
+                "blink_start": [15],
+                "blink_end": [20],
+            }
         )
         mel = (
             np.random.default_rng(1).uniform(-4, 4, (len(landmarks) * 16 // 5, 80))

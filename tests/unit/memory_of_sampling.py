@@ -26,7 +26,7 @@ def main() -> None:
     own = settings.sample.model_copy(
         update={"sampler": "ancestral", "shared_noise": 0.5, "interpolation": 0.5, "batch": 25}
     )
-    network = {"reference": "aligned", "audio_steps": 16, "blink_frames": 1, "places": True}
+    network = {"reference": "aligned", "audio_steps": 16, "blink_frames": 1, "ear": "raw", "places": True}
     model = HifiDiff(
         lambda x, t, given: 0 * x + given.reference_NCHW, Diffusion(1000, "cosine", "x0"), (), {"network": network}
     )  # type: ignore[arg-type]

@@ -8,7 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from stages.measures.blinks import dinoman_blinks, durations, find_blinks, open_ear, rate
+from stages.measures.blinks import (
+    FEW_BLINKS,
+    MOST_SHUT,
+    SHUT_SHARE,
+    dinoman_blinks,
+    durations,
+    eye_levels,
+    find_blinks,
+    open_ear,
+    rate,
+)
 
 SETTINGS = {
     "open_percentile": 90,
@@ -149,3 +159,16 @@ def test_the_ends_count_as_open_and_holes_too():
     assert find_blinks(holes, **SETTINGS) == [(20, 25)]
     assert find_blinks(np.full(5, np.nan), **SETTINGS) == find_blinks(np.zeros(0), **SETTINGS) == []
     assert find_blinks(np.full(20, 0.3), **SETTINGS) == []
+
+
+def test_a_speakers_levels_are_medians_drawn_to_the_usual_where_few_blinks_were_seen() -> None:
+    assert eye_levels([0.3, 0.32, 0.9], []) == (pytest.approx(SHUT_SHARE * 0.32), 0.32)
+    few, many = (eye_levels([0.3], [0.2] * count)[0] for count in (1, 1000))
+    assert SHUT_SHARE * 0.3 < few < many < 0.2
+    assert few == pytest.approx((0.2 + FEW_BLINKS * SHUT_SHARE * 0.3) / (1 + FEW_BLINKS))
+    assert many == pytest.approx(0.2, rel=0.01)
+    assert eye_levels([0.3], [0.29] * 1000)[0] == pytest.approx(MOST_SHUT * 0.3), (
+        "never so near that noise would be a blink"
+    )
+    assert eye_levels([], []) == (0.0, 1.0)
+    assert eye_levels([0.0], []) == (0.0, 1.0)

@@ -91,7 +91,7 @@ def test_noise_depends_on_the_clip_and_the_seed():
 
 def stand_in() -> HifiDiff:
     """A network of one line."""
-    network = {"reference": "as_is", "places": False, "audio_steps": 16, "blink_frames": 1}
+    network = {"reference": "as_is", "places": False, "audio_steps": 16, "blink_frames": 1, "ear": "raw"}
     return HifiDiff(
         lambda x, t, given: 0.7 * x + 0.2 * given.reference_NCHW,  # type: ignore[arg-type]
         Diffusion(1000, "cosine", "x0"),

@@ -110,6 +110,15 @@ def test_silences_are_left_out_but_for_a_breath() -> None:
     level[170:] = -60
     assert parts(face(200), level=level)[-1] == Piece(175, 200, "nobody speaks")
     assert parts(face(200), [170], level=level)[-1] == Piece(170, 200, "nobody speaks"), "no breath after a cut"
+    level[:] = 0
+    level[:60] = -60
+    breath_in = 60 - breath
+    lost = parts([*face(breath_in - 1), None, None, *face(200 - breath_in - 1)], level=level)
+    assert lost == [
+        Piece(0, breath_in, "nobody speaks"),
+        Piece(breath_in, breath_in + 1, "no face"),
+        Piece(breath_in + 1, 200),
+    ]
 
 
 def test_long_parts_are_divided_where_it_is_quiet_and_short_ones_left_out() -> None:

@@ -18,7 +18,7 @@ from stages.store import weights_file
 
 NETWORK = {
     "size": 32, "patch": 2, "channels": 8, "multipliers": [1, 2], "res_blocks": 1, "attention": [8], "head_channels": 8,
-    "dropout": 0.5, "audio_channels": 4, "audio_steps": 16, "blink_frames": 1, "reference": "aligned",
+    "dropout": 0.5, "audio_channels": 4, "audio_steps": 16, "blink_frames": 1, "ear": "raw", "reference": "aligned",
     "places": True, "prior": 0.15, "condition_gain": 4.0, "residual": "blended", "groups": 4,
 }  # fmt: skip
 DIFFUSION = {"timesteps": 100, "schedule": "cosine", "prediction": "x0"}

@@ -75,6 +75,7 @@ def training_data(clips) -> TrainingSet:
         places=False,
         audio_steps=16,
         blink_frames=1,
+        ear="raw",
         drop=(),
         blink_share=0.25,
         first_reference=0.0,

@@ -32,6 +32,7 @@ def training_set(clips, **over) -> TrainingSet:
         "places": False,
         "audio_steps": 16,
         "blink_frames": 3,
+        "ear": "raw",
         "drop": (),
         "blink_share": 0.25,
         "first_reference": 0.0,
@@ -142,7 +143,7 @@ def test_a_mirrored_batch_is_that_of_the_mirrored_clip(make_clip):
     clip = make_clip(size=64)
     other = mirrored(clip)
     frames = range(3, 8)
-    how = {"align": True, "places_too": True, "audio_steps": 16, "blink_frames": 3, "drop": ()}
+    how = {"align": True, "places_too": True, "audio_steps": 16, "blink_frames": 3, "ear": "raw", "drop": ()}
     here, there = (conditions.conditions(c, c, frames, 0, **how) for c in (clip, other))
     turned = here.mirrored()
     assert torch.equal(turned.ear_NK2, there.ear_NK2)
@@ -205,7 +206,7 @@ def test_frames_survive_the_way_to_tensors_and_back(make_clip):
 
 def test_ear_windows_repeat_the_clips_ends(make_clip):
     clip = make_clip(frames=20)
-    found = conditions.ear_windows(clip, [0, 19], 3).numpy()
+    found = conditions.ear_windows(clip, [0, 19], 3, "raw").numpy()
     np.testing.assert_array_equal(found[0], clip.ear_T2[[0, 0, 1]])
     np.testing.assert_array_equal(found[1], clip.ear_T2[[18, 19, 19]])
 
@@ -339,3 +340,11 @@ def test_without_the_masked_face_the_reference_is_not_aligned(make_clip):
     data = training_set([make_clip()], drop=("masked_face",))
     given = data.window(0, 0).given
     assert torch.equal(given.reference_NCHW[0], given.reference_NCHW[-1])
+
+
+def test_normalised_ears_are_told_between_the_speakers_shut_and_open_eyes(make_clip):
+    clip = dataclasses.replace(make_clip(), eye_levels=(0.1, 0.3))
+    raw, told = (conditions.ear_windows(clip, range(4), 3, ear) for ear in ("raw", "normalised"))
+    torch.testing.assert_close(told, (raw - 0.1) / 0.2)
+    batches = [training_set([clip], ear=ear).step(0).given.ear_NK2 for ear in ("raw", "normalised")]
+    torch.testing.assert_close(batches[1], (batches[0] - 0.1) / 0.2)

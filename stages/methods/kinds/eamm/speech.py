@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from stages.faces.geometry import EYE_CORNERS, NOSE_TIP, head_axes
+from stages.faces.geometry import head_axes, nose_tip
 from stages.methods.kinds.eamm.first_order import Heads, Motion, conv
 from stages.methods.kinds.eamm.settings import Settings
 
@@ -118,12 +118,11 @@ def feature_map(c_in: int, c_out: int) -> nn.Sequential:
 
 
 def poses(landmarks_NL2: NDArray[np.floating], size: int) -> Tensor:
-    """The head's pose by its landmarks, (N, 6): place between the eyes, size and roll, and how far the nose's tip lies aside and
-    down from the middle of the eye corners, in distances of the outer ones.
+    """The head's pose by its landmarks, (N, 6): place between the eyes, size and roll, and its turn by
+    the nose's tip.
     """
     points = np.asarray(landmarks_NL2, np.float64)
     eyes, axes, distance, _ = head_axes(points)
-    tip = points[:, NOSE_TIP].mean(1) - points[:, EYE_CORNERS].mean(1)
-    turned = (axes @ tip[..., None])[..., 0] / distance[:, None]
-    found = np.concatenate([2 * eyes / (size - 1) - 1, (2 * distance / size)[:, None], axes[:, 0, 1:], turned], 1)
+    place, side = 2 * eyes / (size - 1) - 1, (2 * distance / size)[:, None]
+    found = np.concatenate([place, side, axes[:, 0, 1:], nose_tip(points)], 1)
     return torch.from_numpy(found.astype(np.float32))
