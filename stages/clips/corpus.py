@@ -105,7 +105,7 @@ def _decode(jpegs: HeldJpegs | StreamedJpegs, frame: int, picture_HWC: NDArray[n
 
 
 def load(data: Path, shard: str, clip: str, *, size: int, dilation: float, stream: bool = False) -> Clip:
-    """Load a usable clip with its frames resized to ``size`` (area) and its face masks (see :func:`geometry.clip_mask`).
+    """Load a usable clip with its frames resized to ``size`` (area) and its face masks (see :func:`geometry.mask_shape`).
 
     Frames are decoded, and masks drawn, when they are asked for. The JPEGs are held in memory, a sixth of the pictures they
     hold, for training, which reads them in any order; with ``stream`` they stay in the file and memory does not grow with them.

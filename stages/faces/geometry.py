@@ -25,6 +25,8 @@ RIGID = np.array([27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 39, 42, 45])
 STEADY_S = 0.28  # over which their places are averaged
 CORNERS_COUNT = 0.05  # of an eye corner, for a point of the nose, where the nose is to tell the head's place
 OPEN_LIDS = 80  # percentile of a clip's eye aspect ratio that is taken as open
+SIDES = 64  # of the mask's outline
+TURN_PRIOR = 0.01  # of a turn, distances of the eye corners: a clip whose head turns less says little of how landmarks go with it
 LIDS_PRIOR = 5e-4  # variance of the closing below which a clip says little of how corners go with it
 
 
@@ -118,6 +120,11 @@ def transform(points_L2: Array, matrix_23: Array) -> Array:
     return points_L2 @ np.swapaxes(matrix_23[..., :2], -1, -2) + shift
 
 
+def transform_back(points_TL2: Array, matrix_T23: Array) -> Array:
+    """The points that :func:`transform` would carry to these, each of many matrices (T, 2, 3) for its own points (T, L, 2)."""
+    return (points_TL2 - matrix_T23[:, None, :, 2]) @ np.linalg.inv(matrix_T23[..., :2]).swapaxes(-1, -2)
+
+
 def steady(landmarks_TL2: Array, fps: float = 25.0) -> NDArray[np.float64]:
     """Landmarks whose rigid points move with the head alone, (T, 68, 2) → (T, 68, 2): the others stay as they are.
 
@@ -137,9 +144,7 @@ def steady(landmarks_TL2: Array, fps: float = 25.0) -> NDArray[np.float64]:
     shape_L2 = np.median(transform(rigid, similarity(rigid, rigid[len(rigid) // 2])), 0)
     heads_T23 = similarity(shape_L2[None], rigid, np.where(is_corner, CORNERS_COUNT, 1.0))
     corners = rigid[:, is_corner]
-    away = (corners - heads_T23[:, None, :, 2]) @ np.linalg.inv(heads_T23[:, :, :2]).swapaxes(-1, -2) - shape_L2[
-        is_corner
-    ]
+    away = transform_back(corners, heads_T23) - shape_L2[is_corner]
     wide = max(float(np.percentile(lids, OPEN_LIDS)), 1e-6)
     shut = np.clip(1 - lids / wide, 0, None)
     course = shut - shut.mean()
@@ -162,39 +167,91 @@ def grown_hull(landmarks_L2: Array, size: int, growth: float) -> NDArray[np.bool
 
 
 @dataclass(frozen=True)
-class ClipMask:
-    """The face mask of a clip: one shape, and how it is carried to each frame."""
+class MaskShape:
+    """The face mask of a clip: a convex outline on the middle frame, which changes with the head's turn and with nothing else.
 
-    hull_P2: NDArray[np.float64]  # a convex polygon on the middle frame
-    moves_T23: Array  # the similarities from the middle frame to each frame
+    It is told by how far it reaches in K directions, the 2πk/K.
+    """
+
+    on_R2: Array  # the middle frame's rigid points, pixels
+    reach_LK: Array  # of the places of each landmark in all frames, what the turn explains taken off, pixels
+    slope_2LK: Array  # what the turn adds, by how far the head is turned aside and down
+    turn_2: Array  # the mean turn
+    radius: float  # that it is grown by, pixels
+
+    def outlines(self, landmarks_NL2: Array, turns_N2: Array) -> NDArray[np.float64]:
+        """Polygons in frames with these landmarks and turns (:func:`head_turns`): (N, K, 2)."""
+        turned_NLK = np.tensordot(np.asarray(turns_N2) - self.turn_2, self.slope_2LK, 1)
+        reach_NK = (self.reach_LK + turned_NLK).max(1) + self.radius
+        # The corners of the polygon whose sides lie at these distances, each where two neighbours meet.
+        next_NK, (along_K2, after_K2) = np.roll(reach_NK, -1, -1), (_directions(0), _directions(1))
+        across = reach_NK * after_K2[:, 1] - next_NK * along_K2[:, 1]
+        down = next_NK * along_K2[:, 0] - reach_NK * after_K2[:, 0]
+        corners_NK2 = np.stack([across, down], -1) / np.sin(2 * np.pi / SIDES)
+        onto = similarity(
+            np.asarray(landmarks_NL2)[:, RIGID], self.on_R2
+        )  # as in mask_shape, so that no landmark is left out
+        return np.asarray(transform_back(corners_NK2, onto), np.float64)
+
+
+@dataclass(frozen=True)
+class ClipMask:
+    """The face mask in each frame of a clip."""
+
+    shape: MaskShape
+    landmarks_TL2: Array
+    turns_T2: Array
 
     def __call__(self, frame: int, mask_HW: NDArray[np.bool_]) -> None:
         """Draw the mask of a frame into an array, contiguous; true where the face is generated."""
-        mask_HW[...] = False
-        polygon = transform(self.hull_P2, self.moves_T23[frame])
-        cv2.fillConvexPoly(mask_HW.view(np.uint8), np.round(polygon * 16).astype(np.int32), 1, shift=4)
+        some = slice(frame, frame + 1)
+        draw_mask(self.shape.outlines(self.landmarks_TL2[some], self.turns_T2[some])[0], mask_HW)
 
 
-def clip_mask(landmarks_TL2: Array, dilation: float) -> ClipMask:
+def _directions(first: int) -> NDArray[np.float64]:
+    angles = 2 * np.pi * (np.arange(SIDES) + first) / SIDES
+    return np.stack([np.cos(angles), np.sin(angles)], -1)
+
+
+def draw_mask(outline_P2: Array, mask_HW: NDArray[np.bool_]) -> None:
+    """Fill a mask, contiguous, with a convex polygon."""
+    mask_HW[...] = False
+    cv2.fillConvexPoly(mask_HW.view(np.uint8), np.round(outline_P2 * 16).astype(np.int32), 1, shift=4)
+
+
+def mask_shape(landmarks_TL2: Array, dilation: float) -> MaskShape:
     """The face mask of a clip with these landmarks, (T, 68, 2).
 
-    All frames' landmarks are brought onto the middle frame by the similarity of their rigid points; the hull of their union,
-    which reaches to the clip's largest jaw opening, is grown by ``dilation`` inter-ocular distances and carried back to each
-    frame. So the mask's shape is one for the whole clip and follows the head only: it can't tell how far the mouth is open.
+    All frames' landmarks are brought onto the middle frame by the similarity of their rigid points. Where the head turns out of
+    the picture's plane they move there; how far each goes with the turn is fitted in the clip, and taken off. The hull of their
+    union, which reaches to the clip's largest jaw opening, is grown by ``dilation`` inter-ocular distances. So the mask follows
+    the head only, its place and its turn: it can't tell how far the mouth is open.
     """
     landmarks = np.asarray(landmarks_TL2, np.float64)
     middle = landmarks[len(landmarks) // 2]
-    rigid = landmarks[:, RIGID]
-    union = transform(landmarks, similarity(rigid, middle[RIGID])).reshape(-1, 2)
-    hull = cv2.convexHull(union.astype(np.float32))[:, 0].astype(np.float64)
-    radius = dilation * float(inter_ocular(middle))
-    circle = radius * np.stack([np.cos(a := np.linspace(0, 2 * np.pi, 16, endpoint=False)), np.sin(a)], -1)
-    hull = cv2.convexHull((hull[:, None] + circle).reshape(-1, 2).astype(np.float32))[:, 0].astype(np.float64)
-    return ClipMask(hull, similarity(middle[RIGID], rigid))
+    places = transform(landmarks, similarity(landmarks[:, RIGID], middle[RIGID]))
+    turns = head_turns(landmarks, range(len(landmarks)))
+    turn, mean = turns.mean(0), places.mean(0)
+    course = turns - turn
+    slope_2L2 = np.linalg.solve(
+        course.T @ course + len(course) * TURN_PRIOR**2 * np.eye(2),
+        np.tensordot(course.T, places - mean, 1).reshape(2, -1),
+    ).reshape(2, *mean.shape)
+    left = places - np.tensordot(course, slope_2L2, 1)
+    directions = _directions(0).T
+    return MaskShape(
+        middle[RIGID], (left @ directions).max(0), slope_2L2 @ directions, turn, dilation * float(inter_ocular(middle))
+    )
+
+
+def clip_mask(landmarks_TL2: Array, dilation: float) -> ClipMask:
+    """The masks of a clip with these landmarks, (T, 68, 2), drawn when they are asked for; see :func:`mask_shape`."""
+    landmarks = np.asarray(landmarks_TL2, np.float64)
+    return ClipMask(mask_shape(landmarks, dilation), landmarks, head_turns(landmarks, range(len(landmarks))))
 
 
 def clip_masks(landmarks_TL2: Array, size: int, dilation: float) -> NDArray[np.bool_]:
-    """All masks of a clip at once, (T, 68, 2) → (T, size, size); see :func:`clip_mask`."""
+    """All masks of a clip at once, (T, 68, 2) → (T, size, size); see :func:`mask_shape`."""
     draw, masks = clip_mask(landmarks_TL2, dilation), np.empty((len(landmarks_TL2), size, size), np.bool_)
     for frame, mask in enumerate(masks):
         draw(frame, mask)

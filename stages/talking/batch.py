@@ -13,7 +13,7 @@ from stages import media
 from stages.base.lazy import LazyArray
 from stages.clips import conditions
 from stages.clips.clip import Clip
-from stages.faces.geometry import ClipMask
+from stages.faces.geometry import draw_mask
 from stages.networks.hifidiff import Conditions
 
 if TYPE_CHECKING:
@@ -59,10 +59,8 @@ class Batch:
                 self.pictures[number] = self.film.subject.picture(number)
             into[...] = media.cut(self.pictures[number], crop, size)
 
-        still = np.tile(np.eye(2, 3), (1, 1, 1))
-
         def mask(item: int, into: NDArray[np.bool_]) -> None:
-            ClipMask(self.hulls[item], still)(0, into)
+            draw_mask(self.hulls[item], into)
 
         return Clip(
             name="talk",

@@ -12,7 +12,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.faces.geometry import RIGID, clip_mask, similarity, transform
+from stages.faces.geometry import MaskShape, head_turns, mask_shape, transform
 from stages.faces.square import crop_square, to_crop
 from stages.talking import heads, portrait
 from stages.talking.footage import Footage
@@ -64,18 +64,16 @@ class Subject(ABC):
 
     @cached_property
     @abstractmethod
-    def _outline(self) -> tuple[Array, Array]:
-        """The mask's outline in the network's pixels, (P, 2), and the landmarks that it lies on, (68, 2)."""
+    def _mask(self) -> MaskShape:
+        """The mask in the network's pixels."""
 
     def small(self, landmarks: Array) -> Array:
         """Landmarks in the network's pixels."""
         return to_crop(landmarks, self.crop, self.frame.size)
 
     def hulls(self, landmarks_NL2: Array) -> Array:
-        """The mask's outline for faces with these landmarks, all of the network's pixels: (N, P, 2)."""
-        hull, on = self._outline
-        moves = similarity(np.asarray(on)[RIGID], landmarks_NL2[:, RIGID])
-        return np.asarray(transform(np.repeat(hull[None], len(moves), 0), moves), np.float64)
+        """The mask's outline for consecutive frames with these landmarks, all of the network's pixels: (N, P, 2)."""
+        return self._mask.outlines(landmarks_NL2, head_turns(landmarks_NL2, range(len(landmarks_NL2))))
 
 
 class Still(Subject):
@@ -111,10 +109,9 @@ class Still(Subject):
         return crop_square(np.concatenate(corners), self.frame.margin)
 
     @cached_property
-    def _outline(self) -> tuple[Array, Array]:
+    def _mask(self) -> MaskShape:
         at_rest = self.small(self.points)
-        both = np.stack([at_rest, portrait.lowered(at_rest, self.frame.jaw)])
-        return clip_mask(both, self.frame.dilation).hull_P2, at_rest
+        return mask_shape(np.stack([portrait.lowered(at_rest, self.frame.jaw), at_rest]), self.frame.dilation)
 
 
 class Moving(Subject):
@@ -145,9 +142,8 @@ class Moving(Subject):
         return crop_square(self.footage.landmarks_TL2[self.footage.found_T], self.frame.margin)
 
     @cached_property
-    def _outline(self) -> tuple[Array, Array]:
-        """As in training one hull a clip, of all frames; and below the chin of the frame that is shown to the network."""
+    def _mask(self) -> MaskShape:
+        """As in training one shape a clip, of all frames; and below the chin of the frame that is shown to the network."""
         found = self.small(self.footage.landmarks_TL2[self.footage.found_T])
         lowered = portrait.lowered(self.small(self.footage.landmarks_TL2[self._reference]), self.frame.jaw)
-        every = np.concatenate([found, lowered[None]])
-        return clip_mask(every, self.frame.dilation).hull_P2, every[len(every) // 2]
+        return mask_shape(np.concatenate([found, lowered[None]]), self.frame.dilation)
