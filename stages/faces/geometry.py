@@ -219,7 +219,7 @@ def draw_mask(outline_P2: Array, mask_HW: NDArray[np.bool_]) -> None:
     cv2.fillConvexPoly(mask_HW.view(np.uint8), np.round(outline_P2 * 16).astype(np.int32), 1, shift=4)
 
 
-def mask_shape(landmarks_TL2: Array, dilation: float) -> MaskShape:
+def mask_shape(landmarks_TL2: Array, dilation: float, *, turn_prior: float = TURN_PRIOR) -> MaskShape:
     """The face mask of a clip with these landmarks, (T, 68, 2).
 
     All frames' landmarks are brought onto the middle frame by the similarity of their rigid points. Where the head turns out of
@@ -234,7 +234,7 @@ def mask_shape(landmarks_TL2: Array, dilation: float) -> MaskShape:
     turn, mean = turns.mean(0), places.mean(0)
     course = turns - turn
     slope_2L2 = np.linalg.solve(
-        course.T @ course + len(course) * TURN_PRIOR**2 * np.eye(2),
+        course.T @ course + len(course) * turn_prior**2 * np.eye(2),
         np.tensordot(course.T, places - mean, 1).reshape(2, -1),
     ).reshape(2, *mean.shape)
     left = places - np.tensordot(course, slope_2L2, 1)
