@@ -35,7 +35,7 @@ model = seeded(1, lambda: HifiDiff.from_config(t.CONFIG))
 expert = seeded(2, lambda: LipSyncExpert(width=4, embedding=8, size=32, sees="mouth")).eval().requires_grad_(False)
 objective = Objective(model.diffusion, expert, pyramid_distance, t.SETTINGS.loss, composite=True)
 with processes.joined(torch.device("cpu")) as world:
-    say = lambda step: print("step", step, flush=True)
+    say = lambda step: world.first and print("step", step, flush=True)
     fitted = t.fit(model.net, objective, data, settings, state=folder / "state.pt", on_step=say, world=world)
     if world.first:
         sums = {{name: float(value.double().abs().sum()) for name, value in fitted.weights.items()}}
