@@ -269,6 +269,19 @@ def sampling_gpus(params: Params, method: str) -> int:
     return int(params.sampling(method).device != "cpu" and entry.is_sampled)
 
 
+IMAGE = "hifidiff.sif"  # of Apptainer, in the project's folder; `make image` builds it
+
+
+def image(in_container: bool) -> None:
+    """Check that the image of the containers is there, where jobs run in them.
+
+    Raises:
+        WorkflowError: it is not.
+    """
+    if in_container and not Path(IMAGE).exists():
+        raise WorkflowError(f"{IMAGE}: no such file, which --sdm apptainer asks for; make it by 'make image'")
+
+
 def nodes(train: Train, rules: Collection[str], *, executor: str, in_container: bool) -> None:
     """Check that a training of several nodes can be started, if one of the ``rules`` that are to run is the training's.
 

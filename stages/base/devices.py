@@ -6,6 +6,8 @@ one that an extension brings. Nothing here needs more of it than its name, but A
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 from torch import Tensor
 
@@ -65,6 +67,11 @@ def pins(device: torch.device) -> bool:
 def moved(x: Tensor, device: torch.device) -> Tensor:
     """``x`` on a device; a copy from pinned memory is not waited for."""
     return x.to(device, non_blocking=pins(device))
+
+
+def bf16(device: torch.device, wanted: bool, *, cache: bool = True) -> AbstractContextManager[object]:
+    """Inside this, networks compute in bfloat16 where ``wanted``: autocast. ``cache``: a weight is cast once for all its uses."""
+    return torch.autocast(device.type, torch.bfloat16, cache_enabled=cache) if wanted else nullcontext()
 
 
 def widest(device: torch.device | None) -> torch.dtype:

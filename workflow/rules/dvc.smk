@@ -72,13 +72,11 @@ rule dvc_record:
 onstart:
     if OUT_OF_STEP and not workflow.touch:
         raise WorkflowError(OUT_OF_STEP)
+    in_container = DeploymentMethod.APPTAINER in workflow.deployment_settings.deployment_method
+    checks.image(in_container)
     if not workflow.touch:
-        checks.nodes(
-            PARAMS.train,
-            {job.rule.name for job in workflow.dag.needrun_jobs()},
-            executor=workflow.executor_plugin.name,
-            in_container=DeploymentMethod.APPTAINER in workflow.deployment_settings.deployment_method,
-        )
+        due = {job.rule.name for job in workflow.dag.needrun_jobs()}
+        checks.nodes(PARAMS.train, due, executor=workflow.executor_plugin.name, in_container=in_container)
     lock.hold(Path.cwd())
     try:
         told = machine.tell_dvc(Path.cwd())
