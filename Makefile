@@ -5,7 +5,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help env reproduce test test-slurm fuzz parity lint use own look videos export publish rulegraph gpu-check talk page
+.PHONY: help env reproduce test test-slurm fuzz parity lint use own look videos export publish rulegraph gpu-check talk page image
 
 PYTHON ?= python3
 VENV := .venv
@@ -102,6 +102,13 @@ export: env ## weights, configuration and model card in one folder: make export 
 
 publish: env ## write reports/<run>/provenance.md: commit, hardware, run ids, times
 	@python -m workflow.publish
+
+image: ## an image of the environment: hifidiff.sif by Apptainer, or where that is missing hifidiff by podman, buildah or docker
+	@if command -v apptainer > /dev/null; then exec apptainer build --force hifidiff.sif containers/hifidiff.def; fi; \
+	  for builder in podman buildah docker; do \
+	    if command -v $$builder > /dev/null; then \
+	      exec $$builder build $(if $(BASE),--build-arg BASE=$(BASE)) --tag hifidiff --file containers/Containerfile .; fi; done; \
+	  echo "no apptainer, podman, buildah or docker here: install one, and run 'make image' again" >&2; exit 1
 
 rulegraph: env ## write the graph of rules to docs/rulegraph.md
 	@python -m workflow.rulegraph

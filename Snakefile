@@ -43,6 +43,10 @@ LOGS = f"logs/{PARAMS.run}"
 OWNED = artifacts(PARAMS)
 
 
+# The environment of all rules for `snakemake --sdm apptainer`; without that option it has no effect. `make image` builds it.
+container: checks.IMAGE
+
+
 include: "workflow/rules/data.smk"
 include: "workflow/rules/training.smk"
 include: "workflow/rules/evaluation.smk"

@@ -39,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--port", type=int, default=0, help="of 127.0.0.1; 0: any that is free")
     made.add_argument("--most", type=float, default=files.MOST / 2**20, metavar="MB", help="of a file that is sent")
     made.add_argument("--no-open", dest="open", action="store_false", help="open no browser")
-    made.add_argument("--device", choices=("auto", "cpu", "cuda"), default=Options.device)
+    made.add_argument("--device", default=Options.device, help="auto, cpu, or an accelerator such as cuda or mps")
     made.add_argument("--threads", type=int, default=1)
     return made
 

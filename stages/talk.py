@@ -59,7 +59,7 @@ def parser() -> argparse.ArgumentParser:
         if name in FLAGS:
             shown = f"--no-{name}" if option.default else flag(name)
             made.add_argument(shown, **how | {"action": "store_false" if option.default else "store_true"})
-        elif said.words and not said.number:
+        elif said.words and not said.number and not said.other:
             made.add_argument(flag(name), choices=said.words, **how)
         elif name == "label":
             made.add_argument(flag(name), nargs="?", const=LABEL, metavar="WORD", **how)

@@ -4,9 +4,11 @@
 
 Writes config.json (settings for using the weights: layout, process, preparation of faces and sound, statistics of the training
 clips' faces and voices) and curves.csv (means of each loss term) beside the weights. After a kill, the same command resumes from
-the last saved state and, on the CPU, ends with the same bytes as if it had never stopped. On several GPUs of one machine:
+the last saved state and, on the CPU, ends with the same bytes as if it had never stopped. On several GPUs of one machine, and
+on two machines that share the folder (the same command on each):
 
     torchrun --standalone --nproc-per-node 8 -m stages.train --data data/paper --method full --out …
+    torchrun --nnodes 2 --nproc-per-node 8 --rdzv-backend c10d --rdzv-endpoint first-machine:29500 -m stages.train …
 """
 
 from __future__ import annotations
@@ -88,7 +90,7 @@ def train(settings: params.Params, data: Path, method: str, out: Path, device: t
 
 
 # Settings of section train that change how fast a training goes and where it may go on, not where it leads.
-PACE = {"accumulate", "processes", "workers", "compile", "checkpoint_every", "threads", "device"}
+PACE = {"accumulate", "nodes", "processes", "workers", "compile", "checkpoint_every", "threads", "device"}
 
 
 def state_key(settings: params.Params, data: Path, drop: Sequence[str]) -> str:

@@ -18,6 +18,7 @@ from snakemake.persistence import PersistenceBase
 from stages.base import places, presets
 from stages.base.errors import InputError, ParameterError
 from stages.base.params import BUILT_IN, PARAMS_FILE, Params, Train, parse, validate
+from workflow import nodes as slurm
 from workflow.artifacts import artifacts
 
 
@@ -243,9 +244,23 @@ def sampling(params: Params, method: str) -> list[str]:
     return [*sample, "mask", "spectrogram.sample_rate", "corpus.shards", *own]
 
 
-def gpus(train: Train) -> int:
-    """GPUs that a training asks a scheduler for."""
-    return 0 if train.device == "cpu" else train.processes
+def threads(train: Train) -> int:
+    """Threads of a training on each of its nodes."""
+    return train.processes * (train.threads + train.workers)
+
+
+def accelerators(train: Train) -> dict[str, int | str]:
+    """The resources that a training asks a scheduler for: GPUs, and where it has several nodes, these.
+
+    The words are those of Snakemake's plugin for Slurm. ``mpi`` has it leave the start on all nodes to the rule; ``gpu`` would
+    be a number over all nodes, of which Slurm may give one node more than another; ``tasks_per_gpu`` keeps it from asking for
+    as many tasks a GPU as there are nodes.
+    """
+    gpus = 0 if train.device == "cpu" else train.processes
+    if train.nodes == 1:
+        return {"gpu": gpus}
+    asked: dict[str, int | str] = {"nodes": train.nodes, "tasks": train.nodes, "tasks_per_gpu": 0, "mpi": "srun"}
+    return {**asked, "gres": f"gpu:{gpus}"} if gpus else asked
 
 
 def sampling_gpus(params: Params, method: str) -> int:
@@ -254,8 +269,44 @@ def sampling_gpus(params: Params, method: str) -> int:
     return int(params.sampling(method).device != "cpu" and entry.is_sampled)
 
 
+IMAGE = "hifidiff.sif"  # of Apptainer, in the project's folder; `make image` builds it
+
+
+def image(in_container: bool) -> None:
+    """Check that the image of the containers is there, where jobs run in them.
+
+    Raises:
+        WorkflowError: it is not.
+    """
+    if in_container and not Path(IMAGE).exists():
+        raise WorkflowError(f"{IMAGE}: no such file, which --sdm apptainer asks for; make it by 'make image'")
+
+
+def nodes(train: Train, rules: Collection[str], *, executor: str, in_container: bool) -> None:
+    """Check that a training of several nodes can be started, if one of the ``rules`` that are to run is the training's.
+
+    Raises:
+        WorkflowError: jobs run on this machine, outside a job of Slurm of so many nodes; or in a container, which has no Slurm.
+    """
+    if train.nodes == 1 or "train" not in rules:
+        return
+    if in_container:
+        raise WorkflowError(
+            f"train.nodes is {train.nodes}, and srun can't be called in a container; leave --sdm apptainer out, or set "
+            "train.nodes to 1"
+        )
+    if executor != "slurm":
+        try:
+            slurm.check(train.nodes, slurm.hosts(os.environ))
+        except ParameterError as error:
+            raise WorkflowError(str(error)) from None
+
+
 def launcher(train: Train) -> str:
-    """The command that starts a training's module: the interpreter, or torchrun for several processes."""
+    """The command that starts a training's module: the interpreter, or torchrun for several processes, on each node."""
+    if train.nodes > 1:
+        shape = f"--nodes {train.nodes} --processes {train.processes} --threads {threads(train)}"
+        return f"python -m workflow.nodes {shape}"
     if train.processes == 1:
         return "python -m"
     return f"python -m torch.distributed.run --standalone --nproc-per-node {train.processes} -m"

@@ -40,7 +40,12 @@ Natural = Annotated[int, Field(ge=1)]
 Count = Annotated[int, Field(ge=0)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
-Device = Literal["auto", "cpu", "cuda"]
+Device = Annotated[
+    str,
+    Field(
+        pattern=r"^[a-z]+$", description="auto: the accelerator where there is one; cpu; or its name: cuda, mps, xpu, …"
+    ),
+]
 
 
 class Section(BaseModel):
@@ -314,7 +319,10 @@ class Train(Section):
     accumulate: Natural = Field(
         description="micro-batches that a process cuts its share of a step into, for memory's sake"
     )
-    processes: Natural = Field(description="training processes, one a GPU (torchrun); they share a step's batch")
+    nodes: Natural = Field(
+        description="machines of one training, in one allocation of Slurm; they share a step's batch"
+    )
+    processes: Natural = Field(description="training processes of each node, one an accelerator (torchrun)")
     workers: Count = Field(description="loader processes of each training process; 0: it makes its batches itself")
     precision: Literal["fp32", "bf16"] = Field(description="of the network in training; weights and losses are float32")
     compile: bool = Field(description="torch.compile the network")
@@ -631,8 +639,9 @@ class Params(Section):
             (self.train.condition_dropout > 0 or all(s.guidance_audio == s.guidance_blink == 1 for s in samplings),
              "sample.guidance_audio and sample.guidance_blink must be 1 where train.condition_dropout is 0: "
              "the network has not learnt to do without the condition"),
-            (self.train.processes * self.train.accumulate <= self.train.batch + self.train.singles, "train.processes times "
-             "train.accumulate must not exceed train.batch + train.singles: each part of a step needs a window or a frame"),
+            (self.train.nodes * self.train.processes * self.train.accumulate <= self.train.batch + self.train.singles,
+             "train.nodes times train.processes times train.accumulate must not exceed train.batch + train.singles: each part "
+             "of a step needs a window or a frame"),
             (all(s.steps <= diffusion.timesteps for s in samplings), "sample.steps must not exceed diffusion.timesteps"),
             (all(s.shared_noise < 1 or s.interpolation == 0 for s in samplings), "sample.interpolation must be 0 where "
              "shared_noise is 1: nothing is left to mix"),

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from stages.base import devices
 from stages.clips import conditions
 from stages.clips.clip import Clip, sync_window
 from stages.faces.geometry import LEFT_EYE, MOUTH, RIGHT_EYE, grown_hull
@@ -54,7 +55,7 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on another device; the copy of a pinned batch is not waited for."""
-        return self._with(lambda x: x.to(device, non_blocking=True), self.given.to(device))
+        return self._with(lambda x: devices.moved(x, device), self.given.to(device))
 
     def pin_memory(self) -> Batch:
         """The same batch in memory that a GPU copies from without the CPU; what ``DataLoader`` calls."""

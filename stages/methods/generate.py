@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from stages.base import devices
 from stages.base.params import Sample
 from stages.clips import conditions
 from stages.clips.clip import Clip
@@ -134,7 +135,7 @@ def sampled(
     given, mask = given.to(device), mask_N1HW.to(device)
 
     def denoise(x_t: Tensor, t_N: Tensor) -> Tensor:
-        with torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
+        with devices.bf16(device, settings.precision == "bf16"):
             x_0 = guided(model, x_t, t_N, given, settings.guidance_audio, settings.guidance_blink)
         x_0 = x_0.float().clamp(-1, 1)
         return x_0 if given.masked_NCHW is None else with_visible_pixels(x_0, given.masked_NCHW, mask)

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from stages.base import devices
 from stages.networks.audio_encoder import AudioEncoder
 from stages.networks.unet import UNet, timestep_embedding, zeroed
 
@@ -56,7 +57,7 @@ class Conditions:
 
     def to(self, device: torch.device) -> Conditions:
         """The same conditions on another device; the copy of pinned ones is not waited for."""
-        return self._with(lambda x: x.to(device, non_blocking=True))
+        return self._with(lambda x: devices.moved(x, device))
 
     def pin_memory(self) -> Conditions:
         """The same conditions in memory that a GPU copies from without the CPU."""

@@ -92,7 +92,7 @@ def public_networks(settings: Params) -> Public | None:
 
     Raises:
         InputError: a file of weights isn't there and can't be fetched.
-        ParameterError: ``metrics.device`` is cuda, and there is none.
+        ParameterError: ``metrics.device`` names an accelerator, and there is none of the name.
     """
     if not settings.metrics.public:
         return None

@@ -43,7 +43,7 @@ class Observer:
 
         Raises:
             InputError: weights are missing, damaged, or can't be fetched.
-            ParameterError: ``metrics.device`` is cuda, and there is none.
+            ParameterError: ``metrics.device`` names an accelerator, and there is none of the name.
         """
         own = public = None
         if judges is not None or settings.metrics.public:

@@ -144,7 +144,7 @@ def flatten_scores(scores: Mapping[str, Any]) -> dict[str, float]:
 class Load:
     """The process's load over time, one row each ``interval_s`` at most; call :meth:`update` in the loop.
 
-    Columns: step, cpu_percent (100 is one core), memory_mb (resident), gpu_memory_mb (0 where no GPU is used).
+    Columns: step, cpu_percent (100 is one core), memory_mb (resident), gpu_memory_mb (0 where no accelerator is used).
     """
 
     def __init__(self, interval_s: float = 10.0) -> None:
@@ -158,9 +158,9 @@ class Load:
         if (now := time.monotonic()) - self._last < self._interval_s:
             return
         self._last = now
-        import torch
+        from stages.base import devices  # brings torch along
 
-        gpu = torch.cuda.memory_allocated() if torch.cuda.is_available() else 0
+        gpu = devices.memory_used()
         memory = self._process.memory_info().rss
         cpu = self._process.cpu_percent()
         self._rows.append({"step": step, "cpu_percent": cpu, "memory_mb": memory / 1e6, "gpu_memory_mb": gpu / 1e6})

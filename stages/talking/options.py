@@ -105,7 +105,7 @@ class Options:
     max_side: int = _option(1920, "pixels; what is larger is scaled down", int, least=64)
     label: str | None = _option(None, f"a visible word in the corner; '{LABEL}' where none is given", other="word")
     check: bool = _option(True, "measure whether the mouth moves")
-    device: Literal["auto", "cpu", "cuda"] = _option("auto", "to compute on", words=["auto", "cpu", "cuda"])
+    device: str = _option("auto", "to compute on, such as cuda or mps", words=["auto", "cpu"], other="accelerator")
     precision: Literal["fp32", "bf16"] = _option("fp32", "of the network", words=["fp32", "bf16"])
 
     def __post_init__(self) -> None:

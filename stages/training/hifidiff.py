@@ -55,7 +55,7 @@ class Trainer(loop.Trainer):
         )
         self._forward: nn.Module = torch.compile(net) if settings.compile else net  # type: ignore[assignment]
         if world.size > 1:
-            ids = [device.index] if device.type == "cuda" else None
+            ids = None if device.type == "cpu" else [device.index]
             self._forward = DistributedDataParallel(self._forward, device_ids=ids)
         self._batches: Iterator[tuple[Batch, ...]] | None = None
         self._images: dict[int, tuple[Readback, tuple[str, ...]]] = {}  # by step: eq. (1) of each image, and its clip

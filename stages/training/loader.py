@@ -10,6 +10,7 @@ import cv2
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from stages.base import devices
 from stages.clips.windows import Batch, TrainingSet
 
 AHEAD = 4  # batches that each worker has ready
@@ -56,7 +57,7 @@ def batches(
         prefetch_factor=AHEAD if workers else None,
         worker_init_fn=_leave_signals if workers else None,
         multiprocessing_context="fork" if workers else None,  # the clips are shared, not copied
-        pin_memory=device.type == "cuda",
+        pin_memory=devices.pins(device),
     )
     made = (batch.to(device) for batch in loader)
     return zip(*[made] * len(indices), strict=True)

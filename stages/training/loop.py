@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from stages.base import devices
 from stages.base.errors import TrainingError
 from stages.base.progress import Progress
 from stages.training import resume
@@ -246,15 +247,15 @@ class Curves:
 
 
 class Readback:
-    """Numbers on their way from the device; reading them does not wait for what the device was given later."""
+    """Numbers on their way from the device; reading them waits for what the device was given later where it pins no memory."""
 
     def __init__(self, values: Tensor) -> None:
         self._event = None
         self._values = values
-        if values.device.type == "cuda":
+        if devices.pins(values.device):
             self._values = torch.empty_like(values, device="cpu", pin_memory=True)
             self._values.copy_(values, non_blocking=True)
-            self._event = torch.cuda.Event()
+            self._event = torch.Event(values.device)
             self._event.record()
 
     def read(self) -> list[float]:
@@ -275,8 +276,9 @@ class Sent:
     def of(cls, step: int, terms: Mapping[str, Tensor | float], stop: bool, world: World) -> Sent:
         """A step's terms, and whether this process wishes to stop; every process must call it."""
         device = next((value.device for value in terms.values() if isinstance(value, Tensor)), None)
-        numbers = [torch.as_tensor(value, dtype=torch.float64, device=device).detach() for value in terms.values()]
-        wishes = world.sum(torch.full((), float(stop), dtype=torch.float64, device=device))
+        wide = devices.widest(device)
+        numbers = [torch.as_tensor(value, dtype=wide, device=device).detach() for value in terms.values()]
+        wishes = world.sum(torch.full((), float(stop), dtype=wide, device=device))
         return cls(step, tuple(terms), Readback(torch.stack([*numbers, wishes])))
 
     def read(self) -> tuple[dict[str, float], bool]:

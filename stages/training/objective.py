@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from stages.base import devices
 from stages.base.params import Loss
 from stages.clips.windows import Batch
 from stages.diffusion import losses
@@ -98,5 +100,5 @@ class Objective:
             loss_B = loss_B * kept_N[consecutive].view(windows, frames)[:, 0]
         return loss_B * counts_N[consecutive].view(windows, frames).mean(1)
 
-    def _autocast(self, x: Tensor) -> torch.autocast:
-        return torch.autocast(x.device.type, torch.bfloat16, enabled=self.bf16)
+    def _autocast(self, x: Tensor) -> AbstractContextManager[object]:
+        return devices.bf16(x.device, self.bf16)

@@ -11,6 +11,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from stages.base import devices
+
 
 @dataclass(frozen=True)
 class World:
@@ -41,14 +43,13 @@ ALONE = World(0, 1)
 
 @contextmanager
 def joined(device: torch.device) -> Iterator[World]:
-    """Join the other processes (NCCL on GPUs, gloo on CPUs); ``torchrun`` has set RANK, LOCAL_RANK and WORLD_SIZE."""
+    """Join the other processes, of all nodes, by the device's own backend; ``torchrun`` has set RANK and WORLD_SIZE."""
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
         yield ALONE
         return
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    devices.current(device)
+    dist.init_process_group(dist.get_default_backend_for_device(device))
     try:
         yield World(dist.get_rank(), size)
     finally:
@@ -56,5 +57,5 @@ def joined(device: torch.device) -> Iterator[World]:
 
 
 def own_device(device: torch.device) -> torch.device:
-    """The GPU of this process, where there are several processes on one machine."""
-    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if device.type == "cuda" else device
+    """The accelerator of this process, where there are several processes on one machine: ``torchrun`` has set LOCAL_RANK."""
+    return devices.numbered(device, int(os.environ.get("LOCAL_RANK", "0")), "train.processes")

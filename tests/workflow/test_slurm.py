@@ -1,5 +1,7 @@
 """The smoke run on a Slurm of one node: a training that is cancelled goes on, and the bytes are those of a run without Slurm.
 
+A training on two nodes follows the curve of one. The nodes are daemons of this machine.
+
 Where Slurm or its plugin is missing, the test says so; ``make test-slurm`` installs the plugin and fails where Slurm is missing.
 """
 
@@ -14,6 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import local_slurm
+import numpy as np
+import pandas as pd
 import pytest
 from conftest import Project, new_project
 
@@ -26,14 +30,14 @@ LIMIT_S = 600
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Iterator[Project]:
-    """A fresh clone with the smoke preset, in an environment with a Slurm."""
+def project(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Project]:
+    """A fresh clone with the smoke preset, in an environment with a Slurm of one node, or of ``request.param``."""
     lacks = local_slurm.missing() + ([] if importlib.util.find_spec(PLUGIN) else [PLUGIN])
     if lacks:
         assert "SLURM_TEST" not in os.environ, f"missing: {', '.join(lacks)}; on Debian: apt install slurm-wlm munge"
         pytest.skip(f"no {', '.join(lacks)}: 'make test-slurm' says what to install")
     made = new_project(tmp_path / "project", "smoke")
-    with local_slurm.started(tmp_path / "slurm") as variables:
+    with local_slurm.started(tmp_path / "slurm", nodes=getattr(request, "param", 1)) as variables:
         made.env |= variables | {"PATH": f"{tmp_path}/slurm/bin{os.pathsep}{made.env['PATH']}{os.pathsep}/usr/sbin"}
         yield made
 
@@ -67,3 +71,15 @@ def test_a_run_on_slurm(project: Project, smoke_run: Project) -> None:
     assert project.read("data/smoke/models/full/model.safetensors") == resumed, "the same bytes without Slurm"
     for name in ("index.parquet", "expert/expert.safetensors", "faces/ada.parquet", "judges/sync.safetensors"):
         assert project.read(f"data/smoke/{name}") == smoke_run.read(f"data/smoke/{name}"), name
+
+
+@pytest.mark.parametrize("project", [2], indirect=True, ids=["two nodes"])
+def test_a_training_on_two_nodes(project: Project, smoke_run: Project) -> None:
+    project.edit("  nodes: 1 ", "  nodes: 2 ")
+    weights = "data/smoke/models/full/model.safetensors"
+    project.run(*COMMAND, weights)
+    given = Path(project.env["SLURM_CONF"]).with_name("slurmctld.log").read_text()
+    assert re.search(r"Allocate JobId=\d+ NodeList=node\[0-1\]", given), "no job had both nodes"
+    two, one = (pd.read_csv(run.root / "data/smoke/models/full/curves.csv") for run in (project, smoke_run))
+    assert list(two.columns) == list(one.columns)
+    np.testing.assert_allclose(two, one, rtol=2e-4)

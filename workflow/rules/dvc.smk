@@ -1,5 +1,7 @@
 # DVC and Snakemake tell one story. dvc.yaml's stages call Snakemake for their files; what Snakemake made, it records in dvc.lock.
 
+from snakemake.settings.types import DeploymentMethod
+
 from workflow import dvcsync
 
 OUT_OF_STEP = dvcsync.out_of_step(PARAMS) if workflow.is_main_process else None
@@ -70,6 +72,11 @@ rule dvc_record:
 onstart:
     if OUT_OF_STEP and not workflow.touch:
         raise WorkflowError(OUT_OF_STEP)
+    in_container = DeploymentMethod.APPTAINER in workflow.deployment_settings.deployment_method
+    checks.image(in_container)
+    if not workflow.touch:
+        due = {job.rule.name for job in workflow.dag.needrun_jobs()}
+        checks.nodes(PARAMS.train, due, executor=workflow.executor_plugin.name, in_container=in_container)
     lock.hold(Path.cwd())
     try:
         told = machine.tell_dvc(Path.cwd())

@@ -85,11 +85,11 @@ rule train:
     wildcard_constraints:
         method="|".join(PARAMS.trained) or NONE,
     priority: 50
-    threads: PARAMS.train.processes * (PARAMS.train.threads + PARAMS.train.workers)
+    threads: checks.threads(PARAMS.train)
     resources:
+        **checks.accelerators(PARAMS.train),
         mem_mb=8000,
         runtime=2880,
-        gpu=checks.gpus(PARAMS.train),
     params:
         cfg=settings(
             "network",

@@ -42,7 +42,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from stages.base import params
+from stages.base import devices, params
 from stages.base.errors import ParameterError
 from stages.clips import conditions
 from stages.clips.clip import Clip
@@ -301,7 +301,7 @@ class System(systems.System):
             return torch.from_numpy(noise.frames(draw, range(frame, frame + 1))).to(device)
 
         def estimate(x_t: Tensor, t_N: Tensor) -> tuple[Tensor, Tensor]:
-            with torch.autocast(device.type, torch.bfloat16, enabled=sampling.precision == "bf16"):
+            with devices.bf16(device, sampling.precision == "bf16"):
                 output = self(x_t, t_N, motion_1CHW, identity_1CHW, y_1E).float()
             return self.diffusion.x_0(x_t, t_N, output[:, :3]).clamp(-1, 1), (output[:, 3:] + 1) / 2
 
@@ -422,7 +422,7 @@ class Trainer(systems.Trainer):
             group["lr"] = learning_rate(step, own)
         # No cache: what the frames made without gradients leave in it would keep gradients from the weights.
         bf16 = own.precision == "bf16"
-        with torch.autocast(self.data.device.type, torch.bfloat16, enabled=bf16, cache_enabled=False):
+        with devices.bf16(self.data.device, bf16, cache=False):
             terms = self.losses(self.batch(step))
         loss = terms["simple"] + own.vlb * terms["vlb"] + own.lip * terms["lip"]
         self.optimiser.zero_grad(set_to_none=True)
