@@ -1,6 +1,6 @@
 """The recipes of the image agree with one another and with the Makefile, and `--sdm apptainer` sends each job through the image.
 
-No test builds the image: `.ci/run` does, where a builder is at hand.
+No test builds the image: `IMAGE=1 .ci/run` does.
 """
 
 from __future__ import annotations
