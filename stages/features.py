@@ -57,22 +57,24 @@ def read(data: Path, method: str, settings: Params) -> tuple[int, Iterator[Video
     size, dilation, fps = settings.network.size, settings.mask.dilation, settings.mask.fps
     most = settings.sampling(method).frames
 
+    path = data / "samples" / f"{method}.tar"
+
     def videos() -> Iterator[Video]:
-        for name, shard in zip(tests["clip"].astype(str), tests["shard"].astype(str), strict=True):
-            clip = corpus.load(data, shard, name, size=size, dilation=dilation, stream=True).head(most)
-            path = data / "samples" / method / f"{shard}.tar"
-            listing = {entry["clip"]: entry for entry in tars.listing(path, keys=("clip",))}
-            if name not in listing:
-                raise InputError(path, f"no video of {name}", "delete it and run 'snakemake --cores all'")
-            frames = _frames(path, name, fps, clip.frames_THWC.shape)
-            yield Video(clip, listing[name]["audio_clip"], frames)
+        listing = {entry["clip"]: entry for entry in tars.listing(path, keys=("clip",))}
+        with tars.reader(path) as member:
+            for name, shard in zip(tests["clip"].astype(str), tests["shard"].astype(str), strict=True):
+                clip = corpus.load(data, shard, name, size=size, dilation=dilation, stream=True).head(most)
+                if name not in listing:
+                    raise InputError(path, f"no video of {name}", "delete it and run 'snakemake --cores all'")
+                frames = _frames(member(f"{name}.mp4"), path, name, fps, clip.frames_THWC.shape)
+                yield Video(clip, listing[name]["audio_clip"], frames)
 
     return len(tests), videos()
 
 
-def _frames(path: Path, clip: str, fps: float, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+def _frames(video: bytes, path: Path, clip: str, fps: float, shape: tuple[int, ...]) -> NDArray[np.uint8]:
     try:
-        frames = media.decode(tars.read(path, f"{clip}.mp4"), fps=fps, clip=clip)
+        frames = media.decode(video, fps=fps, clip=clip)
     except ClipError as error:
         raise InputError(path, str(error), "delete it and run 'snakemake --cores all'") from None
     if frames.shape != shape:

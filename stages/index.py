@@ -22,7 +22,9 @@ may name clips' files without their ending, which a folder's clips carry as thei
 from __future__ import annotations
 
 import argparse
+import hashlib
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,18 @@ from stages.store import schemas, tables, tars
 
 Row = dict[str, Any]
 COPIED = ("clip", "speaker", "sentence", "emotion", "level", "source", "sha256")
+
+
+def digest(files: Iterable[Path]) -> str:
+    """SHA-256 of some files' own, in their order.
+
+    What reads a shard's files is made again where this table changes, and needs no other input for them.
+    """
+    whole = hashlib.sha256()
+    for path in files:
+        with open(path, "rb") as file:
+            whole.update(hashlib.file_digest(file, "sha256").digest())
+    return whole.hexdigest()
 
 
 def joined(data: Path, shard: str, min_frames: int) -> list[Row]:
@@ -48,6 +62,8 @@ def joined(data: Path, shard: str, min_frames: int) -> list[Row]:
     clips = [
         (name, file) for file in tars.listing(data / "raw" / f"{shard}.tar") for name in of_file(faces, file["clip"])
     ]
+    stages = ("faces", "blink", "spectrogram")
+    made_of = digest([data / "raw" / f"{shard}.tar", *(data / stage / f"{shard}.parquet" for stage in stages)])
     for name, clip in clips:
         for stage, found in (("faces", faces), ("blink", blinks), ("spectrogram", sounds)):
             if name not in found:
@@ -64,6 +80,7 @@ def joined(data: Path, shard: str, min_frames: int) -> list[Row]:
             | {
                 "clip": name,
                 "shard": shard,
+                "shard_sha256": made_of,
                 "status": next((reason for reason in reasons if reason != "ok"), "ok"),
                 "start_s": faces[name]["first"] / faces[name]["fps"],
                 "end_s": faces[name]["after"] / faces[name]["fps"],

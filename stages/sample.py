@@ -1,6 +1,6 @@
-"""Sample the test clips with one method and write them as videos with sound, one tar a shard.
+"""Sample the test clips with one method and write them as videos with sound, in one tar.
 
-    python -m stages.sample --data data/demo --method full --out-dir data/demo/samples/full
+    python -m stages.sample --data data/demo --method full --out data/demo/samples/full.tar
 
 The row's kind, a module of :mod:`stages.methods.kinds`, makes a clip's frames.
 """
@@ -84,11 +84,11 @@ def main() -> None:
     parser.add_argument(
         "--params",
         default=params.PARAMS_FILE,
-        help="sections sample, network, mask, spectrogram.sample_rate, corpus.shards and methods.<method>",
+        help="sections sample, network, mask, spectrogram.sample_rate and methods.<method>",
     )
     parser.add_argument("--data", type=Path, required=True, help="folder of the run, such as data/demo")
     parser.add_argument("--method", required=True, help="a method of params.yaml")
-    parser.add_argument("--out-dir", type=Path, required=True, help="folder for <shard>.tar")
+    parser.add_argument("--out", type=Path, required=True, help="tar to write, data/<run>/samples/<method>.tar")
     args = parser.parse_args()
     settings = params.load(args.params)
     params.check_method(args.method, settings.methods)
@@ -115,32 +115,29 @@ def main() -> None:
     progress = Progress(f"sample {args.method}", int(tests["frames"].clip(upper=most).sum()), "frames")
     row = systems.Row(settings, args.data, args.method, progress.update)
     render = systems.module(row.entry.kind).renderer(row)
-    for shard in settings.corpus.shards:
-        listing: list[dict[str, object]] = []
-        videos: list[tuple[str, Path]] = []
-        with tempfile.TemporaryDirectory() as folder:
-            for test in tests[tests["shard"] == shard].itertuples():
-                clip = load(str(test.clip)).head(most)
-                sound = clip
-                if settings.methods[args.method].audio == "other":
-                    sound = load(other_clip(tests, str(test.clip)))
-                frames, path = len(clip.frames_THWC), Path(folder) / f"{test.clip}.mp4"
-                write(path, render(clip, sound), frames, sound.audio, settings, sampling)
-                listing.append(
-                    {
-                        "clip": test.clip,
-                        "shard": shard,
-                        "split": test.split,
-                        "audio_clip": sound.name,
-                        "reference_frame": REFERENCE,
-                        "frames": frames,
-                        **row.facts,
-                        **row.notes.get(str(test.clip), {}),
-                    }
-                )
-                videos.append((path.name, path))
-            head = json.dumps(listing, indent=1, sort_keys=True).encode()
-            tars.write(args.out_dir / f"{shard}.tar", [(tars.CLIPS, head), *videos])
+    listing: list[dict[str, object]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        for test in tests.itertuples():
+            clip = load(str(test.clip)).head(most)
+            sound = clip
+            if settings.methods[args.method].audio == "other":
+                sound = load(other_clip(tests, str(test.clip)))
+            frames, path = len(clip.frames_THWC), Path(folder) / f"{test.clip}.mp4"
+            write(path, render(clip, sound), frames, sound.audio, settings, sampling)
+            listing.append(
+                {
+                    "clip": test.clip,
+                    "shard": test.shard,
+                    "split": test.split,
+                    "audio_clip": sound.name,
+                    "reference_frame": REFERENCE,
+                    "frames": frames,
+                    **row.facts,
+                    **row.notes.get(str(test.clip), {}),
+                }
+            )
+        videos = [(f"{clip['clip']}.mp4", Path(folder) / f"{clip['clip']}.mp4") for clip in listing]
+        tars.write(args.out, [(tars.CLIPS, json.dumps(listing, indent=1, sort_keys=True).encode()), *videos])
 
 
 if __name__ == "__main__":

@@ -241,7 +241,7 @@ def sampling(params: Params, method: str) -> list[str]:
     own = [
         f"methods.{method}.{name}" for name in ("kind", "drop", "made_from", "audio", "splits", "sample", "settings")
     ]
-    return [*sample, "mask", "spectrogram.sample_rate", "corpus.shards", *own]
+    return [*sample, "mask", "spectrogram.sample_rate", *own]
 
 
 def threads(train: Train) -> int:

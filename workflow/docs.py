@@ -84,7 +84,7 @@ FILES = [
         "step, then a column a loss term: means of `train.log_every` steps",
     ),
     (
-        "`samples/<method>/<shard>.tar`",
+        "`samples/<method>.tar`",
         "sample",
         "`clips.json`, of videos from elsewhere with frames repeated and cut, then an mp4 with sound a test clip (H.264, AAC)",
     ),

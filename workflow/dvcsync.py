@@ -25,7 +25,7 @@ from workflow.registry import STAGES
 from workflow.sources import ROOT
 
 RECORDS, INCOMPLETE = Path(".snakemake/metadata"), Path(".snakemake/incomplete")
-SHARDED = {stage.name for stage in STAGES if stage.each == "shards" or stage.shards}
+SHARDED = {stage.name for stage in STAGES if stage.each == "shards"}
 ADOPTING = "HIFIDIFF_ADOPTING"  # set in the environment while this command calls Snakemake
 RECORDED = "logs/dvc_recorded"
 
@@ -70,19 +70,14 @@ def foreign(params: Params) -> list[str]:
 def unowned(params: Params) -> list[str]:
     """Files in the folders that DVC owns whole, which no rule makes: a shard that params.yaml no longer names, for example."""
     owned = artifacts(params)
-    folders = {stage: {Path(path).parent for path in paths} for stage, paths in owned.items() if _owns_folder(stage)}
     return sorted(
         file.as_posix()
-        for stage, parents in folders.items()
-        for parent in parents
-        if parent.is_dir()
-        for file in parent.iterdir()
-        if file.suffix != ".part" and file.as_posix() not in owned[stage]
+        for known in (set(owned[stage]) for stage in SHARDED)
+        for folder in {Path(path).parent for path in known}
+        if folder.is_dir()
+        for file in folder.iterdir()
+        if file.suffix != ".part" and file.as_posix() not in known
     )
-
-
-def _owns_folder(stage: str) -> bool:
-    return stage.split("@")[0] in SHARDED
 
 
 def _foreign(path: str) -> bool:

@@ -24,7 +24,6 @@ class Stage:
     does: str  # for stages/README.md
     each: Literal["", "shards", "judges", "methods", "trained", "baselines", "talking"]
     writes: tuple[str, ...]  # below data/<run>/; {} stands for the job's shard, judge or method
-    shards: bool = False  # whether a job writes a file a shard, {0} the method and {1} the shard
 
     @property
     def by_method(self) -> bool:
@@ -41,9 +40,7 @@ class Stage:
         """The files that a job writes, from the project's root."""
         if self.name == "report":
             return [f"{params.reports.as_posix()}/{name}" for name in files(params)]
-        shards = params.corpus.shards if self.shards else [""]
-        data = params.data.as_posix()
-        return [f"{data}/{path.format(job, shard)}" for path in self.writes for shard in shards]
+        return [f"{params.data.as_posix()}/{path.format(job)}" for path in self.writes]
 
 
 STAGES = (
@@ -60,7 +57,7 @@ STAGES = (
     ),
     Stage("train", "trains HifiDiff", "trained", TRAINED),
     Stage("train_baseline", "trains a system that it is compared with", "baselines", TRAINED),
-    Stage("sample", "makes a method's videos of the test clips", "methods", ("samples/{0}/{1}.tar",), shards=True),
+    Stage("sample", "makes a method's videos of the test clips", "methods", ("samples/{}.tar",)),
     Stage("reference", "measures the true clips", "", ("reference.parquet",)),
     Stage("features", "measures a method's videos", "methods", ("features/{}.parquet",)),
     Stage(

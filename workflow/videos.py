@@ -22,14 +22,15 @@ def unpack(params: Params, out: Path) -> int:
     """
     count = 0
     for method in params.methods:
-        for path in artifacts(params)[f"sample@{method}"]:
-            if not Path(path).exists():
-                raise InputError(path, "no such file", "run 'make reproduce'")
-            for clip in tars.listing(path, keys=("clip",)):
-                name = f"{clip['clip']}.mp4"
+        (path,) = artifacts(params)[f"sample@{method}"]
+        if not Path(path).exists():
+            raise InputError(path, "no such file", "run 'make reproduce'")
+        names = [f"{clip['clip']}.mp4" for clip in tars.listing(path, keys=("clip",))]
+        with tars.reader(path) as member:
+            for name in names:
                 with whole_file(out / method / name) as part:
-                    part.write_bytes(tars.read(path, name))
-                count += 1
+                    part.write_bytes(member(name))
+        count += len(names)
     return count
 
 

@@ -78,6 +78,4 @@ def restored(results: Results) -> list[str]:
 
 def _listed(results: Results, method: Method) -> list[dict[str, Any]]:
     """The sampling's notes on each of a method's videos."""
-    folder = results.data / "samples" / method.name
-    files = [folder / f"{shard}.tar" for shard in results.params.corpus.shards]
-    return [clip for tar in files for clip in tars.listing(tar, keys=("clip",))]
+    return tars.listing(results.data / "samples" / f"{method.name}.tar", keys=("clip",))

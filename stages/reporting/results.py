@@ -72,7 +72,7 @@ class Results:
 
     def sampled(self, method: str, clip: str) -> bytes:
         """The mp4 that a method made of a clip."""
-        return tars.read(self.data / "samples" / method / f"{self.shard(clip)}.tar", f"{clip}.mp4")
+        return tars.read(self.data / "samples" / f"{method}.tar", f"{clip}.mp4")
 
     def frames(self, method: str, clip: str) -> NDArray[np.uint8]:
         """The frames that a method made of a clip, (T, H, W, 3)."""

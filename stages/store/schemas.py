@@ -100,6 +100,11 @@ INDEX = schema(
     field("source", pa.string(), "where the media came from"),
     field("sha256", pa.string(), "of the media file"),
     field(
+        "shard_sha256",
+        pa.string(),
+        "of the shard's files in raw, faces, blink and spectrogram: changes with any of them",
+    ),
+    field(
         "split",
         pa.string(),
         "train, validation, test_seen, test_unseen, test_long, held_out (of the test's kind, not drawn) or out",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -44,17 +44,28 @@ def _tar(path: str | Path) -> Iterator[tarfile.TarFile]:
 def member(path: str | Path, name: str) -> Iterator[IO[bytes]]:
     """A member as a seekable file, not read into memory; raises InputError where the tar lacks it."""
     with _tar(path) as tar:
-        try:
-            info = tar.getmember(name)
-            if info.issparse():
-                problem = f"member {name!r} claims {info.size} bytes that are not in the file"
-                raise InputError(path, problem, "delete it and run 'snakemake --cores all'")
-            file = tar.extractfile(info)
-        except (KeyError, tarfile.TarError):
-            file = None
-        if file is None:
-            raise InputError(path, f"has no member {name!r}", "delete it and run 'snakemake --cores all'")
-        yield file
+        yield _file(tar, path, name)
+
+
+def _file(tar: tarfile.TarFile, path: str | Path, name: str) -> IO[bytes]:
+    try:
+        info = tar.getmember(name)
+        if info.issparse():
+            problem = f"member {name!r} claims {info.size} bytes that are not in the file"
+            raise InputError(path, problem, "delete it and run 'snakemake --cores all'")
+        file = tar.extractfile(info)
+    except (KeyError, tarfile.TarError):
+        file = None
+    if file is None:
+        raise InputError(path, f"has no member {name!r}", "delete it and run 'snakemake --cores all'")
+    return file
+
+
+@contextmanager
+def reader(path: str | Path) -> Iterator[Callable[[str], bytes]]:
+    """Give a function that reads members as :func:`read` does, for many of one tar: its headers are walked through once."""
+    with _tar(path) as tar:
+        yield lambda name: _file(tar, path, name).read()
 
 
 def read(path: str | Path, name: str) -> bytes:

@@ -301,30 +301,28 @@ def _jpeg(frame: NDArray[np.uint8]) -> bytes:
 
 def _samples(data: Path, method: str, tests: list[dict[str, Any]], clips: dict[str, Any], params: Params) -> None:
     most = params.sampling(method).frames
-    for shard in params.corpus.shards:
-        members = []
-        mine = [row for row in tests if row["shard"] == shard]
-        listing = [
-            {"clip": r["clip"], "shard": shard, "split": r["split"], "audio_clip": r["clip"], "frames": r["frames"]}
-            for r in mine
-        ]
-        if params.methods[method].kind == "videos":
-            listing = [r | {"repeated_at_start": 0, "repeated_at_end": 2, "cut_at_end": 0} for r in listing]
-        if params.methods[method].weights_of in params.baselines:
-            listing = [r | {"frame_flops": 6_200_000_000} for r in listing]
-        for row in mine:
-            clip = clips[row["clip"]]
-            eye = np.ones(len(clip["eye"])) if method == "no_blink" else clip["eye"]
-            blur = {"truth": 0, "full": 1, "no_blink": 1}.get(method, 4)
-            frames = [_face(SIZE, clip["hue"], m, e) for m, e in zip(clip["mouth"][:most], eye[:most], strict=True)]
-            frames = [cv2.GaussianBlur(f, (0, 0), blur) if blur else f for f in frames]
-            frames = [cv2.resize(f, (64, 64), interpolation=cv2.INTER_AREA) for f in frames]
-            with tempfile.TemporaryDirectory() as folder:
-                path = Path(folder) / "clip.mp4"
-                audio = clip["audio"].astype(np.int16)
-                media.write_video(path, frames, fps=25, audio=audio, sample_rate=16000, crf=12, preset="ultrafast")
-                members.append((f"{row['clip']}.mp4", path.read_bytes()))
-        tars.write(data / "samples" / method / f"{shard}.tar", [(tars.CLIPS, tars.json_bytes(listing)), *members])
+    members = []
+    listing = [
+        {"clip": r["clip"], "shard": r["shard"], "split": r["split"], "audio_clip": r["clip"], "frames": r["frames"]}
+        for r in tests
+    ]
+    if params.methods[method].kind == "videos":
+        listing = [r | {"repeated_at_start": 0, "repeated_at_end": 2, "cut_at_end": 0} for r in listing]
+    if params.methods[method].weights_of in params.baselines:
+        listing = [r | {"frame_flops": 6_200_000_000} for r in listing]
+    for row in tests:
+        clip = clips[row["clip"]]
+        eye = np.ones(len(clip["eye"])) if method == "no_blink" else clip["eye"]
+        blur = {"truth": 0, "full": 1, "no_blink": 1}.get(method, 4)
+        frames = [_face(SIZE, clip["hue"], m, e) for m, e in zip(clip["mouth"][:most], eye[:most], strict=True)]
+        frames = [cv2.GaussianBlur(f, (0, 0), blur) if blur else f for f in frames]
+        frames = [cv2.resize(f, (64, 64), interpolation=cv2.INTER_AREA) for f in frames]
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "clip.mp4"
+            audio = clip["audio"].astype(np.int16)
+            media.write_video(path, frames, fps=25, audio=audio, sample_rate=16000, crf=12, preset="ultrafast")
+            members.append((f"{row['clip']}.mp4", path.read_bytes()))
+    tars.write(data / "samples" / f"{method}.tar", [(tars.CLIPS, tars.json_bytes(listing)), *members])
 
 
 def document(method: str, params: Params) -> dict[str, Any]:

@@ -146,7 +146,7 @@ def document(data: Path, method: str = "full") -> dict[str, Any]:
 def pictures(data: Path, clip: str) -> tuple[NDArray[np.uint8], Clip]:
     """The sampled frames, and the clip."""
     shard = clip.split("_")[0]
-    made = media.decode(tars.read(data / "samples" / "full" / f"{shard}.tar", f"{clip}.mp4"), fps=25)
+    made = media.decode(tars.read(data / "samples" / "full.tar", f"{clip}.mp4"), fps=25)
     return made, corpus.load(data, shard, clip, size=64, dilation=settings(ALL).mask.dilation)
 
 

@@ -42,8 +42,8 @@ def test_the_pages_system_is_one_module_and_one_entry(smoke: Project) -> None:
     assert smoke.read("data/smoke/models/full/model.safetensors") == before
     config = json.loads(smoke.read("data/smoke/models/linear/config.json"))
     assert config["parameters"] == (16 * 80 + 1) * 3 * size**2
-    tests = [smoke.root / f"data/smoke/samples/linear/{shard}.tar" for shard in params.corpus.shards]
-    counted = {clip["frame_flops"] for tar in tests for clip in tars.listing(tar, keys=("clip",))}
+    listed = tars.listing(smoke.root / "data/smoke/samples/linear.tar", keys=("clip",))
+    counted = {clip["frame_flops"] for clip in listed}
     assert counted == {2 * 16 * 80 * 3 * size**2}
     assert (config["steps"], config["images_per_step"]) == (20, 8)
     page = smoke.read("reports/smoke/index.md").decode()
@@ -55,31 +55,25 @@ def test_the_pages_system_is_one_module_and_one_entry(smoke: Project) -> None:
 
 
 def test_videos_from_elsewhere_are_a_row(smoke: Project, tmp_path: Path) -> None:
-    params = load(smoke.root / "params.yaml")
     add(smoke, ENTRIES[0])
     assert "put the videos there" in smoke.run("snakemake", "-n", fails=True)
     folder = smoke.root / "data/smoke/videos/theirs/deeper"
     folder.mkdir(parents=True)
     lost = {}
-    for shard in params.corpus.shards:
-        tar = smoke.root / f"data/smoke/samples/truth/{shard}.tar"
-        for number, clip in enumerate(tars.listing(tar, keys=("clip",))):
-            path = tmp_path / "whole.mp4"
-            path.write_bytes(tars.read(tar, f"{clip['clip']}.mp4"))
-            frames, lost[clip["clip"]] = media.decode(path, fps=25), number % 3
-            kept = frames[: len(frames) - number % 3]
-            media.write_video(folder / f"{clip['clip']}.mp4", kept, fps=25, audio=None, sample_rate=16000, crf=10)
+    tar = smoke.root / "data/smoke/samples/truth.tar"
+    for number, clip in enumerate(tars.listing(tar, keys=("clip",))):
+        path = tmp_path / "whole.mp4"
+        path.write_bytes(tars.read(tar, f"{clip['clip']}.mp4"))
+        frames, lost[clip["clip"]] = media.decode(path, fps=25), number % 3
+        kept = frames[: len(frames) - number % 3]
+        media.write_video(folder / f"{clip['clip']}.mp4", kept, fps=25, audio=None, sample_rate=16000, crf=10)
     to_do = smoke.to_do()
     assert "train" not in to_do
     assert to_do["sample"] == 1
     smoke.snakemake()
     assert smoke.to_do() == {}
     assert smoke.changed() == []
-    listed = [
-        clip
-        for shard in params.corpus.shards
-        for clip in tars.listing(smoke.root / f"data/smoke/samples/theirs/{shard}.tar", keys=("clip",))
-    ]
+    listed = tars.listing(smoke.root / "data/smoke/samples/theirs.tar", keys=("clip",))
     assert {clip["clip"]: clip["repeated_at_end"] for clip in listed} == lost
     scores = tables.read(smoke.root / "data/smoke/metrics/theirs.parquet", columns.CLIPS)
     assert len(scores) == len(lost)

@@ -2,7 +2,7 @@
 
 
 wildcard_constraints:
-    shard="|".join(PARAMS.corpus.shards),
+    shard="[a-z0-9_-]+",  # not the names themselves: of thousands of them, Snakemake would try each on each file
 
 
 VIDEOS = checks.videos(PARAMS)

@@ -5,10 +5,10 @@ rule sample:
     """Generate a method's videos of the test clips."""
     input:
         code=lambda wildcards: [code("sample"), code_of_kind(PARAMS.methods[wildcards.method].kind)],
-        clips=CLIPS,
+        clips=OWNED["index"],
         made_from=lambda wildcards: checks.made_from(PARAMS, wildcards.method),
     output:
-        [f"{DATA}/samples/{{method}}/{shard}.tar" for shard in PARAMS.corpus.shards],
+        f"{DATA}/samples/{{method}}.tar",
     log:
         f"{LOGS}/sample/{{method}}.log",
     benchmark:
@@ -25,16 +25,14 @@ rule sample:
     message:
         "sample {wildcards.method}"
     shell:
-        f"python -m stages.sample --data {DATA} --method {{wildcards.method}}"
-        f" --out-dir {DATA}/samples/{{wildcards.method}} 2>&1 | tee {{log}}"
+        f"python -m stages.sample --data {DATA} --method {{wildcards.method}} --out {{output}} 2>&1 | tee {{log}}"
 
 
 rule reference:
     """Measure the test clips themselves, once for all methods."""
     input:
         code=code("reference"),
-        clips=CLIPS,
-        raw=OWNED["download"],
+        clips=OWNED["index"],
         judges=OWNED["judges"],
     output:
         f"{DATA}/reference.parquet",
@@ -69,9 +67,9 @@ rule features:
     """Measure a method's videos in one pass: the encoders' features, landmarks, and each frame beside the truth."""
     input:
         code=code("features"),
-        clips=CLIPS,
+        clips=OWNED["index"],
         judges=OWNED["judges"],
-        samples=[f"{DATA}/samples/{{method}}/{shard}.tar" for shard in PARAMS.corpus.shards],
+        samples=f"{DATA}/samples/{{method}}.tar",
     output:
         f"{DATA}/features/{{method}}.parquet",
     log:
@@ -142,8 +140,7 @@ rule portraits:
     """Make stills talk with a trained model, and measure them."""
     input:
         code=code("portraits"),
-        clips=CLIPS,
-        raw=OWNED["download"],
+        clips=OWNED["index"],
         judges=OWNED["judges"],
         model=lambda wildcards: OWNED[f"train@{wildcards.method}"],
     output:

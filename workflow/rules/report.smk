@@ -5,8 +5,7 @@ rule report:
     """Write the report: tables, claims, figures, a few videos."""
     input:
         code=code("report"),
-        clips=CLIPS,
-        raw=OWNED["download"],
+        clips=OWNED["index"],
         metrics=[path for method in PARAMS.methods for path in OWNED[f"metrics@{method}"]],
         samples=[path for method in PARAMS.methods for path in OWNED[f"sample@{method}"]],
         portraits=[path for method in PARAMS.talking for path in OWNED[f"portraits@{method}"]],

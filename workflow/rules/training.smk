@@ -1,8 +1,7 @@
 # The networks: the lip-sync expert of the loss, the judges that only the metrics use, one training a method or baseline. A killed
 # training goes on from its last state in data/<run>/resume/, which no rule owns.
-
-CLIPS = [*OWNED["index"], *OWNED["mask"], *OWNED["blink"], *OWNED["spectrogram"]]
-
+#
+# All that reads clips has the index as its one input for them: it holds a digest of each shard's files, and changes with them.
 
 NONE = "(?!)"  # matches no method
 
@@ -16,7 +15,7 @@ rule expert:
     """Train the lip-sync expert that the loss asks, or take over the public one."""
     input:
         code=code("expert"),
-        clips=CLIPS,
+        clips=OWNED["index"],
         public=lambda wildcards: checks.public_expert(PARAMS),
     output:
         weights=f"{DATA}/expert/expert.safetensors",
@@ -42,7 +41,7 @@ rule judges:
     """Train one of the encoders that only the metrics use."""
     input:
         code=code("judges"),
-        clips=CLIPS,
+        clips=OWNED["index"],
     output:
         weights=f"{DATA}/judges/{{judge}}.safetensors",
         curves=f"{DATA}/judges/{{judge}}.csv",
@@ -67,7 +66,7 @@ rule train:
     """Train one method; killed, it goes on from its last saved state."""
     input:
         code=code("train"),
-        clips=CLIPS,
+        clips=OWNED["index"],
         expert=f"{DATA}/expert/expert.safetensors",
     output:
         weights=f"{DATA}/models/{{method}}/model.safetensors",
@@ -111,7 +110,7 @@ rule train_baseline:
     """Train one of the systems that HifiDiff is compared with; killed, it goes on from its last saved state."""
     input:
         code=lambda wildcards: [code("train_baseline"), code_of_kind(PARAMS.baselines[wildcards.method])],
-        clips=CLIPS,
+        clips=OWNED["index"],
         expert=f"{DATA}/expert/expert.safetensors",
     output:
         weights=f"{DATA}/models/{{method}}/model.safetensors",
