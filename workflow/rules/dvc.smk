@@ -70,7 +70,6 @@ rule dvc_record:
 onstart:
     if OUT_OF_STEP and not workflow.touch:
         raise WorkflowError(OUT_OF_STEP)
-    lock.hold(Path.cwd())
     try:
         told = machine.tell_dvc(Path.cwd())
         machine.check_files(given_folders(PARAMS))
