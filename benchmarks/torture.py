@@ -39,7 +39,10 @@ from stages.store import atomic
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER, PAGE = ROOT / "benchmarks_out" / "torture", ROOT / "benchmarks" / "torture.md"
 COMMAND = ("snakemake", "--cores", "2")
-LONGEST_S = 45  # between a start and its stop: longer than any job takes, so that each gets done
+LONGEST = 0.2  # between a start and its stop, as a share of a whole run's seconds: more than any job takes
+STALLED = (
+    4  # stops in a row after which no file was finished, and twice as long is waited: the machine has become slower
+)
 ENDS_S = 300  # for what was asked to end by itself
 SIGNALS = {"SIGKILL": 10, "SIGINT": 1, "SIGTERM": 1}  # how often, in relation to each other
 START, RECORD = "Snakemake, no job", "dvc_record"
@@ -65,6 +68,7 @@ class State:
     """What has been done so far, kept in a file."""
 
     seed: int
+    whole_s: float = 0  # of the truth's run; 0: not made yet
     stops: list[Stop] = field(default_factory=list)
     runs: list[int] = field(default_factory=list)  # files that were compared at the end of each run
 
@@ -77,7 +81,12 @@ class State:
             return cls(seed)
         if found["seed"] != seed:
             raise Broken(f"{path}: of seed {found['seed']}, not {seed}; remove {path.parent} to begin anew")
-        return cls(seed, [Stop(**stop) for stop in found["stops"]], found["runs"])
+        return cls(seed, found["whole_s"], [Stop(**stop) for stop in found["stops"]], found["runs"])
+
+    def longest_s(self) -> float:
+        """Seconds in which the next stop comes."""
+        last = [(stop.run, stop.files) for stop in self.stops[-STALLED:]]
+        return LONGEST * self.whole_s * (2 if len(last) == STALLED and len(set(last)) == 1 else 1)
 
     def kills(self) -> int:
         return sum(stop.signal == "SIGKILL" for stop in self.stops)
@@ -152,12 +161,14 @@ AUTHOR = ("-c", "user.name=torture", "-c", "user.email=torture@localhost")
 
 
 def draws(seed: int, after: int) -> Iterator[tuple[float, str]]:
-    """Seconds and signals of the stops, those already made left out: the same ones however often the command was run."""
+    """Moments (shares of the longest wait) and signals of the stops, those already made left out: the same ones whether or not
+    the command was run in parts.
+    """
     names, weights = list(SIGNALS), np.array(list(SIGNALS.values()))
     number = after
     while True:
         rng = np.random.default_rng([seed, number])
-        yield rng.uniform(0, LONGEST_S), names[rng.choice(len(names), p=weights / weights.sum())]
+        yield rng.uniform(), names[rng.choice(len(names), p=weights / weights.sum())]
         number += 1
 
 
@@ -240,10 +251,12 @@ def torture(kills: int, seed: int, until: float) -> State:
     """Stop runs until there were so many kills and the last run has ended, or until the monotonic clock says ``until``."""
     truth, project, kept = Project(FOLDER / "truth"), Project(FOLDER / "run"), FOLDER / "state.json"
     state = State.read(kept, seed)
-    if not (FOLDER / "truth.made").exists():
+    if not state.whole_s:
         truth.make()
+        begun = time.monotonic()
         truth.whole()
-        (FOLDER / "truth.made").touch()
+        state.whole_s = time.monotonic() - begun
+        atomic.write_json(kept, asdict(state))
     moments = draws(seed, len(state.stops))
     while time.monotonic() < until:
         if not project.root.exists():
@@ -254,7 +267,8 @@ def torture(kills: int, seed: int, until: float) -> State:
             project.whole()
             met = None
         else:
-            seconds, name = next(moments)
+            share, name = next(moments)
+            seconds = share * state.longest_s()
             met = stop(project, seconds, name)
         if met is None:
             state.runs.append(check_end(project, truth))
