@@ -10,10 +10,11 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import shlex
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
@@ -30,6 +31,7 @@ LOCKS = Path(".snakemake/locks")
 HOLDERS = Path(".snakemake/holders")  # a file a run; runs of files that have nothing in common may go on side by side
 GUARD = Path(".snakemake/holders.lock")  # held while a lock is freed or taken
 DVC_AT_WORK = Path(".dvc/tmp/rwlock")
+PART = re.compile(r".+\.(\d+)\.part")
 
 Holder = dict[str, Any]  # host, process, started (seconds since 1970), command
 
@@ -94,6 +96,14 @@ def living(root: Path) -> list[Holder]:
     return [
         holder for holder in holders if holder["host"] != platform.node() or _runs(holder["process"], holder["started"])
     ]
+
+
+def tidy(folders: Iterable[Path]) -> None:
+    """Remove files that processes which are dead were writing: ``<name>.<process>.part``, of :mod:`stages.store.atomic`."""
+    for folder in folders:
+        for path in folder.rglob("*.part"):
+            if (part := PART.fullmatch(path.name)) and not psutil.pid_exists(int(part[1])):
+                path.unlink(missing_ok=True)
 
 
 def refusal(root: Path, holders: list[Holder]) -> str:

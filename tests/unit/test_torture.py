@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -59,10 +60,12 @@ def test_a_command_is_stopped_with_its_children(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(torture, "COMMAND", ("bash", "-c", child))
     assert torture.stop(Project(tmp_path), 1, name) == [torture.START]
     number = int((tmp_path / "child").read_text())
-    end = time.monotonic() + 10
-    while psutil.pid_exists(number) and psutil.Process(number).status() != psutil.STATUS_ZOMBIE:
-        assert time.monotonic() < end, "the child lives on"
-        time.sleep(0.05)
+    with suppress(psutil.NoSuchProcess):
+        left = psutil.Process(number)
+        end = time.monotonic() + 10
+        while left.status() != psutil.STATUS_ZOMBIE:
+            assert time.monotonic() < end, "the child lives on"
+            time.sleep(0.05)
 
 
 def test_a_command_that_ends_by_itself_or_never_is_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -143,6 +143,16 @@ def test_a_lock_is_removed_only_where_its_holder_is_known_and_dead(tmp_path: Pat
     assert lock.release(tmp_path) is False
 
 
+def test_what_a_killed_process_was_writing_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    mine, theirs = f"faces/.ada.parquet.{os.getpid()}.part", f"faces/.ada.parquet.{dead.pid}.part"
+    kept = [mine, "clip.flv.part", "faces/ada.parquet"]
+    package(tmp_path, dict.fromkeys([*kept, theirs, f"mask.json.{dead.pid}.part"], ""))
+    lock.tidy([tmp_path, tmp_path / "none"])
+    assert sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.*")) == sorted(kept)
+
+
 def test_a_refusal_names_the_holder_and_the_fix(tmp_path: Path) -> None:
     here = {"host": platform.node(), "process": os.getpid(), "started": 1.7e9, "command": "snakemake --cores 2"}
     since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(1.7e9))

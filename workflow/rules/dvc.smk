@@ -77,6 +77,8 @@ onstart:
         raise WorkflowError(str(error)) from None
     if told:
         logger.warning(told)
+    if workflow.local_exec:  # elsewhere a job of a killed run may still be writing
+        lock.tidy([PARAMS.data, PARAMS.reports, Path(LOGS), sources.RECORDS])
     for folder in folders(PARAMS):
         folder.mkdir(parents=True, exist_ok=True)
 
