@@ -5,7 +5,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help env reproduce test test-slurm fuzz parity lint use own look videos export publish rulegraph gpu-check talk page image
+.PHONY: help env reproduce test test-s3 test-slurm torture fuzz parity lint use own look videos export publish rulegraph gpu-check talk page image
 
 PYTHON ?= python3
 VENV := .venv
@@ -54,6 +54,9 @@ gpu-check: env ## ten minutes of a GPU: speed of the paper's network, and what i
 fuzz: env ## damaged media and tables against every reader: make fuzz CASES=5000
 	@CASES=$(or $(CASES),200) python -m pytest -q tests/fuzz
 
+torture: env ## kill the smoke run at random moments, rerun it, compare all bytes: make torture KILLS=50 (a half hour of two cores)
+	@python -m benchmarks.torture --kills $(or $(KILLS),50)
+
 parity: env $(VENV)/parity/ready ## public packages beside ours on random weights, a table of differences; not part of make test
 	@PYTHONPATH="$(VENV)/parity:." python -W ignore -m benchmarks.parity
 
@@ -65,6 +68,9 @@ $(VENV)/%/ready: requirements-%.lock $(READY)
 
 test-slurm: env $(VENV)/slurm/ready ## the smoke run on a Slurm of one node, which it starts and stops; needs Debian's slurm-wlm and munge, and root
 	@PYTHONPATH="$(CURDIR)/$(VENV)/slurm" SLURM_TEST=1 python -m pytest -q tests/workflow/test_slurm.py
+
+test-s3: env $(VENV)/s3/ready $(VENV)/s3-test/ready ## push to an S3 server that it starts on this machine, clone, pull; a smoke run first
+	@S3_TEST=1 python -m pytest -q tests/workflow/test_s3.py
 
 test: lint ## lint, types, all tests, by two processes
 	@python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder

@@ -20,6 +20,7 @@ min_version("9.16")
 
 os.environ |= machine.environment()
 if workflow.is_main_process:
+    lock.name_holders(Path.cwd())
     if lock.release(Path.cwd()):
         logger.warning("A killed run had left the folder locked; going on from there.")
     sources.write()

@@ -93,13 +93,18 @@ def job_counts(output: str) -> dict[str, int]:
     return {rule: int(count) for rule, count in counts if rule not in ("all", "total")}
 
 
-def kill_when(process: subprocess.Popen[bytes], happened: Callable[[], bool], limit_s: float = 120) -> None:
-    """Kill a process and its children with SIGKILL as soon as something has happened, which must be before it ends."""
+def wait_until(process: subprocess.Popen[bytes], happened: Callable[[], bool], limit_s: float = 120) -> None:
+    """Wait until something has happened, which must be before a process ends."""
     end = time.monotonic() + limit_s
     while not happened():
-        assert process.poll() is None, "ended before it could be killed"
+        assert process.poll() is None, "ended before it got there"
         assert time.monotonic() < end, "did not get there in time"
         time.sleep(0.02)
+
+
+def kill_when(process: subprocess.Popen[bytes], happened: Callable[[], bool]) -> None:
+    """Kill a process and its children with SIGKILL as soon as something has happened, which must be before it ends."""
+    wait_until(process, happened)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import random
 import re
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -125,17 +127,45 @@ def test_a_lock_is_removed_only_where_its_holder_is_known_and_dead(tmp_path: Pat
     package(tmp_path, {f".snakemake/locks/{made}": "x\n"})
     locked = tmp_path / ".snakemake" / "locks" / made
     assert lock.release(tmp_path) is False, "nobody knows whose it is"
-    lock.hold(tmp_path)
-    assert lock.release(tmp_path) is False, "this process is alive"
-    own = json.loads((tmp_path / lock.HOLDER).read_text())
+    with lock.hold(tmp_path):
+        assert lock.release(tmp_path) is False, "this process is alive"
+        (own,) = lock.living(tmp_path)
+    holder = tmp_path / lock.HOLDERS / "another.json"
+    assert lock.living(tmp_path) == [], "it has ended"
     for other in ({"host": "elsewhere", "started": 0.0}, {"host": "elsewhere"}):
-        (tmp_path / lock.HOLDER).write_text(json.dumps(own | other))
+        holder.write_text(json.dumps(own | other))
         assert lock.release(tmp_path) is False, "of another machine"
     assert locked.exists()
-    (tmp_path / lock.HOLDER).write_text(json.dumps(own | {"started": 0.0}))  # another process had this id
+    holder.write_text(json.dumps(own | {"started": 0.0}))  # another process had this id
     assert lock.release(tmp_path) is True
     assert not locked.exists()
+    assert not holder.exists()
     assert lock.release(tmp_path) is False
+
+
+def test_what_a_killed_process_was_writing_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    mine, theirs = f"faces/.ada.parquet.{os.getpid()}.part", f"faces/.ada.parquet.{dead.pid}.part"
+    kept = [mine, "clip.flv.part", "faces/ada.parquet"]
+    package(tmp_path, dict.fromkeys([*kept, theirs, f"mask.json.{dead.pid}.part"], ""))
+    lock.tidy([tmp_path, tmp_path / "none"])
+    assert sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.*")) == sorted(kept)
+
+
+def test_a_refusal_names_the_holder_and_the_fix(tmp_path: Path) -> None:
+    here = {"host": platform.node(), "process": os.getpid(), "started": 1.7e9, "command": "snakemake --cores 2"}
+    since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(1.7e9))
+    told = lock.refusal(tmp_path, [here])
+    assert told.startswith(
+        f"{tmp_path}: 'snakemake --cores 2' (process {os.getpid()} on {platform.node()}, since {since})"
+    )
+    assert f"'kill -TERM -- -{os.getpgrp()}'" in told
+    away = lock.refusal(tmp_path, [here | {"host": "node7"}])
+    assert f"process {os.getpid()} on node7" in away
+    assert "kill" not in away.replace("killed", "")
+    assert "snakemake --unlock" in away
+    assert "snakemake --unlock" in lock.refusal(tmp_path, [])
 
 
 def test_times_are_summed_over_a_rules_jobs(tmp_path: Path) -> None:

@@ -77,7 +77,6 @@ onstart:
     if not workflow.touch:
         due = {job.rule.name for job in workflow.dag.needrun_jobs()}
         checks.nodes(PARAMS.train, due, executor=workflow.executor_plugin.name, in_container=in_container)
-    lock.hold(Path.cwd())
     try:
         told = machine.tell_dvc(Path.cwd())
         machine.check_files(given_folders(PARAMS))
@@ -85,6 +84,8 @@ onstart:
         raise WorkflowError(str(error)) from None
     if told:
         logger.warning(told)
+    if workflow.local_exec:  # elsewhere a job of a killed run may still be writing
+        lock.tidy([PARAMS.data, PARAMS.reports, Path(LOGS), sources.RECORDS])
     for folder in folders(PARAMS):
         folder.mkdir(parents=True, exist_ok=True)
 
