@@ -206,9 +206,9 @@ def _claim_row(claim: Claim) -> list[str]:
 
 _CHOSEN = (
     "The settings were chosen on clips of the training speakers and sentences alone (as the preset demo-tune has them), but for "
-    "the weight of the eyes, which came after a first score on the test clips; the test clips have been scored nine times "
-    "since settings are chosen so. The corpus and the network's width had been chosen before that while looking at test clips: "
-    "docs/demo.md."
+    "the weight of the eyes, which came after a first score on the test clips, and the last trials (the number of steps, the "
+    "eyes' levels), beside which scores on the test clips stood. The corpus and the network's width had been chosen before that "
+    "while looking at test clips: docs/demo.md."
 )
 
 
