@@ -35,6 +35,7 @@ PARAMS = checks.params(config, SAID)
 validate(config, "workflow/schemas/params.schema.json")
 settings = checks.Settings(config)
 checks.params_are_no_tables()
+checks.touch_without_waiting()
 if workflow.is_main_process:
     checks.rows(PARAMS)
 

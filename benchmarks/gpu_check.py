@@ -166,7 +166,7 @@ class Check:
                 "seconds": fitted.seconds,
                 "images_per_second": steps * clips.images / fitted.seconds,
                 "peak_memory_gib": memory,
-                "training_clips": len(clips.windows.clips),
+                "training_clips": len(clips.windows.at(0).clips),
             },
         )
         pd.DataFrame(fitted.curves).to_csv(self.out / "curves.csv", index=False)

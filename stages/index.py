@@ -23,12 +23,14 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-from collections import Counter
+import heapq
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from stages.base import params
 from stages.base.errors import InputError, run
@@ -36,6 +38,11 @@ from stages.store import schemas, tables, tars
 
 Row = dict[str, Any]
 COPIED = ("clip", "speaker", "sentence", "emotion", "level", "source", "sha256")
+# The rows before they are split, held as a table: as dictionaries a million of them would take some gigabytes.
+JOINED = pa.schema([*schemas.INDEX, ("seconds", pa.float64()), ("given", pa.string())]).remove(
+    schemas.INDEX.get_field_index("split")
+)
+DECIDING = ["clip", "speaker", "sentence", "seconds", "status", "given"]
 
 
 def digest(files: Iterable[Path]) -> str:
@@ -59,9 +66,12 @@ def joined(data: Path, shard: str, min_frames: int) -> list[Row]:
     blinks = _by_clip(data / "blink" / f"{shard}.parquet", schemas.BLINK, ["clip", "open_ear", "blink_start"])
     sounds = _by_clip(data / "spectrogram" / f"{shard}.parquet", schemas.SPECTROGRAM, ["clip", "status"])
     rows = []
-    clips = [
-        (name, file) for file in tars.listing(data / "raw" / f"{shard}.tar") for name in of_file(faces, file["clip"])
-    ]
+    parts = defaultdict(list)
+    for name, clip in faces.items():
+        parts[clip["part_of"]].append(name)
+    listing = tars.listing(data / "raw" / f"{shard}.tar")
+    # A file without a clip is one of its own name, so that it is missed.
+    clips = [(name, file) for file in listing for name in parts.get(file["clip"], [file["clip"]])]
     stages = ("faces", "blink", "spectrogram")
     made_of = digest([data / "raw" / f"{shard}.tar", *(data / stage / f"{shard}.parquet" for stage in stages)])
     for name, clip in clips:
@@ -98,11 +108,6 @@ def _by_clip(path: Path, schema: Any, columns: list[str]) -> dict[str, Row]:
     return {row["clip"]: row for row in tables.read(path, schema, columns).to_pylist()}
 
 
-def of_file(faces: dict[str, Row], file: str) -> list[str]:
-    """The clips of a file of the shard; its own name where there are none, so that it is missed."""
-    return [name for name, clip in faces.items() if clip["part_of"] == file] or [file]
-
-
 def _faces(path: Path) -> dict[str, Row]:
     """Status, frames a second, number of frames and place of each clip, its segments added up."""
     clips: dict[str, Row] = {}
@@ -119,7 +124,7 @@ def split(rows: list[Row], settings: params.Index) -> dict[str, str]:
     usable = [row for row in rows if row["status"] == "ok"]
     told_by_table = {row["clip"]: row["given"] for row in usable if row.get("given")}
     usable = [row for row in usable if row["clip"] not in told_by_table]
-    long = [row["clip"] for row in usable if 0 < settings.long_min_s <= row["seconds"]]
+    long = {row["clip"] for row in usable if 0 < settings.long_min_s <= row["seconds"]}
     short = [row for row in usable if row["clip"] not in long]
     unseen = [row for row in short if row["speaker"] in settings.unseen_speakers]
     seen = [row for row in short if row["speaker"] not in settings.unseen_speakers]
@@ -146,18 +151,48 @@ def chance(rows: list[Row], fraction: float, rng: np.random.Generator) -> set[st
 
 
 def draw(rows: list[Row], count: int, rng: np.random.Generator) -> list[str]:
-    """At most ``count`` clips, as evenly over speakers and then over sentences as they come; ties are drawn."""
+    """At most ``count`` clips, as evenly over speakers and then over sentences as they come; ties are drawn.
+
+    Each is the clip whose speaker, then whose sentence, was drawn least often so far, the first such one in a drawn order. Heaps
+    find it: counts only rise, so that a heap's top whose counts are still true is the least.
+    """
     left = sorted(rows, key=lambda row: row["clip"])
     left = [left[i] for i in rng.permutation(len(left))]
-    speakers: Counter[str] = Counter()
-    sentences: Counter[str] = Counter()
+    waiting: dict[str, dict[str, deque[int]]] = defaultdict(
+        lambda: defaultdict(deque)
+    )  # places by speaker and sentence
+    for place, row in enumerate(left):
+        waiting[row["speaker"]][row["sentence"]].append(place)
+    times: Counter[str] = Counter()  # that a sentence was drawn
+    own = {
+        speaker: [(0, places[0], sentence) for sentence, places in said.items()] for speaker, said in waiting.items()
+    }
+    for heap in own.values():
+        heapq.heapify(heap)
+    first = [(0, *heap[0], speaker) for speaker, heap in own.items()]
+    heapq.heapify(first)
     drawn: list[str] = []
-    while left and len(drawn) < count:
-        row = min(left, key=lambda row: (speakers[row["speaker"]], sentences[row["sentence"]]))
-        left.remove(row)
-        speakers[row["speaker"]] += 1
-        sentences[row["sentence"]] += 1
-        drawn.append(row["clip"])
+    while first and len(drawn) < count:
+        spoken, *known, speaker = first[0]
+        heap = own[speaker]
+        while heap[0][0] != times[heap[0][2]]:
+            heapq.heapreplace(heap, (times[heap[0][2]], *heap[0][1:]))
+        if [*heap[0]] != known:
+            heapq.heapreplace(first, (spoken, *heap[0], speaker))
+            continue
+        _, place, sentence = heap[0]
+        drawn.append(left[place]["clip"])
+        times[sentence] += 1
+        places = waiting[speaker][sentence]
+        places.popleft()
+        if places:
+            heapq.heapreplace(heap, (times[sentence], places[0], sentence))
+        else:
+            heapq.heappop(heap)
+        if heap:
+            heapq.heapreplace(first, (spoken + 1, *heap[0], speaker))
+        else:
+            heapq.heappop(first)
     return drawn
 
 
@@ -212,12 +247,17 @@ def main() -> None:
     )
     args = parser.parse_args()
     settings = params.load(args.params)
-    rows = [row for shard in settings.corpus.shards for row in joined(args.data, shard, settings.index.min_frames)]
+    found = pa.concat_tables(
+        pa.Table.from_pylist(joined(args.data, shard, settings.index.min_frames), schema=JOINED)
+        for shard in settings.corpus.shards
+    )
+    rows = found.select(DECIDING).to_pylist()
     splits = split(rows, settings.index)
     for row in rows:
         row["split"] = splits[row["clip"]]
     check(rows, settings.index, args.data)
-    tables.write(args.out, schemas.INDEX, rows)
+    drawn = pa.array([row["split"] for row in rows], pa.string())
+    tables.write_table(args.out, schemas.INDEX, found.append_column("split", drawn))
     counts = Counter(splits.values())
     print("index: " + ", ".join(f"{name} {counts[name]}" for name in sorted(counts)), flush=True)
     for row in rows:

@@ -75,7 +75,7 @@ def measure(data: Path, settings: Params, out: Path) -> None:
         raise InputError(data / "index.parquet", f"no clip of {', '.join(splits)}", "see index.* in params.yaml")
     size, dilation = settings.network.size, settings.mask.dilation
     clips = corpus.each(data, splits, size=size, dilation=dilation)
-    read = leaks(corpus.each(data, ("train",), size=size, dilation=dilation), clips)
+    read = leaks(corpus.each(data, ("train",), size=size, dilation=dilation, most=corpus.MANY), clips)
     observer = Observer.of(settings, data / "judges", settings.metrics.upscale)
     progress = Progress("reference", len(tests), "clips")
     with tables.writer(out, columns.REFERENCE) as write:

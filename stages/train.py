@@ -83,7 +83,9 @@ def train(settings: params.Params, data: Path, method: str, out: Path, device: t
             with atomic.whole_file(out.parent / "curves.csv") as part:
                 curves.to_csv(part, index=False)
             net.load_state_dict(trainer.average.weights)
-            known = facts.facts(clips.windows.clips, settings.spectrogram.sample_rate)
+            size, dilation = settings.network.size, settings.mask.dilation
+            shown = corpus.each(data, ("train",), size=size, dilation=dilation, most=corpus.MANY)
+            known = facts.facts(shown, settings.spectrogram.sample_rate)
             replace(model, config={**model.config, "corpus": known}).save_pretrained(out.parent)
             summary = {"parameters": sum(p.numel() for p in net.parameters()), "seconds": fitted.seconds}
             tracking.record_training(data, method, params=recorded, curves=curves, summary=summary, system=load.table())

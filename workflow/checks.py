@@ -13,6 +13,7 @@ from typing import Any
 
 from snakemake.cli import get_argument_parser
 from snakemake.exceptions import WorkflowError
+from snakemake.executors import touch
 from snakemake.persistence import PersistenceBase
 
 from stages.base import places, presets
@@ -94,6 +95,15 @@ def params_are_no_tables() -> None:
     """
     if hasattr(PersistenceBase, "_serialize_param_builtin"):
         PersistenceBase._serialize_param = property(lambda self: self._serialize_param_builtin)
+
+
+def touch_without_waiting() -> None:
+    """Spare ``snakemake --touch`` a tenth of a second for each job, which is seven minutes for a thousand shards.
+
+    It waits so that times differ. Equal ones do as well: what is made again is newer, not as new, than what was made of it.
+    """
+    if hasattr(touch.Executor, "SLEEPING_TIME"):
+        touch.Executor.SLEEPING_TIME = 0.0
 
 
 def _sorted(value: Any) -> Any:

@@ -27,12 +27,19 @@ from stages.store import schemas, tables, tars
 EARS, BLINKS = ("ear_left", "ear_right"), ("blink_start", "blink_end")  # columns of the stage blink's table
 LEVELS = ("speaker_shut", "speaker_open")
 RAW_TRUTH = "truth.parquet"  # of the rendered corpus, in its tars
+MANY = 10_000  # clips that are enough for statistics of a corpus, where it has more
 
 
-def index(data: Path, splits: Collection[str] | None = None) -> pd.DataFrame:
-    """The index of a run (``data/<run>``), in order of clip; only the given splits where any are given."""
-    frame = tables.read(data / "index.parquet", schemas.INDEX).to_pandas().sort_values("clip", ignore_index=True)
-    return frame if splits is None else frame[frame["split"].isin(splits)].reset_index(drop=True)
+def index(data: Path, splits: Collection[str] | None = None, columns: Collection[str] | None = None) -> pd.DataFrame:
+    """The index of a run (``data/<run>``), in order of clip; only the splits and columns that are given, where any are.
+
+    Rows and columns are picked before they become pandas' objects, which take several times as much memory as the table.
+    """
+    read = None if columns is None else [name for name in schemas.INDEX.names if name in {*columns, "clip", "split"}]
+    table = tables.read(data / "index.parquet", schemas.INDEX, read)
+    if splits is not None:
+        table = table.filter(pa.compute.is_in(table["split"], pa.array([*splits], pa.string())))
+    return table.to_pandas().sort_values("clip", ignore_index=True)
 
 
 @lru_cache(maxsize=64)
@@ -166,18 +173,36 @@ def crop(data: Path, shard: str, clip: str) -> tuple[int, int, int]:
 
 def load_split(data: Path, splits: Collection[str], *, size: int, dilation: float, stream: bool = False) -> list[Clip]:
     """All clips of some splits, in order of their names; see :func:`load`."""
-    rows = index(data, splits)
+    rows = index(data, splits, ["shard"])
     how: Any = {"size": size, "dilation": dilation, "stream": stream}
     return [load(data, str(row.shard), str(row.clip), **how) for row in rows.itertuples()]
 
 
-def each(data: Path, splits: Collection[str], *, size: int, dilation: float) -> Mapped[Any, Clip]:
-    """The clips of some splits, in order of their names, each loaded when it is walked to; see :func:`load`."""
+def each(
+    data: Path, splits: Collection[str], *, size: int, dilation: float, most: int | None = None
+) -> Mapped[tuple[str, str], Clip]:
+    """The clips of some splits, in order of their names, each loaded when it is walked to; see :func:`load`.
 
-    def made(row: Any) -> Clip:
-        return load(data, str(row.shard), str(row.clip), size=size, dilation=dilation, stream=True)
+    Where there are more than ``most``, so many of them, spread evenly.
+    """
 
-    return Mapped(made, list(index(data, splits).itertuples()))
+    def made(place: tuple[str, str]) -> Clip:
+        return load(data, *place, size=size, dilation=dilation, stream=True)
+
+    rows = index(data, splits, ["shard"])
+    if most is not None and len(rows) > most:
+        rows = rows.iloc[np.linspace(0, len(rows) - 1, most).round().astype(int)]
+    return Mapped(made, list(zip(rows["shard"], rows["clip"], strict=True)))
+
+
+def bytes_held(data: Path, split: str) -> int:
+    """About so many bytes of memory would all clips of a split take, held for training: their share of their shards' tables."""
+    rows = index(data, None, ["shard", "frames"])
+    own = rows[rows["split"] == split]
+    shards = set(own["shard"])
+    stored = sum(path.stat().st_size for shard in shards for path in _tables(data, shard))
+    frames = rows.loc[rows["shard"].isin(shards), "frames"].sum()
+    return int(stored * own["frames"].sum() / max(frames, 1))
 
 
 def load_some(data: Path, split: str, *, size: int, dilation: float) -> list[Clip]:
@@ -205,6 +230,9 @@ def true_mouth(raw: Path, clip: Clip, fps: float) -> NDArray[np.float32]:
 
 def files(data: Path, splits: Collection[str]) -> list[Path]:
     """The index and the shards' tables from which :func:`load_split` reads."""
-    shards = sorted(set(index(data, splits)["shard"]))
-    tables_read = [data / stage / f"{shard}.parquet" for stage in ("faces", "blink", "spectrogram") for shard in shards]
-    return [data / "index.parquet", *tables_read]
+    shards = sorted(set(index(data, splits, ["shard"])["shard"]))
+    return [data / "index.parquet", *(path for shard in shards for path in _tables(data, shard))]
+
+
+def _tables(data: Path, shard: str) -> list[Path]:
+    return [data / stage / f"{shard}.parquet" for stage in ("faces", "blink", "spectrogram")]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -97,17 +98,39 @@ def part(landmarks_L2: NDArray[np.floating], size: int, side: int, rng: np.rando
     return top, left
 
 
+def _near_a_blink(clip: Clip, count: int, frames: int) -> NDArray[np.bool_]:
+    """For each of ``count`` starts whether ``frames`` frames from there on hold one of a blink."""
+    near = np.zeros(count, bool)
+    for start, end in clip.blinks:
+        near[max(start - frames + 1, 0) : max(end, 0)] = True
+    return near
+
+
+class Source(Protocol):
+    """What training draws windows of ``frames`` frames from."""
+
+    frames: int
+
+    def at(self, step: int) -> Windows:
+        """The windows that a step draws from."""
+
+
 class Windows:
     """Draws windows of consecutive frames from clips, each start as likely as any other; some around a blink."""
 
     def __init__(self, clips: Sequence[Clip], frames: int) -> None:
         self.clips, self.frames = list(clips), frames
-        starts = [(c, s) for c, clip in enumerate(self.clips) for s in range(len(clip.frames_THWC) - frames + 1)]
-        if not starts:
+        counts = [max(len(clip.frames_THWC) - frames + 1, 0) for clip in self.clips]
+        if not any(counts):
             raise ValueError(f"no clip has {frames} frames")
-        self.starts = np.array(starts)
-        near = [any(s < end and s + frames > start for start, end in self.clips[c].blinks) for c, s in starts]
-        self.blink_starts = self.starts[np.array(near)]
+        numbers = np.repeat(np.arange(len(counts)), counts)
+        self.starts = np.column_stack([numbers, np.concatenate([np.arange(count) for count in counts])])
+        near = [_near_a_blink(clip, count, frames) for clip, count in zip(self.clips, counts, strict=True)]
+        self.blink_starts = self.starts[np.concatenate(near)]
+
+    def at(self, step: int) -> Windows:
+        """The windows that a step draws from: these, whichever the step. Those of a pool (:mod:`stages.clips.pool`) change."""
+        return self
 
     def draw(self, rng: np.random.Generator, blink_share: float = 0.0) -> tuple[Clip, int]:
         """A clip and the first frame of a window; with probability ``blink_share`` one that holds a blink."""
@@ -134,8 +157,8 @@ class TrainingSet:
     A batch is ``batch`` windows, for the loss terms that need consecutive frames, and then ``singles`` frames of their own.
     """
 
-    windows: Windows
-    frames: Windows  # of one frame
+    windows: Source
+    frames: Source  # of one frame
     seed: int
     batch: int
     singles: int
@@ -163,7 +186,7 @@ class TrainingSet:
     def window(self, step: int, index: int) -> Batch:
         """Window ``index`` of the global batch at ``step``; the single frames come after the windows."""
         rng = np.random.default_rng([self.seed, step, index])
-        source = self.windows if index < self.batch else self.frames
+        source = (self.windows if index < self.batch else self.frames).at(step)
         clip, start = source.draw(rng, 0.0 if "blink" in self.drop else self.blink_share)
         frames = range(start, start + source.frames)
         reference = source.reference(rng, clip, start, self.first_reference)

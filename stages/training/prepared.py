@@ -13,7 +13,8 @@ from stages.base import places
 from stages.base.errors import InputError
 from stages.base.params import Params, Start
 from stages.clips import corpus
-from stages.clips.windows import TrainingSet, Windows
+from stages.clips.pool import Pool, PooledWindows
+from stages.clips.windows import Source, TrainingSet, Windows
 from stages.diffusion.losses import pyramid_distance
 from stages.fetching import public_files
 from stages.networks import perceptual, seeded
@@ -21,6 +22,9 @@ from stages.networks.hifidiff import HifiDiffNet
 from stages.pretrained.hifidiff import WEIGHTS, HifiDiff
 from stages.pretrained.lipsync_expert import Expert
 from stages.training.objective import Objective, PerceptualDistance
+
+WHOLE = 6 << 30  # bytes: a corpus of so many is held as a whole, as CREMA-D's 5 GB are; a fork shares them
+POOLED = 1 << 30  # bytes that a pool of a larger one takes, in each process that makes batches
 
 
 class Prepared(NamedTuple):
@@ -115,17 +119,34 @@ def perceptual_distance(name: str, device: torch.device, folder: Path) -> Percep
 
 
 def training_set(settings: Params, data: Path, drop: Sequence[str]) -> TrainingSet:
-    """The training clips of a run.
+    """The training clips of a run, in memory; of a corpus that takes more than :data:`WHOLE`, a pool of them at a time.
 
     Raises:
         InputError: there is none.
     """
-    clips = corpus.load_split(data, ("train",), size=settings.network.size, dilation=settings.mask.dilation)
-    if not clips:
-        raise InputError(data / "index.parquet", "no training clip", "see its column 'status' for the reasons")
+    size, dilation = settings.network.size, settings.mask.dilation
+    needed = corpus.bytes_held(data, "train")
+    windows: Source
+    frames: Source
+    if needed <= WHOLE:
+        clips = corpus.load_split(data, ("train",), size=size, dilation=dilation)
+        if not clips:
+            raise InputError(data / "index.parquet", "no training clip", "see its column 'status' for the reasons")
+        windows, frames = Windows(clips, settings.loss.frames), Windows(clips, 1)
+    else:
+        rows = corpus.index(data, ("train",), ["shard"])
+        places = list(zip(rows["shard"], rows["clip"], strict=True))
+        pool = Pool(
+            lambda number: corpus.load(data, *places[number], size=size, dilation=dilation),
+            len(places),
+            size=len(places) * POOLED // needed,
+            windows=settings.train.batch + settings.train.singles,
+            seed=settings.train.seed,
+        )
+        windows, frames = PooledWindows(pool, settings.loss.frames), PooledWindows(pool, 1)
     return TrainingSet(
-        windows=Windows(clips, settings.loss.frames),
-        frames=Windows(clips, 1),
+        windows=windows,
+        frames=frames,
         seed=settings.train.seed,
         batch=settings.train.batch,
         singles=settings.train.singles,

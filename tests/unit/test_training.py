@@ -181,7 +181,7 @@ def test_a_state_of_other_parameters_is_not_used(setting, tmp_path, capsys):
 def test_it_learns_what_a_condition_says(setting, tmp_path):
     """Each frame is flat, of a grey that only its EAR tells: the loss can fall through the blink signal alone."""
     net, objective, data = setting()
-    clip = data.windows.clips[0]
+    clip = data.windows.at(0).clips[0]
     grey = np.sin(np.arange(len(clip.frames_THWC)))
     frames = np.broadcast_to(np.uint8(128 + 100 * grey)[:, None, None, None], clip.frames_THWC.shape)
     ear = np.stack([0.28 + 0.1 * grey] * 2, -1).astype(np.float32)
@@ -197,7 +197,7 @@ def test_it_learns_what_a_condition_says(setting, tmp_path):
 
 def test_a_loss_that_is_not_finite_stops_with_step_and_clip(setting, tmp_path):
     net, objective, data = setting()
-    clip = data.windows.clips[0]
+    clip = data.windows.at(0).clips[0]
     broken = dataclasses.replace(clip, name="bad_s02", mel_SM=clip.mel_SM * float("nan"))
     data = dataclasses.replace(data, windows=Windows([broken], 5))
     with pytest.raises(TrainingError, match=r"not finite at step 0.*clips bad_s02;"):  # and not the frame of ada_s01
