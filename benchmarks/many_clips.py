@@ -27,7 +27,7 @@ import yaml
 
 from benchmarks import loader as pictures
 from benchmarks import timing
-from benchmarks.growth import ROOT, Cost, cost, exponent
+from benchmarks.growth import ROOT, Cost, cost, steeper
 from benchmarks.timing import Goal, Report, Result
 from stages.base import params, presets
 from stages.base.errors import run
@@ -56,6 +56,7 @@ def settings(folder: Path, shards: list[str]) -> params.Params:
     given = yaml.safe_load(presets.whole(ROOT / "presets" / "demo.yaml"))
     given["corpus"]["shards"], given["index"]["unseen_speakers"] = shards, shards[:1]
     given["network"]["size"] = pictures.SIZE
+    folder.mkdir(parents=True, exist_ok=True)
     path = folder / "params.yaml"
     path.write_text(yaml.safe_dump(given), encoding="utf-8")
     return params.load(path)
@@ -104,6 +105,8 @@ def linked(folder: Path, clips: int) -> None:
             clip=names,
             ear_left=both[:, 0].tolist(),
             ear_right=both[:, 1].tolist(),
+            speaker_open=0.3,
+            speaker_shut=0.1,
             blink_start=[10],
             blink_end=[14],
         ),
@@ -187,8 +190,8 @@ def results(sizes: list[int], found: dict[int, dict[str, tuple[Cost, float | Non
             yield Result(f"{key}_gb_{size}", f"{meaning}, {size:,} clips: GB", gigabytes, GIGABYTES)
             yield Result(f"{key}_s_{size}", "the same: CPU s", spent.seconds)
         if len(sizes) > 2:
-            grown = exponent(sizes, [found[size][key][0].megabytes for size in sizes])
-            yield Result(f"{key}_power", "its memory grows as clips to the power", grown)
+            grown = steeper(sizes, [found[size][key][0].megabytes for size in sizes])
+            yield Result(f"{key}_steeper", "bytes a clip from the middle size on, over those below it", grown)
     first = found[sizes[0]]["training"][1]
     for size in sizes:
         rate = found[size]["training"][1]

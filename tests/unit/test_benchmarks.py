@@ -11,12 +11,26 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import loader, losses, metrics, networks, official, preprocessing, sampling, talk, timing, unet
+from benchmarks import (
+    growth,
+    loader,
+    losses,
+    many_clips,
+    metrics,
+    networks,
+    official,
+    preprocessing,
+    sampling,
+    talk,
+    timing,
+    unet,
+)
 from benchmarks.networks import Inputs, Layout, MissingPeer
 from benchmarks.timing import Goal, Report, Result, Setting, Spread, Turns, take_turns
-from stages import media
+from stages import index, media
 from stages.base import params
 from stages.base.errors import InputError
+from stages.training import prepared
 
 CPU = Setting(torch.device("cpu"), bf16=False, turns=1, warmup=0)
 TINY = Layout(size=16, channels=16, head_channels=16)
@@ -357,3 +371,30 @@ def test_a_folder_without_the_authors_repositories_is_named(tmp_path, monkeypatc
     monkeypatch.setattr(sys, "argv", ["official", str(tmp_path), "--part", "eamm"])
     with pytest.raises(InputError, match=r"holds none of EAMM; clone the authors' repositories there"):
         official.main()
+
+
+def test_a_line_grows_no_steeper_and_a_square_does() -> None:
+    sizes = [91, 300, 1000]
+    assert growth.steeper(sizes, [2 + 0.01 * n for n in sizes]) == pytest.approx(1)
+    assert growth.steeper(sizes, [2 + 1e-4 * n**2 for n in sizes]) == pytest.approx(1300 / 391)
+
+
+def test_the_cost_of_a_command_is_its_own_and_its_childrens(tmp_path) -> None:
+    waste = "import time; held = bytearray(200_000_000); end = time.process_time() + 0.5\nwhile time.process_time() < end: pass"
+    parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {waste!r}])"
+    found = growth.cost([sys.executable, "-c", parent], tmp_path, {})
+    assert 0.5 <= found.seconds < 5
+    assert 200 < found.megabytes < 280
+    with pytest.raises(growth.CommandError, match="this fails"):
+        growth.cost([sys.executable, "-c", "raise SystemExit('this fails')"], tmp_path, {})
+
+
+def test_made_up_tables_are_an_index_and_a_corpus(tmp_path) -> None:
+    many_clips.bare(tmp_path / "bare", 300)
+    (tmp_path / "linked").mkdir()
+    many_clips.linked(tmp_path / "linked", 200)
+    assert len(index.joined(tmp_path / "bare" / "data", "s00001", 25)) == many_clips.CLIPS_A_SHARD
+    given = params.load(tmp_path / "linked" / "params.yaml")
+    found = prepared.training_set(given, tmp_path / "linked" / "data", ())
+    assert len(found.windows.at(0).clips) == 200
+    assert found.step(0).x_0.shape[-1] == given.train.crop

@@ -4,11 +4,13 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from stages.base import params
 from stages.base.errors import InputError
-from stages.index import check, draw, split
+from stages.index import check, digest, draw, split
+from stages.store import schemas, tables
 
 
 def rows(speakers=("ada", "bela", "kira"), sentences=10, bad=()):
@@ -147,3 +149,49 @@ def test_a_speaker_that_is_tested_as_unseen_is_not_trained_on():
     made[4]["split"] = "test_unseen"
     with pytest.raises(InputError, match=r"clip ada_s05 is test_unseen, but ada_s10 of the same speaker is trained on"):
         check(made, settings(), Path("data/own"))
+
+
+def drawn_one_by_one(rows, count, rng):
+    """What :func:`draw` gives, by looking at every clip that is left each time."""
+    left = sorted(rows, key=lambda row: row["clip"])
+    left = [left[i] for i in rng.permutation(len(left))]
+    speakers, sentences, drawn = Counter(), Counter(), []
+    while left and len(drawn) < count:
+        row = min(left, key=lambda row: (speakers[row["speaker"]], sentences[row["sentence"]]))
+        left.remove(row)
+        speakers[row["speaker"]] += 1
+        sentences[row["sentence"]] += 1
+        drawn.append(row["clip"])
+    return drawn
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_heaps_draw_what_a_look_at_every_clip_would(seed):
+    rng = np.random.default_rng(seed)
+    people, sentences, count = rng.integers(1, 12), rng.integers(1, 12), int(rng.integers(60))
+    made = [
+        {"clip": f"c{i:02d}", "speaker": f"p{rng.integers(people)}", "sentence": f"s{rng.integers(sentences)}"}
+        for i in range(count)
+    ]
+    wanted = int(rng.integers(count + 3))
+    expected = drawn_one_by_one(made, wanted, np.random.default_rng(seed))
+    assert draw(made, wanted, np.random.default_rng(seed)) == expected
+
+
+def test_the_digest_changes_with_each_of_the_files_and_with_where_one_ends(tmp_path: Path) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    found = set()
+    for contents in (("ab", "c"), ("a", "bc"), ("ab", "d"), ("abc", "")):
+        one.write_text(contents[0])
+        two.write_text(contents[1])
+        found.add(digest([one, two]))
+    assert len(found) == 4
+
+
+def test_a_table_in_parts_has_the_bytes_of_its_rows(tmp_path: Path) -> None:
+    made = [{"clip": f"c{i}", "shard": "ada", "frames": i, "open_ear": i / 3, "split": "train"} for i in range(50)]
+    tables.write(tmp_path / "rows", schemas.INDEX, made)
+    parts = [pa.Table.from_pylist(made[i : i + 9], schema=schemas.INDEX) for i in range(0, 50, 9)]
+    order = [*reversed(schemas.INDEX.names)]
+    tables.write_table(tmp_path / "parts", schemas.INDEX, pa.concat_tables(parts).select(order))
+    assert (tmp_path / "parts").read_bytes() == (tmp_path / "rows").read_bytes()

@@ -25,3 +25,12 @@ def test_a_member_with_holes_is_refused_before_it_is_read(tmp_path: Path) -> Non
         assert tar.getmember("clip.mp4").size == 100 * 2**30
     with pytest.raises(InputError, match=r"member 'clip\.mp4' claims 107374182400 bytes that are not in the file"):
         tars.read(path, "clip.mp4")
+
+
+def test_many_members_are_read_of_one_open_tar(tmp_path: Path) -> None:
+    path = tmp_path / "samples.tar"
+    tars.write(path, [("a.mp4", b"a"), ("b.mp4", b"bb")])
+    with tars.reader(path) as member:
+        assert [member(name) for name in ("b.mp4", "a.mp4", "b.mp4")] == [b"bb", b"a", b"bb"]
+        with pytest.raises(InputError, match=r"samples\.tar.* has no member 'c\.mp4'"):
+            member("c.mp4")

@@ -15,7 +15,7 @@ from dvc.parsing import ResolveError
 from graph import Job, Stage, jobs, stages
 
 from stages.base.params import Params, load
-from workflow import sources
+from workflow import dvcsync, sources
 from workflow.artifacts import artifacts
 from workflow.checks import PLACES
 
@@ -95,6 +95,16 @@ def _unmatched(rules: set[str], dvc: set[str]) -> list[tuple[str, str]]:
 
 def test_dvc_yaml_says_what_the_rules_say(rules: list[Job]) -> None:
     assert differences(rules, stages(ROOT), PARAMS) == []
+
+
+def test_what_follows_the_index_lists_no_shards(rules: list[Job]) -> None:
+    """Else each of its jobs, and Snakemake's record of each of their files, would grow with the corpus."""
+    owned = artifacts(PARAMS)
+    shards = {path for stage in dvcsync.SHARDED for path in owned[stage]}
+    listing = {job.rule for job in rules if len(job.inputs & shards) > 2}
+    assert listing == {"index", "all", "dvc_record", "sample"}
+    assert [job.outputs for job in rules if job.rule == "sample" and job.inputs & shards] == [{*owned["sample@truth"]}]
+    assert max(len(job.outputs) for job in rules if job.rule != "report") < len(PARAMS.corpus.shards)
 
 
 MUTATIONS = {
