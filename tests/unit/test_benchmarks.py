@@ -7,6 +7,7 @@ import builtins
 import json
 import sys
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -17,6 +18,7 @@ from benchmarks import (
     losses,
     many_clips,
     metrics,
+    mouths,
     networks,
     official,
     preprocessing,
@@ -27,7 +29,7 @@ from benchmarks import (
 )
 from benchmarks.networks import Inputs, Layout, MissingPeer
 from benchmarks.timing import Goal, Report, Result, Setting, Spread, Turns, take_turns
-from stages import index, media
+from stages import features, index, media
 from stages.base import params
 from stages.base.errors import InputError
 from stages.training import prepared
@@ -398,3 +400,14 @@ def test_made_up_tables_are_an_index_and_a_corpus(tmp_path) -> None:
     found = prepared.training_set(given, tmp_path / "linked" / "data", ())
     assert len(found.windows.at(0).clips) == 200
     assert found.step(0).x_0.shape[-1] == given.train.crop
+
+
+def test_mouths_of_the_truth_are_as_sharp_as_they_are_and_blurred_ones_less(make_clip) -> None:
+    clip = make_clip(size=64)
+    true = np.asarray(clip.frames_THWC)
+    blurred = np.stack([cv2.GaussianBlur(frame, (0, 0), 1.5) for frame in true])
+    same, less = (mouths.measure(features.Video(clip, clip.name, frames)) for frames in (true, blurred))
+    assert same["sharpness"] == same["sharpness, wide open"] == 1
+    assert less["sharpness"] < 0.5
+    assert same["PSNR, dB"] == np.inf > less["PSNR, dB"]
+    assert same["first frame's"] == less["first frame's"]
