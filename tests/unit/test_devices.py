@@ -120,13 +120,14 @@ def test_a_training_step_has_no_float64_on_the_device() -> None:
     assert all(p.grad is not None and p.grad.dtype == torch.float32 for p in net.parameters())
 
 
+@pytest.mark.parametrize("ear", ["raw", "normalised"])
 @pytest.mark.parametrize("sampler", ["ddim", "ancestral", "dpm_solver++"])
-def test_sampling_has_no_float64_on_the_device(monkeypatch: pytest.MonkeyPatch, sampler: str) -> None:
+def test_sampling_has_no_float64_on_the_device(monkeypatch: pytest.MonkeyPatch, sampler: str, ear: str) -> None:
     model = seeded(1, lambda: HifiDiff.from_config(CONFIG))
     model.net.to(META)
     clip, frames = clip_of("ada_s01"), range(2)
     given = conditions.conditions(
-        clip, clip, frames, 0, align=True, places_too=False, audio_steps=16, blink_frames=1, drop=()
+        clip, clip, frames, 0, align=True, places_too=False, audio_steps=16, blink_frames=1, ear=ear, drop=()
     )
     settings = SETTINGS.sample.model_copy(update={"sampler": sampler, "steps": 3})
     noise = Noise(clip.name, (3, 32, 32), 5, shared=0.5, interpolation=0.0)
