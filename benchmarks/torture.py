@@ -105,18 +105,20 @@ class Project:
     def make(self) -> None:
         """Copy the working tree's files, as a fresh clone has them."""
         shutil.rmtree(self.root, ignore_errors=True)
-        new = self.root.with_name(f"{self.root.name}.new")
-        shutil.rmtree(new, ignore_errors=True)
         listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
         names = subprocess.run(listed, cwd=ROOT, check=True, capture_output=True).stdout.decode().split("\0")
         for name in names:
             if name and (ROOT / name).is_file() and not name.startswith("reports/") and name != "dvc.lock":
-                (new / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(ROOT / name, new / name)
-        (new / "params.yaml").write_text(presets.whole(ROOT / "presets" / "smoke.yaml"), encoding="utf-8")
+                (self.root / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(ROOT / name, self.root / name)
+        (self.root / "params.yaml").write_text(presets.whole(ROOT / "presets" / "smoke.yaml"), encoding="utf-8")
         for command in (["init", "--quiet"], ["add", "--all"], [*AUTHOR, "commit", "--quiet", "-m", "copy"]):
-            subprocess.run(["git", *command], cwd=new, check=True)
-        new.rename(self.root)
+            subprocess.run(["git", *command], cwd=self.root, check=True)
+
+    def clone(self, other: Project) -> None:
+        """Take another one's files as it began, so that an edit of this folder's meanwhile makes no difference."""
+        shutil.rmtree(self.root, ignore_errors=True)
+        subprocess.run(["git", "clone", "--quiet", other.root, self.root], check=True)
 
     def start(self) -> subprocess.Popen[bytes]:
         """The command in a process group of its own."""
@@ -281,7 +283,7 @@ def torture(kills: int, seed: int, until: float) -> State:
         if not project.root.exists():
             if state.kills() >= kills:
                 break
-            project.make()
+            project.clone(truth)
         if state.kills() >= kills:
             project.whole()
             met = None
