@@ -54,7 +54,7 @@ gpu-check: env ## ten minutes of a GPU: speed of the paper's network, and what i
 fuzz: env ## damaged media and tables against every reader: make fuzz CASES=5000
 	@CASES=$(or $(CASES),200) python -m pytest -q tests/fuzz
 
-torture: env ## kill the smoke run at random moments, rerun it, compare all bytes: make torture KILLS=50 (a half hour of two cores)
+torture: env ## kill the smoke run at random moments, rerun it, compare all bytes: make torture KILLS=50 (some 20 CPU minutes)
 	@python -m benchmarks.torture --kills $(or $(KILLS),50)
 
 parity: env $(VENV)/parity/ready ## public packages beside ours on random weights, a table of differences; not part of make test

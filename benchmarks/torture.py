@@ -1,14 +1,14 @@
 """Kill the smoke run again and again at random moments, rerun the same command each time, and compare all bytes at the end.
 
-    make torture KILLS=50                    # or python -m benchmarks.torture --kills 50; a half hour of two cores
-    python -m benchmarks.torture --minutes 8 # stops after eight minutes; the same command goes on from there
+    make torture KILLS=50                    # or python -m benchmarks.torture --kills 50; some 20 CPU minutes
+    python -m benchmarks.torture --minutes 8 # ends after eight minutes; the same command goes on from there
 
 A copy of this folder's files, as a fresh clone has them, is run once in peace: the truth. Another is started, and stopped after
-so many seconds as a seed draws; after each stop all files that have their final name must be the truth's, byte for byte, and the
-same command must go on. Once the run ends, its files must be the truth's, all of them; ``snakemake -n`` and ``dvc status`` must
-have nothing to do, and no file that was being written may be left over. Then it begins anew, until there were as many stops as
-asked for: SIGKILL to the whole process group, and beside ten of these one SIGINT to the group, as from a terminal, and one
-SIGTERM, as from a scheduler. Writes ``benchmarks/torture.md``.
+so many CPU seconds as a seed draws, whatever else the machine does. After each stop all files that have their final name must be
+the truth's, byte for byte, and the same command must go on. Once the run ends, its files must be the truth's, all of them;
+``snakemake -n`` and ``dvc status`` must have nothing to do, and no file that was being written may be left over. Then it begins
+anew, until there were as many stops as asked for: SIGKILL to the whole process group, and beside ten of these one SIGINT to the
+group, as from a terminal, and one SIGTERM, as from a scheduler. Writes ``benchmarks/torture.md``.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import json
 import os
 import platform
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -39,10 +40,11 @@ from stages.store import atomic
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER, PAGE = ROOT / "benchmarks_out" / "torture", ROOT / "benchmarks" / "torture.md"
 COMMAND = ("snakemake", "--cores", "2")
-LONGEST = 0.2  # between a start and its stop, as a share of a whole run's seconds: more than any job takes
-STALLED = (
-    4  # stops in a row after which no file was finished, and twice as long is waited: the machine has become slower
+LONGEST = (
+    0.12  # between a start and its stop, as a share of the CPU seconds of a whole run: about what the longest job takes
 )
+STALLED = 3  # stops in a row between which no file was finished, after which the wait may be twice as long
+LIMIT_S = 3600  # by the clock, for a run
 ENDS_S = 300  # for what was asked to end by itself
 SIGNALS = {"SIGKILL": 10, "SIGINT": 1, "SIGTERM": 1}  # how often, in relation to each other
 START, RECORD = "Snakemake, no job", "dvc_record"
@@ -54,7 +56,7 @@ class Broken(HifiDiffError):
 
 @dataclass(frozen=True)
 class Stop:
-    """One stop: after so many seconds of a run, by which signal, and the stages whose jobs it met."""
+    """One stop: after so many CPU seconds of a run, by which signal, and the stages whose jobs it met."""
 
     run: int
     seconds: float
@@ -68,7 +70,7 @@ class State:
     """What has been done so far, kept in a file."""
 
     seed: int
-    whole_s: float = 0  # of the truth's run; 0: not made yet
+    whole_s: float = 0  # CPU seconds of the truth's run; 0: not made yet
     stops: list[Stop] = field(default_factory=list)
     runs: list[int] = field(default_factory=list)  # files that were compared at the end of each run
 
@@ -84,7 +86,7 @@ class State:
         return cls(seed, found["whole_s"], [Stop(**stop) for stop in found["stops"]], found["runs"])
 
     def longest_s(self) -> float:
-        """Seconds in which the next stop comes."""
+        """CPU seconds in which the next stop comes."""
         last = [(stop.run, stop.files) for stop in self.stops[-STALLED:]]
         return LONGEST * self.whole_s * (2 if len(last) == STALLED and len(set(last)) == 1 else 1)
 
@@ -103,18 +105,20 @@ class Project:
     def make(self) -> None:
         """Copy the working tree's files, as a fresh clone has them."""
         shutil.rmtree(self.root, ignore_errors=True)
-        new = self.root.with_name(f"{self.root.name}.new")
-        shutil.rmtree(new, ignore_errors=True)
         listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
         names = subprocess.run(listed, cwd=ROOT, check=True, capture_output=True).stdout.decode().split("\0")
         for name in names:
             if name and (ROOT / name).is_file() and not name.startswith("reports/") and name != "dvc.lock":
-                (new / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(ROOT / name, new / name)
-        (new / "params.yaml").write_text(presets.whole(ROOT / "presets" / "smoke.yaml"), encoding="utf-8")
+                (self.root / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(ROOT / name, self.root / name)
+        (self.root / "params.yaml").write_text(presets.whole(ROOT / "presets" / "smoke.yaml"), encoding="utf-8")
         for command in (["init", "--quiet"], ["add", "--all"], [*AUTHOR, "commit", "--quiet", "-m", "copy"]):
-            subprocess.run(["git", *command], cwd=new, check=True)
-        new.rename(self.root)
+            subprocess.run(["git", *command], cwd=self.root, check=True)
+
+    def clone(self, other: Project) -> None:
+        """Take another one's files as it began, so that an edit of this folder's meanwhile makes no difference."""
+        shutil.rmtree(self.root, ignore_errors=True)
+        subprocess.run(["git", "clone", "--quiet", other.root, self.root], check=True)
 
     def start(self) -> subprocess.Popen[bytes]:
         """The command in a process group of its own."""
@@ -186,6 +190,17 @@ def stages_of(running: subprocess.Popen[bytes]) -> list[str]:
     return sorted(found) or [START]
 
 
+def cpu_seconds(running: subprocess.Popen[bytes]) -> float:
+    """CPU seconds of a process and of all that it started."""
+    total = 0.0
+    with suppress(psutil.Error):
+        process = psutil.Process(running.pid)
+        for each in (process, *process.children(recursive=True)):
+            with suppress(psutil.Error):
+                total += sum(each.cpu_times()[:4])  # its own, and those of its children that have ended
+    return total
+
+
 def kill(running: subprocess.Popen[bytes]) -> None:
     """SIGKILL to the process group."""
     with suppress(ProcessLookupError):
@@ -200,9 +215,14 @@ def stop(project: Project, seconds: float, name: str) -> list[str] | None:
         Broken: it failed by itself, or did not end where asked to.
     """
     running = project.start()
+    end = time.monotonic() + LIMIT_S
     try:
-        with suppress(subprocess.TimeoutExpired):
-            if running.wait(seconds):
+        while running.poll() is None and cpu_seconds(running) < seconds:
+            if time.monotonic() > end:
+                raise Broken(f"{project.root}: still runs after {LIMIT_S} s: {project.said()}")
+            time.sleep(0.05)
+        if running.poll() is not None:
+            if running.returncode:
                 raise Broken(f"{project.root}: rerun, the command ended with {running.returncode}: {project.said()}")
             return None
         met = stages_of(running)
@@ -253,16 +273,17 @@ def torture(kills: int, seed: int, until: float) -> State:
     state = State.read(kept, seed)
     if not state.whole_s:
         truth.make()
-        begun = time.monotonic()
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         truth.whole()
-        state.whole_s = time.monotonic() - begun
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        state.whole_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
         atomic.write_json(kept, asdict(state))
     moments = draws(seed, len(state.stops))
     while time.monotonic() < until:
         if not project.root.exists():
             if state.kills() >= kills:
                 break
-            project.make()
+            project.clone(truth)
         if state.kills() >= kills:
             project.whole()
             met = None
@@ -277,7 +298,8 @@ def torture(kills: int, seed: int, until: float) -> State:
             number = len(state.runs) + 1
             state.stops.append(Stop(number, round(seconds, 1), name, met, compare(project, truth, all_of_them=False)))
             print(
-                f"stop {len(state.stops)}, run {number}: {name} after {seconds:.1f} s in {', '.join(met)}", flush=True
+                f"stop {len(state.stops)}, run {number}: {name} after {seconds:.1f} CPU s in {', '.join(met)}",
+                flush=True,
             )
         atomic.write_json(kept, asdict(state))
     return state

@@ -56,9 +56,9 @@ def test_moments_are_the_same_in_parts_and_cover_the_wait_and_the_signals() -> N
 
 @pytest.mark.parametrize("name", torture.SIGNALS)
 def test_a_command_is_stopped_with_its_children(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    child = "sleep 100 & echo $! > child; exec sleep 100"
+    child = "sleep 100 & echo $! > child; while :; do :; done"
     monkeypatch.setattr(torture, "COMMAND", ("bash", "-c", child))
-    assert torture.stop(Project(tmp_path), 1, name) == [torture.START]
+    assert torture.stop(Project(tmp_path), 0.2, name) == [torture.START]
     number = int((tmp_path / "child").read_text())
     with suppress(psutil.NoSuchProcess):
         left = psutil.Process(number)
@@ -72,7 +72,7 @@ def test_a_command_that_ends_by_itself_or_never_is_told_apart(tmp_path: Path, mo
     for command, raised in (
         ("exit 0", None),
         ("echo why; exit 3", "ended with 3: why"),
-        ("trap '' INT; sleep 9", "runs"),
+        ("trap '' INT; while :; do :; done", "runs 0.5 s after"),
     ):
         monkeypatch.setattr(torture, "COMMAND", ("bash", "-c", command))
         monkeypatch.setattr(torture, "ENDS_S", 0.5)
@@ -80,7 +80,7 @@ def test_a_command_that_ends_by_itself_or_never_is_told_apart(tmp_path: Path, mo
             assert torture.stop(Project(tmp_path), 30, "SIGINT") is None
         else:
             with pytest.raises(Broken, match=raised):
-                torture.stop(Project(tmp_path), 1, signal.SIGINT.name)
+                torture.stop(Project(tmp_path), 0.3, signal.SIGINT.name)
 
 
 def test_the_wait_doubles_where_nothing_gets_done() -> None:
