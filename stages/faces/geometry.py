@@ -25,7 +25,7 @@ RIGID = np.array([27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 39, 42, 45])
 STEADY_S = 0.28  # over which their places are averaged
 CORNERS_COUNT = 0.05  # of an eye corner, for a point of the nose, where the nose is to tell the head's place
 OPEN_LIDS = 80  # percentile of a clip's eye aspect ratio that is taken as open
-SIDES = 64  # of the mask's outline
+SIDES, BLOCK = 64, 250  # of the mask's outline; frames
 TURN_PRIOR = 0.01  # of a turn, distances of the eye corners: a clip whose head turns less says little of how landmarks go with it
 LIDS_PRIOR = 5e-4  # variance of the closing below which a clip says little of how corners go with it
 
@@ -239,9 +239,9 @@ def mask_shape(landmarks_TL2: Array, dilation: float, *, turn_prior: float = TUR
     ).reshape(2, *mean.shape)
     left = places - np.tensordot(course, slope_2L2, 1)
     directions = _directions(0).T
-    return MaskShape(
-        middle[RIGID], (left @ directions).max(0), slope_2L2 @ directions, turn, dilation * float(inter_ocular(middle))
-    )
+    # Some frames at a time: the reach of each would take more memory than all else of a long clip.
+    reach_LK = np.max([(left[first : first + BLOCK] @ directions).max(0) for first in range(0, len(left), BLOCK)], 0)
+    return MaskShape(middle[RIGID], reach_LK, slope_2L2 @ directions, turn, dilation * float(inter_ocular(middle)))
 
 
 def clip_mask(landmarks_TL2: Array, dilation: float) -> ClipMask:
