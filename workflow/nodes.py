@@ -66,7 +66,7 @@ def command(
 
 def _said(*words: str) -> str:
     try:
-        return subprocess.run(words, check=True, capture_output=True, text=True).stdout.strip()
+        return subprocess.run(words, check=True, capture_output=True, encoding="utf-8").stdout.strip()
     except (OSError, subprocess.CalledProcessError) as error:
         problem = (getattr(error, "stderr", None) or str(error)).strip().splitlines()[0]
         raise ParameterError(f"train.nodes is above 1, and '{' '.join(words)}' failed: {problem}") from None

@@ -133,7 +133,7 @@ def test_edits_are_not_written_over_without_a_yes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "presets").symlink_to(Path("presets").resolve())
-    edits = presets.whole(Path("presets/demo.yaml")).replace("steps: 1800", "steps: 1801")
+    edits = presets.whole(Path("presets/demo.yaml")).replace("  seed: 1\n", "  seed: 11\n")
     target = tmp_path / "params.yaml"
     target.write_text(edits, encoding="utf-8")
     monkeypatch.setattr(own, "ROOT", tmp_path)

@@ -466,7 +466,12 @@ def test_after_an_interruption_only_what_lacks_is_fetched(server: Server, tmp_pa
     assert halfway.wait(10)
     others = [tmp_path / path for path in VIDEOS if path != FIRST.file]
     end = time.monotonic() + 10
-    while not all(path.exists() for path in others) and time.monotonic() < end:
+
+    def there() -> bool:
+        sizes = [path.stat().st_size for path in tmp_path.rglob("*") if path.is_file()]
+        return all(path.exists() for path in others) and 20_000 in sizes
+
+    while not there() and time.monotonic() < end:
         time.sleep(0.01)
     assert process.pid is not None
     os.kill(process.pid, sign)

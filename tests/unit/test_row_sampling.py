@@ -32,7 +32,9 @@ def test_a_rows_own_threads_are_taken(monkeypatch: pytest.MonkeyPatch, tmp_path:
     given, taken = settings({"threads": 3}), list[int]()
     monkeypatch.setattr(sample.params, "load", lambda path: given)
     monkeypatch.setattr(sample.torch, "set_num_threads", taken.append)
-    monkeypatch.setattr("sys.argv", ["sample", "--data", str(tmp_path), "--method", "full", "--out-dir", str(tmp_path)])
+    monkeypatch.setattr(
+        "sys.argv", ["sample", "--data", str(tmp_path), "--method", "full", "--out", str(tmp_path / "full.tar")]
+    )
     with pytest.raises(InputError, match=r"index\.parquet"):
         sample.main()
     assert taken == [3]

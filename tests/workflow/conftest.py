@@ -45,10 +45,15 @@ class Project:
         return done.stdout
 
     def start(self, *command: str) -> subprocess.Popen[bytes]:
-        """Start a command in a process group of its own."""
+        """Start a command in a process group of its own, which hears SIGINT: a shell's background jobs ignore it."""
+        heard = [
+            "python",
+            "-c",
+            "import os, signal, sys; signal.signal(2, signal.SIG_DFL); os.execvp(sys.argv[1], sys.argv[1:])",
+        ]
         quiet = subprocess.DEVNULL
         return subprocess.Popen(
-            command, cwd=self.root, env=self.env, stdout=quiet, stderr=quiet, start_new_session=True
+            [*heard, *command], cwd=self.root, env=self.env, stdout=quiet, stderr=quiet, start_new_session=True
         )
 
     def snakemake(self, *args: str) -> dict[str, int]:

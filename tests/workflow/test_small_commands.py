@@ -267,7 +267,11 @@ def test_a_scheduler_is_asked_for_a_gpu_by_what_makes_frames_on_one() -> None:
     assert checks.sampling_gpus(params, "full") == 0
     profile = yaml.safe_load((ROOT / "profiles" / "slurm" / "config.yaml").read_text())
     rules = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "workflow/rules").glob("*.smk"))
-    asking = {rule.split(":")[0] for rule in rules.split("\nrule ")[1:] if re.search(r"^ +gpu=", rule, re.MULTILINE)}
+    asking = {
+        rule.split(":")[0]
+        for rule in rules.split("\nrule ")[1:]
+        if re.search(r"^ +(gpu=|\*\*checks\.accelerators)", rule, re.MULTILINE)
+    }
     assert "portraits" in asking
     assert set(profile["set-resources"]) == asking
     assert all("gpu" not in asked for asked in profile["set-resources"].values()), "it would override the rules' own"
