@@ -45,7 +45,7 @@ LONGEST = (
 )
 STALLED = 3  # stops in a row between which no file was finished, after which the wait may be twice as long
 LIMIT_S = 3600  # by the clock, for a run
-ENDS_S = 300  # for what was asked to end by itself
+ENDS_S = 120  # for what was asked to end by itself
 SIGNALS = {"SIGKILL": 10, "SIGINT": 1, "SIGTERM": 1}  # how often, in relation to each other
 START, RECORD = "Snakemake, no job", "dvc_record"
 
@@ -212,7 +212,7 @@ def stop(project: Project, seconds: float, name: str) -> list[str] | None:
     """Start the command and stop it; gives the stages that were met, None where it had ended before.
 
     Raises:
-        Broken: it failed by itself, or did not end where asked to.
+        Broken: it failed by itself, did not end where asked to, or went on to its own end.
     """
     running = project.start()
     end = time.monotonic() + LIMIT_S
@@ -227,10 +227,13 @@ def stop(project: Project, seconds: float, name: str) -> list[str] | None:
             return None
         met = stages_of(running)
         os.killpg(running.pid, signal.Signals[name])
-        with suppress(subprocess.TimeoutExpired):
-            running.wait(ENDS_S)
-            return met
-        raise Broken(f"{project.root}: still runs {ENDS_S} s after {name}")
+        try:
+            ended = running.wait(ENDS_S)
+        except subprocess.TimeoutExpired:
+            raise Broken(f"{project.root}: still runs {ENDS_S} s after {name}") from None
+        if not ended and met != [START]:
+            raise Broken(f"{project.root}: {name} in {', '.join(met)} was not heard: {project.said()}")
+        return met
     finally:
         kill(running)
 
@@ -341,6 +344,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the moments and the signals")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="stop after these, to go on another time")
     args = parser.parse_args()
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # a background job would leave it ignored in what it starts
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the run is not left alone
     state = torture(args.kills, args.seed, time.monotonic() + 60 * args.minutes)
     if state.kills() < args.kills or (FOLDER / "run").exists():

@@ -69,13 +69,16 @@ def test_a_command_is_stopped_with_its_children(tmp_path: Path, monkeypatch: pyt
 
 
 def test_a_command_that_ends_by_itself_or_never_is_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "stages").mkdir()
+    (tmp_path / "stages" / "mask.py").write_text("while True: pass")
     for command, raised in (
         ("exit 0", None),
         ("echo why; exit 3", "ended with 3: why"),
-        ("trap '' INT; while :; do :; done", "runs 0.5 s after"),
+        ("trap '' INT; while :; do :; done", "runs 2 s after"),
+        ("trap 'exit 0' INT; python -m stages.mask", "in mask was not heard"),
     ):
         monkeypatch.setattr(torture, "COMMAND", ("bash", "-c", command))
-        monkeypatch.setattr(torture, "ENDS_S", 0.5)
+        monkeypatch.setattr(torture, "ENDS_S", 2)
         if raised is None:
             assert torture.stop(Project(tmp_path), 30, "SIGINT") is None
         else:
