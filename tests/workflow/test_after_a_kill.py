@@ -44,6 +44,19 @@ def test_training(smoke: Project) -> None:
     assert [smoke.read(path) for path in outputs()] == uninterrupted
 
 
+def test_the_record_in_dvc_lock(smoke: Project) -> None:
+    recorded = smoke.read("dvc.lock")
+    log, marker = smoke.root / "logs/smoke/dvc_record.log", smoke.root / "logs/dvc_recorded"
+    log.unlink()  # it comes back as `dvc commit` starts, which takes seconds
+    marker.unlink()
+    kill_when(smoke.start("snakemake", "--cores", "1"), log.exists)
+    assert not marker.exists()
+    smoke.snakemake()
+    assert smoke.read("dvc.lock") == recorded
+    assert smoke.changed() == []
+    assert smoke.to_do() == {}
+
+
 def outputs() -> list[str]:
     folder = WEIGHTS.rsplit("/", 1)[0]
     return [f"{folder}/{name}" for name in ("model.safetensors", "config.json", "curves.csv")]
