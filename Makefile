@@ -67,7 +67,7 @@ $(VENV)/%/ready: requirements-%.lock $(READY)
 	@touch $@
 
 test-slurm: env $(VENV)/slurm/ready ## the smoke run on a Slurm of one node, which it starts and stops; needs Debian's slurm-wlm and munge, and root
-	@PYTHONPATH="$(CURDIR)/$(VENV)/slurm" SLURM_TEST=1 python -m pytest -q tests/workflow/test_slurm.py
+	@SLURM_TEST=1 python -m pytest -q tests/workflow/test_slurm.py
 
 test-s3: env $(VENV)/s3/ready $(VENV)/s3-test/ready ## push to an S3 server that it starts on this machine, clone, pull; a smoke run first
 	@S3_TEST=1 python -m pytest -q tests/workflow/test_s3.py

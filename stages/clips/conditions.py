@@ -155,7 +155,8 @@ def conditions(
     """All conditions of ``frames``; the audio is ``sound``'s (the clip itself, but where another's is wanted).
 
     ``align`` moves the reference onto each frame (:func:`aligned`). A method that is not given the masked face knows nothing
-    of the head's pose, and its reference stays where it is; so do, with ``places_too``, the pixels' places.
+    of the head's pose, and its reference stays where it is; so do, with ``places_too``, the pixels' places. ``ear`` is the
+    scale of the eye aspect ratios (:func:`ear_condition`).
     """
     x = to_tensor(clip.frames_THWC[list(frames)])
     if align and "masked_face" not in drop:

@@ -18,7 +18,7 @@ from stages.clips.clip import Clip
 from stages.clips.windows import Windows
 
 PARTS = 8
-USES = 32  # windows drawn of a clip while it is in the pool, on average: reading a clip takes about half as long as making one
+USES = 64  # windows drawn of a clip while it is in the pool, on average: reading a clip takes six times as long as making one
 
 
 class Pool:

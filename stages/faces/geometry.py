@@ -188,9 +188,8 @@ class MaskShape:
         across = reach_NK * after_K2[:, 1] - next_NK * along_K2[:, 1]
         down = next_NK * along_K2[:, 0] - reach_NK * after_K2[:, 0]
         corners_NK2 = np.stack([across, down], -1) / np.sin(2 * np.pi / SIDES)
-        onto = similarity(
-            np.asarray(landmarks_NL2)[:, RIGID], self.on_R2
-        )  # as in mask_shape, so that no landmark is left out
+        # From the frame onto the middle one, as in mask_shape, and back: so no landmark is left out.
+        onto = similarity(np.asarray(landmarks_NL2)[:, RIGID], self.on_R2)
         return np.asarray(transform_back(corners_NK2, onto), np.float64)
 
 

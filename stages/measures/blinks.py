@@ -15,10 +15,8 @@ from numpy.typing import NDArray
 Array = NDArray[np.floating]
 Blink = tuple[int, int]
 
-SHUT_SHARE, FEW_BLINKS = (
-    0.4,
-    3,
-)  # of the open EAR, in a blink of rendered people (0.26 to 0.56) and of GRID's (0.33 to 0.71)
+SHUT_SHARE = 0.4  # of the open EAR, in a blink: 0.26 to 0.56 of rendered people, 0.33 to 0.71 of GRID's
+FEW_BLINKS = 3
 MOST_SHUT = 0.8
 DROP, APART = 0.072, 4  # DinoMan's: least fall of the EAR from one frame to the next; frames between two blinks
 

@@ -23,7 +23,7 @@ from stages.pretrained.hifidiff import WEIGHTS, HifiDiff
 from stages.pretrained.lipsync_expert import Expert
 from stages.training.objective import Objective, PerceptualDistance
 
-WHOLE = 6 << 30  # bytes: a corpus of so many is held as a whole, as CREMA-D's 5 GB are; a fork shares them
+WHOLE = 3 << 29  # bytes of tables: a corpus of so many is held whole, in about twice as much memory; a fork shares it
 POOLED = 1 << 30  # bytes that a pool of a larger one takes, in each process that makes batches
 
 

@@ -2,15 +2,16 @@
 
 A training on two nodes follows the curve of one. The nodes are daemons of this machine.
 
-Where Slurm or its plugin is missing, the test says so; ``make test-slurm`` installs the plugin and fails where Slurm is missing.
+Where Slurm or its plugin is missing, the test says so; ``make test-slurm`` installs the plugin beside the environment and fails
+where Slurm is missing.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,21 +25,26 @@ from conftest import Project, new_project
 pytestmark = pytest.mark.workflow
 
 PLUGIN = "snakemake_executor_plugin_slurm"
+FOLDER = Path(sys.prefix, "slurm")  # where the Makefile installs its lock
 SOON = ("--slurm-init-seconds-before-status-checks", "1", "--seconds-between-status-checks", "2", "--latency-wait", "5")
 COMMAND = ("snakemake", "--workflow-profile", "profiles/slurm", *SOON)
-LIMIT_S = 600
+LIMIT_S = 1200
 
 
 @pytest.fixture
 def project(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Project]:
     """A fresh clone with the smoke preset, in an environment with a Slurm of one node, or of ``request.param``."""
-    lacks = local_slurm.missing() + ([] if importlib.util.find_spec(PLUGIN) else [PLUGIN])
+    path = {"PYTHONPATH": os.pathsep.join(filter(None, [str(FOLDER), os.environ.get("PYTHONPATH")]))}
+    command = [sys.executable, "-c", f"import {PLUGIN}"]
+    found = subprocess.run(command, env=os.environ | path, capture_output=True).returncode == 0
+    lacks = local_slurm.missing() + ([] if found else [PLUGIN])
     if lacks:
         assert "SLURM_TEST" not in os.environ, f"missing: {', '.join(lacks)}; on Debian: apt install slurm-wlm munge"
         pytest.skip(f"no {', '.join(lacks)}: 'make test-slurm' says what to install")
     made = new_project(tmp_path / "project", "smoke")
     with local_slurm.started(tmp_path / "slurm", nodes=getattr(request, "param", 1)) as variables:
-        made.env |= variables | {"PATH": f"{tmp_path}/slurm/bin{os.pathsep}{made.env['PATH']}{os.pathsep}/usr/sbin"}
+        made.env |= path | variables
+        made.env |= {"PATH": f"{tmp_path}/slurm/bin{os.pathsep}{made.env['PATH']}{os.pathsep}/usr/sbin"}
         yield made
 
 

@@ -118,9 +118,7 @@ def feature_map(c_in: int, c_out: int) -> nn.Sequential:
 
 
 def poses(landmarks_NL2: NDArray[np.floating], size: int) -> Tensor:
-    """The head's pose by its landmarks, (N, 6): place between the eyes, size and roll, and its turn by
-    the nose's tip.
-    """
+    """The head's pose by its landmarks, (N, 6): place between the eyes, size and roll, and its turn by the nose's tip."""
     points = np.asarray(landmarks_NL2, np.float64)
     eyes, axes, distance, _ = head_axes(points)
     place, side = 2 * eyes / (size - 1) - 1, (2 * distance / size)[:, None]
