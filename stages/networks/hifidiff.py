@@ -72,8 +72,9 @@ class HifiDiffNet(nn.Module):
     """The network F(x_t, t, conditions) → (N, 3, H, W), what ``diffusion.prediction`` says it predicts.
 
     Masked frame and reference are concatenated to x_t; audio and blink modulate every residual block beside time. Where
-    ``patch`` > 1 the UNet works on space-to-depth patches (small scale only); a convolution at full resolution then follows
-    depth-to-space, so that neighbouring pixels are not predicted apart from one another (no checkerboard).
+    ``patch`` > 1 the UNet works on space-to-depth patches (small scale only); three convolutions at full resolution then follow
+    depth-to-space, which see the pictures again: neighbouring pixels are not predicted apart from one another (no checkerboard),
+    and lips and lids get the edges that patches blur.
 
     ``places``: where each pixel lies on the head is shown, too. ``prior``, where above 0, is the deviation of x_0 about the
     reference that is assumed: x_t then enters as what it says of their difference, weighed by how much that is worth beside the
@@ -141,8 +142,13 @@ class HifiDiffNet(nn.Module):
         self.uses_mask = uses_mask
         if patch > 1:
             # At full resolution the head sees the pictures again, beside what the UNet says of them.
-            self.detail = nn.Conv2d(c_in + c_head, c_head, 3, padding=1)
-            self.out = nn.Conv2d(c_head, c_out, 3, padding=1)
+            self.detail = nn.Sequential(
+                nn.Conv2d(c_in + c_head, channels, 3, padding=1),
+                nn.SiLU(),
+                nn.Conv2d(channels, channels, 3, padding=1),
+                nn.SiLU(),
+            )
+            self.out = nn.Conv2d(channels, c_out, 3, padding=1)
             zeroed(self.out)
             self.unet.head.reset_parameters()  # one layer that starts at zero is enough
 
@@ -164,8 +170,7 @@ class HifiDiffNet(nn.Module):
         x = torch.cat(pictures, 1)
         h = self.unet(F.pixel_unshuffle(x, self.patch) if self.patch > 1 else x, time_NE, condition_NE)
         if self.patch > 1:
-            h = F.silu(self.detail(torch.cat([x, F.pixel_shuffle(h, self.patch)], 1)))
-            h = self.out(h)
+            h = self.out(self.detail(torch.cat([x, F.pixel_shuffle(h, self.patch)], 1)))
         if self.residual == "blended":
             return _blended(h, given.reference_NCHW, int(NEAR * self.size / 2))
         return h + given.reference_NCHW if self.residual == "reference" else h

@@ -270,7 +270,7 @@ def test_parts_add_up_to_the_whole_batch(setting, rank_parts):
     assert found == pytest.approx(whole, rel=1e-5)
     largest = max(float(g.abs().max()) for g in expected)
     for one, other in zip(expected, summed, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5 * largest)
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4 * largest)  # sums of many, in another order
 
 
 def test_a_batch_is_not_cut_into_more_parts_than_it_has():
