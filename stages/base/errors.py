@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import sys
 from collections.abc import Callable
 from typing import NoReturn
 
 EXIT_USER_ERROR = 2
+EXIT_UNREAD = 141  # of a program that SIGPIPE ends, by a shell's count
 DISK = {  # by error number: what to do where a file can't be written
     errno.ENOSPC: "make room",
     errno.EDQUOT: "make room within your quota",
@@ -50,9 +52,19 @@ def shown(text: str) -> str:
     return "".join(char if char.isprintable() or char in "\n\t" else "\ufffd" for char in text)
 
 
+def _unread() -> bool:
+    """Whether who read the standard output has gone, as ``head`` does; what is left of it is dropped then."""
+    output = select.poll()
+    output.register(sys.stdout, 0)  # asks for nothing: an error is told unasked
+    if not output.poll(0):
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return True
+
+
 def run(main: Callable[[], None]) -> NoReturn:
     """Run a stage's ``main`` and exit: 0, or 2 with one line on stderr for a :class:`HifiDiffError`, and for a disk that is full
-    or may not be written to.
+    or may not be written to. Where nobody reads the output any more, it ends in silence, as other programs do.
 
     Where the locale has another encoding, the interpreter starts once more in its UTF-8 mode: names of files are UTF-8 whatever
     the locale says, and a library asked for ``é`` would make another file of it.
@@ -62,6 +74,11 @@ def run(main: Callable[[], None]) -> NoReturn:
         os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
     try:
         main()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        if not _unread():
+            raise
+        sys.exit(EXIT_UNREAD)
     except HifiDiffError as error:
         print(f"error: {shown(str(error))}", file=sys.stderr, flush=True)
         sys.exit(EXIT_USER_ERROR)

@@ -94,3 +94,23 @@ def test_the_line_of_a_fault(capsys: pytest.CaptureFixture[str]) -> None:
     assert ended(main) == 2
     assert capsys.readouterr().err == "error: so it is\n"
     assert ended(lambda: None) == 0
+
+
+def test_output_that_nobody_reads_ends_in_silence() -> None:
+    """``python -m stages.x | head``."""
+    for lines in (1, 100_000):  # what fits into a buffer, and what does not
+        code = f"from stages.base.errors import run; run(lambda: [print('line') for _ in range({lines})])"
+        with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as program:
+            assert program.stdout is not None
+            assert program.stderr is not None
+            program.stdout.close()
+            assert program.stderr.read() == b""
+        assert program.returncode == errors.EXIT_UNREAD
+
+
+def test_another_broken_pipe_keeps_its_traceback() -> None:
+    def main() -> None:
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
+    with pytest.raises(BrokenPipeError):
+        errors.run(main)
