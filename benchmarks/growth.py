@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import os
 import platform
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -24,9 +23,9 @@ import yaml
 
 from benchmarks import timing
 from benchmarks.timing import Goal, Report, Result
-from stages.base import presets
 from stages.base.errors import HifiDiffError, run
 from stages.base.params import load
+from workflow import copies
 from workflow.artifacts import everything
 from workflow.dvcsync import ADOPTING, RECORDED, RECORDS
 
@@ -73,12 +72,8 @@ def cost(command: Sequence[str], folder: Path, env: Mapping[str, str]) -> Cost:
 
 def project(root: Path, shards: int, corpus: str) -> None:
     """Make a copy of this project whose corpus has so many shards, in a repository of its own."""
-    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    for name in subprocess.check_output(listed, cwd=ROOT, encoding="utf-8").split("\0"):
-        if name and (ROOT / name).is_file() and not name.startswith("reports/") and name != "dvc.lock":
-            (root / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(ROOT / name, root / name)
-    settings = yaml.safe_load(presets.whole(ROOT / "presets" / "demo.yaml"))
+    copies.copy_tree(root, "demo")
+    settings = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))
     names = [f"speaker{number:05d}" for number in range(shards)]
     settings["corpus"] |= {"source": corpus, "shards": names}
     settings["index"]["unseen_speakers"] = names[:1]
@@ -88,9 +83,7 @@ def project(root: Path, shards: int, corpus: str) -> None:
             (root / "videos" / name).mkdir(parents=True)
             for number in range(VIDEOS):
                 (root / "videos" / name / f"{number:02d}.mp4").touch()
-    git = ["git", "-c", "user.name=benchmark", "-c", "user.email=benchmark@localhost"]
-    for command in (["init", "--quiet"], ["add", "--all"], ["commit", "--quiet", "--message", "made up"]):
-        subprocess.run([*git, *command], cwd=root, check=True)
+    copies.commit(root)
 
 
 def measured(root: Path) -> Iterator[tuple[str, str, Cost]]:

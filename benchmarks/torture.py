@@ -33,9 +33,9 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from stages.base import presets
 from stages.base.errors import HifiDiffError, run
 from stages.store import atomic
+from workflow import copies
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER, PAGE = ROOT / "benchmarks_out" / "torture", ROOT / "benchmarks" / "torture.md"
@@ -105,15 +105,8 @@ class Project:
     def make(self) -> None:
         """Copy the working tree's files, as a fresh clone has them."""
         shutil.rmtree(self.root, ignore_errors=True)
-        listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-        names = subprocess.run(listed, cwd=ROOT, check=True, capture_output=True).stdout.decode().split("\0")
-        for name in names:
-            if name and (ROOT / name).is_file() and not name.startswith("reports/") and name != "dvc.lock":
-                (self.root / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(ROOT / name, self.root / name)
-        (self.root / "params.yaml").write_text(presets.whole(ROOT / "presets" / "smoke.yaml"), encoding="utf-8")
-        for command in (["init", "--quiet"], ["add", "--all"], [*AUTHOR, "commit", "--quiet", "-m", "copy"]):
-            subprocess.run(["git", *command], cwd=self.root, check=True)
+        copies.copy_tree(self.root, "smoke")
+        copies.commit(self.root)
 
     def clone(self, other: Project) -> None:
         """Take another one's files as it began, so that an edit of this folder's meanwhile makes no difference."""
@@ -159,9 +152,6 @@ class Project:
             command, cwd=self.root, env=self.env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8"
         )
         return done.stdout if done.returncode == 0 else f"'{' '.join(command)}' failed: {done.stdout[-3000:]}"
-
-
-AUTHOR = ("-c", "user.name=torture", "-c", "user.email=torture@localhost")
 
 
 def draws(seed: int, after: int) -> Iterator[tuple[float, str]]:

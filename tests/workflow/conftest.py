@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +14,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from stages.base import presets
+from workflow.copies import copy_tree
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -112,21 +111,6 @@ def kill_when(process: subprocess.Popen[bytes], happened: Callable[[], bool]) ->
     wait_until(process, happened)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-
-
-def copy_tree(root: Path, preset: str) -> None:
-    """Copy the working tree's files, as a fresh clone has them, and choose a preset."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        check=True,
-        capture_output=True,
-    )
-    for name in listed.stdout.decode().split("\0"):
-        if name and (ROOT / name).is_file() and not name.startswith("reports/") and name != "dvc.lock":
-            (root / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(ROOT / name, root / name)
-    (root / "params.yaml").write_text(presets.whole(ROOT / "presets" / f"{preset}.yaml"), encoding="utf-8")
 
 
 def new_project(root: Path, preset: str) -> Project:

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ROOT, Project, copy_tree
+from conftest import ROOT, Project
 
 from stages.base.params import load
 from workflow import machine
 from workflow.artifacts import everything
+from workflow.copies import copy_tree
 
 pytestmark = pytest.mark.workflow
 
