@@ -13,7 +13,7 @@ from pathlib import Path
 
 from stages.base import params
 from stages.base.errors import HifiDiffError, ParameterError, run
-from stages.reporting import claims, drawing, figures, pages, results, stills, study, tables, videos
+from stages.reporting import claims, drawing, figures, files, pages, results, stills, study, tables, videos
 from stages.reporting.results import Results
 from stages.store.atomic import whole_file
 
@@ -46,9 +46,15 @@ def write(found: Results, out: Path) -> None:
     if len(shown) < wanted:
         raise ParameterError(f"report.videos is {wanted}, but the test has {len(shown)} clips; lower it")
     draw(found, shown, out / "figures")
-    for number, clip in enumerate(shown, 1):
+    films = shown if found.params.report.faces else []
+    for name in {*files.faces(found.params), files.NO_VIDEOS}.difference(files.files(found.params)):
+        (out / name).unlink(missing_ok=True)  # of a report with, or without, faces
+    for number, clip in enumerate(films, 1):
         videos.side_by_side(found, clip, out / "videos" / f"{number}.mp4")
-    videos.moving(found, shown[0], out / "figures" / "moving.webp")
+    if films:
+        videos.moving(found, films[0], out / files.MOVING)
+    else:
+        _text(out / files.NO_VIDEOS, pages.FACELESS + "\n")
     for table in tables.in_papers_form(found):
         _text(out / f"tables/{table.name}.csv", tables.to_csv(table))
         _text(out / f"tables/{table.name}.md", tables.to_markdown(table))
@@ -68,20 +74,21 @@ def write(found: Results, out: Path) -> None:
 
 
 def draw(found: Results, shown: list[str], folder: Path) -> None:
-    """All figures of the report."""
-    figures.frames(found, shown[0], folder / "frames.png")
-    figures.frames(found, shown[1 % len(shown)], folder / "frames_seen.png")
-    figures.inputs(found, shown[:3], folder / "inputs.png")
-    figures.speakers(found, folder / "speakers.png")
+    """All figures of the report: the charts, and with ``report.faces`` the pictures of faces."""
+    if found.params.report.faces:
+        figures.frames(found, shown[0], folder / "frames.png")
+        figures.frames(found, shown[1 % len(shown)], folder / "frames_seen.png")
+        figures.inputs(found, shown[:3], folder / "inputs.png")
+        figures.speakers(found, folder / "speakers.png")
+        figures.worst_frames(found, pages.worst_clips(found), folder / "worst.png")
+        if films := stills.pictures(found):
+            figures.stacked(films, folder.parent / files.TALKING)
     figures.traces(found, shown[:2], folder / "traces")
     figures.curves(found, folder / "curves")
     if found.params.baselines:
         figures.curves_of_baselines(found, folder / "curves_baselines")
     figures.spectrogram(found, shown[0], folder / "spectrogram")
     figures.intervals(found, pages.plotted(found), folder / "intervals")
-    figures.worst_frames(found, pages.worst_clips(found), folder / "worst.png")
-    if films := stills.pictures(found):
-        figures.stacked(films, folder / "talking.jpg")
     if cells := study.groups(found):
         figures.samplers(cells, folder / "samplers")
         _text(folder / "samplers.csv", study.to_csv(cells))

@@ -458,6 +458,9 @@ class Report(Section):
     title: str
     videos: Natural = Field(description="clips shown as videos")
     frames: Natural = Field(description="frames of a clip in a figure")
+    faces: bool = Field(
+        description="pictures and videos of faces are in the report, which is kept in git; false for people who did not agree"
+    )
     questions: bool = Field(description="the bounds below are questions about one's own footage, not claims")
     mouth_r: list[Correlation] = Field(
         min_length=2, max_length=2, description="claim: least mouth correlation, seen and unseen"

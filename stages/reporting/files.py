@@ -11,7 +11,18 @@ CHARTS = ("traces", "curves", "spectrogram", "intervals")  # PNG for a code host
 PICTURES = ("frames", "frames_seen", "inputs", "speakers", "worst")
 TEXTS = ("index.html", "index.md", "headline.txt", "claims.csv")
 TABLES = ("table1", "table2")
-TALKING = "figures/talking.jpg"
+MOVING, TALKING = "figures/moving.webp", "figures/talking.jpg"
+NO_VIDEOS = "videos/README.md"  # in their place where the report has no faces
+
+
+def faces(params: Params) -> list[str]:
+    """The files that show faces, those of :func:`files` with ``report.faces``."""
+    return [
+        *(f"figures/{name}.png" for name in PICTURES),
+        MOVING,
+        *[TALKING] * bool(params.talking),
+        *(f"videos/{number}.mp4" for number in range(1, params.report.videos + 1)),
+    ]
 
 
 def files(params: Params) -> list[str]:
@@ -22,9 +33,6 @@ def files(params: Params) -> list[str]:
         *TEXTS,
         *(f"tables/{name}.{kind}" for name in TABLES for kind in ("csv", "tex", "md")),
         *(f"figures/{name}.{kind}" for name in charts for kind in ("png", "svg")),
-        *(f"figures/{name}.png" for name in PICTURES),
-        "figures/moving.webp",
         *["figures/samplers.csv"] * study,
-        *[TALKING] * bool(params.talking),
-        *(f"videos/{number}.mp4" for number in range(1, params.report.videos + 1)),
+        *(faces(params) if params.report.faces else [NO_VIDEOS]),
     ]

@@ -19,6 +19,10 @@ from stages.reporting.tables import Table
 from stages.scoring import catalogue
 
 PLOTTED = ("ear_r", "mouth_r", "fd_frame", "fd_mask", "fd_video", "sync_confidence")
+FACELESS = (
+    "No picture or video of a face is in this report, which is kept in git: report.faces is false. “make videos” writes the "
+    "videos to videos_out/, and “make look” the faces to look_out/; git takes neither."
+)
 WORST = {"mouth_r": 2, "ear_r": 1, "psnr_mask": 1}  # how many of the worst clips by each score
 
 
@@ -48,8 +52,8 @@ class Page:
     values: dict[str, Any]
 
 
-def content(results: Results, claims: list[Claim], videos: list[str]) -> Page:
-    """Collect the content of both pages."""
+def content(results: Results, claims: list[Claim], shown: list[str]) -> Page:
+    """Collect the content of both pages, in which some clips are shown; with ``report.faces`` as videos, too."""
     cells = study.groups(results)
     values = {
         "study": [(g.title, study.sentences(g), [row.cells() for row in g.rows]) for g in cells],
@@ -81,6 +85,7 @@ def content(results: Results, claims: list[Claim], videos: list[str]) -> Page:
         "paper_columns": paper.COLUMNS,
         "split_titles": SPLIT_TITLES,
         "score_columns": tables.score_columns(results),
+        "faceless": "" if results.params.report.faces else FACELESS,
         "claim_rows": [_claim_row(claim) for claim in claims],
     }
     return Page(
@@ -90,14 +95,14 @@ def content(results: Results, claims: list[Claim], videos: list[str]) -> Page:
         verdict(claims, words(results)),
         tables.in_papers_form(results),
         tables.every_score(results),
-        described(results, videos),
-        videos,
+        described(results, shown),
+        shown if results.params.report.faces else [],
         values,
     )
 
 
 def described(results: Results, shown: list[str]) -> dict[str, Figure]:
-    """The figures with their words."""
+    """The figures with their words; without ``report.faces`` the charts alone."""
     size, confidence = results.params.network.size, results.params.metrics.confidence
     second, unseen = shown[1 % len(shown)], results.tests("test_unseen")
     whose = {clip: "an unseen speaker" if clip in unseen else "a seen speaker" for clip in shown}
@@ -196,7 +201,7 @@ def described(results: Results, shown: list[str]) -> dict[str, Figure]:
                 f"{seconds:g} seconds.",
             )
         )
-    return {entry.stem: entry for entry in entries}
+    return {entry.stem: entry for entry in entries if entry.chart or results.params.report.faces}
 
 
 def _claim_row(claim: Claim) -> list[str]:

@@ -49,6 +49,25 @@ def test_every_file_is_there_and_small(run: Results, report: Path) -> None:
     assert all(0 < path.stat().st_size <= LARGEST for path in report.rglob("*") if path.is_file())
 
 
+def test_without_faces_no_picture_of_one_is_written(run: Results, report: Path, tmp_path: Path) -> None:
+    shown = run.params.report.model_copy(update={"faces": False})
+    bare = replace(run, params=run.params.model_copy(update={"report": shown}))
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures/frames.png").touch()  # of a report with faces
+    write(bare, tmp_path)
+    written = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
+    assert written == set(files(bare.params))
+    assert not any(name.endswith((".mp4", ".webp", ".jpg")) for name in written)
+    pictures = {name for name in written if name.endswith(".png")}
+    assert pictures == {name.replace(".svg", ".png") for name in written if name.endswith(".svg")}, "charts alone"
+    for name in ("index.html", "index.md"):
+        page = (tmp_path / name).read_text()
+        assert "report.faces is false" in page
+        assert not re.search(r"frames\.png|<video|\.mp4\)|image/(webp|jpeg)", page)
+        assert "report.faces is false" not in (report / name).read_text()
+    assert (tmp_path / "claims.csv").read_bytes() == (report / "claims.csv").read_bytes()
+
+
 def test_what_does_not_fit_into_the_page_is_linked(run: Results, report: Path) -> None:
     page = pages.content(run, claims.evaluate(run), figures.shown_clips(run, run.params.report.videos))
     whole, small = (pages.html(page, report, most) for most in (LARGEST, 150_000))
