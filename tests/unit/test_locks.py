@@ -15,7 +15,7 @@ def pinned(file: str) -> dict[str, str]:
     return dict(entries)
 
 
-@pytest.mark.parametrize(("group", "others"), [("s3", []), ("s3-test", ["requirements-s3.lock"])])
+@pytest.mark.parametrize(("group", "others"), [("s3", []), ("s3-test", ["requirements-s3.lock"]), ("slurm", [])])
 def test_a_lock_holds_what_the_environment_lacks(group: str, others: list[str]) -> None:
     locked = pinned(f"requirements-{group}.lock")
     for other in ("requirements.lock", *others):
