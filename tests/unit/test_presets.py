@@ -9,6 +9,7 @@ import yaml
 
 from stages.base import params, presets
 from stages.base.errors import ParameterError
+from stages.reporting.files import files
 from workflow.sources import ROOT
 
 OVERLAYS = [path for path in sorted((ROOT / "presets").glob("*.yaml")) if path.stem != "demo"]
@@ -42,6 +43,17 @@ def written(path: Path) -> list[tuple[tuple[str, ...], presets.Entry]]:
         ]
 
     return walk(presets._read(path.read_text(encoding="utf-8"), path)[1], ())
+
+
+def test_reports_of_people_hold_no_face() -> None:
+    """What lies in a report's folder whose preset says ``report.faces: false``: texts, tables and charts."""
+    for path in OVERLAYS:
+        settings = params.validate(yaml.safe_load(presets.whole(path)), path)
+        folder = ROOT / "reports" / settings.run
+        if settings.report.faces or not folder.is_dir():
+            continue
+        found = {str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file()}
+        assert found <= {*files(settings), "provenance.md"}, path.stem
 
 
 def merged(folder: Path, base: str, over: str) -> str:
