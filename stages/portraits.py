@@ -58,8 +58,10 @@ class Pair:
 def pairs(index: pd.DataFrame, stills: int, sounds: int, videos: int) -> list[Pair]:
     """Faces of each test split, spread over its clips in order, with sounds of other speakers, spread over theirs.
 
-    So many stills have so many sounds each, and so many videos one.
+    Where there is one speaker alone, the sounds are those of other clips, and of the one clip where there is no other. So many
+    stills have so many sounds each, and so many videos one.
     """
+    every = index.sort_values("clip").to_dict("records")
     found = []
     for split in ("test_seen", "test_unseen"):
         rows = index[index["split"] == split].sort_values("clip").to_dict("records")
@@ -68,7 +70,8 @@ def pairs(index: pd.DataFrame, stills: int, sounds: int, videos: int) -> list[Pa
             chosen = [rows[i] for i in np.unique(places)]
             made = []
             for number, face in enumerate(chosen):
-                others = index[index["speaker"] != face["speaker"]].sort_values("clip").to_dict("records")
+                others = [clip for clip in every if clip["speaker"] != face["speaker"]]
+                others = others or [clip for clip in every if clip["clip"] != face["clip"]] or [face]
                 at = (np.arange(each) + number / max(len(chosen), 1)) * len(others) / each
                 made += [(face, others[i]) for i in np.unique(at.astype(int)) if i < len(others)]
             found += [Pair(face, sound, given, number) for number, (face, sound) in enumerate(made)]
@@ -158,16 +161,14 @@ def measured(data: Path, method: str, settings: Params) -> Iterator[dict[str, ob
     """A row of the table a film.
 
     Raises:
-        InputError: there is no test clip, or no other speaker; a file is missing.
+        InputError: there is no test clip; a file is missing.
     """
     model = HifiDiff.from_pretrained(data / "models" / method)
     index = corpus.index(data, ("test_seen", "test_unseen"))
     how = settings.portraits
     todo = pairs(index, how.stills, how.sounds, how.videos)
     if not todo:
-        raise InputError(
-            data / "index.parquet", "no test clips of two speakers", "see index.* in params.yaml, or set talking: []"
-        )
+        raise InputError(data / "index.parquet", "no test clip", "see index.* in params.yaml, or set talking: []")
     judges = Judges(data / "judges", settings.metrics.batch)
     progress = Progress(f"portraits {method}", len(todo), "films")
     for number, pair in enumerate(todo):

@@ -7,6 +7,7 @@ make own VIDEOS=folder OPTIONS="--from data/demo/models/full"     # fine-tunes t
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import math
 import statistics
@@ -49,6 +50,8 @@ STEPS = (600, 20000)  # fewest, most
 LITTLE = 120.0
 TUNED_SEEN, TUNED_STEPS, TUNED_RATE = 4, (200, 4000), 0.25  # as above; share of the preset's learning rate
 SHORT_CLIPS = 12  # clips that little footage is cut into, if they are a second and a half or longer
+ENOUGH = 60.0  # seconds of footage
+SOFT = 1.5  # times the network's side, from which on faces lose detail that one sees
 BESIDE = 1.4  # a training step over the network's part of it: losses, batches, optimiser
 
 
@@ -79,6 +82,12 @@ class Plan:
     test_fraction: float
     minutes: float  # of training
     longest_s: float  # of a clip
+    clips: int  # that the footage is cut into, about
+
+    @property
+    def tests(self) -> int:
+        """About so many clips are the test."""
+        return max(round(self.test_fraction * self.clips), 1)
 
 
 def look(settings: params.Folder, margin: float) -> Footage:
@@ -168,7 +177,7 @@ def plan(footage: Footage, step_s: float, base: Params, minutes: float, *, tuned
     seen, (fewest, most) = (TUNED_SEEN, TUNED_STEPS) if tuned else (SEEN, STEPS)
     steps = min(60 * minutes / step_s, seen * frames / images)
     steps = 100 * round(min(max(steps, fewest), most) / 100)
-    return Plan(steps, round(max(SHARE, FEWEST_TESTS / usable), 2), steps * step_s / 60, longest)
+    return Plan(steps, round(max(SHARE, FEWEST_TESTS / usable), 2), steps * step_s / 60, longest, usable)
 
 
 def start_from(folder: str, base: Params, *, little: bool) -> dict[str, dict[str, Any]]:
@@ -236,6 +245,7 @@ def overlay(
             *(line for section, values in sections.items() for line in _lines(section, values)),
             "report:",
             f"  title: {_quoted(title)}",
+            *([f"  videos: {chosen.tests}"] if chosen.tests < base.report.videos else []),
             "",
         ]
     )
@@ -256,19 +266,34 @@ def described(footage: Footage, chosen: Plan, size: int) -> list[str]:
     people = "1 speaker" if len(footage.shards) == 1 else f"{len(footage.shards)} speakers"
     each = ", ".join(f"{shard} ({count})" for shard, count in footage.shards.items())
     videos = "1 video" if footage.videos == 1 else f"{footage.videos} videos"
-    clips = footage.clips(chosen.longest_s)
-    lines = [f"found {videos} of {people}, {footage.seconds / 60:.1f} minutes, some {clips} clips: {each}"]
+    lines = [f"found {videos} of {people}, {footage.seconds / 60:.1f} minutes, some {chosen.clips} clips: {each}"]
+    if footage.seconds < ENOUGH:
+        lines.append(f"  that is little: some {chosen.tests} clips are the test, and its scores will say little")
     lines += [f"  left out, should it stay so: {fault}" for fault in footage.faults]
     if footage.sides:
         middle = statistics.median(footage.sides)
         lines.append(f"faces are {min(footage.sides)} to {max(footage.sides)} pixels wide, the network makes {size}")
         if middle < size:
             lines.append("  they are smaller than that: the result will be soft")
+        elif middle > SOFT * size:
+            lines.append("  the result will be softer than the footage; a larger network.size takes a GPU")
     lines.append(
         f"{chosen.test_fraction:.0%} of the clips are kept for the test; {chosen.steps} steps, some {chosen.minutes:.0f} "
-        "minutes of training on this machine, and about as long again for all else"
+        "minutes of training on this machine, and five to fifteen more for all else"
     )
     return lines
+
+
+def _marked(text: str) -> str:
+    """A parameter file whose first line, a comment, ends with a digest of the others: so it is known while nobody edits it."""
+    first, rest = text.split("\n", 1)
+    return f"{first} {hashlib.sha256(rest.encode()).hexdigest()[:16]}\n{rest}"
+
+
+def _own(path: Path) -> bool:
+    """Whether a parameter file is one that was written here, without a later edit."""
+    first, _, rest = presets.read(path).partition("\n")
+    return first.startswith("# Own videos") and first.endswith(hashlib.sha256(rest.encode()).hexdigest()[:16])
 
 
 def asked(question: str, answer: Callable[[str], str] = input) -> bool:
@@ -292,6 +317,11 @@ def main() -> None:
         raise InputError("VIDEOS", "names no folder", "make own VIDEOS=<folder of videos, a sub-folder a speaker>")
     if not args.minutes > 0:
         raise InputError("--minutes", f"is {args.minutes:g}", "give minutes above 0")
+    if not Path(args.videos).is_dir():
+        problem = "is a file" if Path(args.videos).exists() else "no such folder"
+        raise InputError(
+            args.videos, problem, "give a folder of videos: make own VIDEOS=<folder, a sub-folder a speaker>"
+        )
     base = params.validate(params.parse(presets.whole(preset), PARAMS_FILE))
     footage = look(base.corpus.folder.model_copy(update={"path": args.videos}), base.mask.margin)
     little = footage.seconds < LITTLE
@@ -304,12 +334,13 @@ def main() -> None:
     settings = params.validate(params.parse(text, PARAMS_FILE))  # what can't work is refused before anything is written
     print(shown("\n".join(described(footage, chosen, settings.network.size))))
     target = ROOT / PARAMS_FILE
-    if edited() and not args.yes and not asked(f"{PARAMS_FILE} has edits that no preset has; write over it?"):
+    lost = edited() and not _own(target)
+    if lost and not args.yes and not asked(f"{PARAMS_FILE} has edits that no preset has; write over it?"):
         raise HifiDiffError(
             f"{PARAMS_FILE} has edits that no preset has, and was left as it is; keep them with 'cp {PARAMS_FILE} "
             "presets/<name>.yaml', or give --yes (make own VIDEOS=… OPTIONS=--yes)"
         )
-    target.write_text(text, encoding="utf-8")
+    target.write_text(_marked(text), encoding="utf-8")
     print(f"wrote {PARAMS_FILE}; 'make reproduce' makes data/{args.run}/ and reports/{args.run}/")
 
 

@@ -16,6 +16,7 @@ from stages.scoring import catalogue
 from stages.scoring.catalogue import kind, plain, with_interval
 
 TEST_SPLITS = ("test_seen", "test_unseen")
+NOT_MEASURED = "not measured"
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ def _bound(
     rule, command = by or _metrics(results, method)
     expected = _Range(least, most)
     if score is None:
-        return Claim(claim, rule, command, str(expected), "not measured", False, False)
+        return Claim(claim, rule, command, str(expected), NOT_MEASURED, False, False)
     measured = f"{with_interval(score, 3)}, n = {score.n}"
     return Claim(claim, rule, command, str(expected), measured, expected.holds(score.value), expected.surely(score))
 
@@ -112,12 +113,17 @@ def _leak(results: Results) -> list[Claim]:
 
 
 def _follows(results: Results, name: str, claim: str, least: list[float]) -> list[Claim]:
-    full = results.main
-    return [
-        _mean_over_trainings(results, name, f"{claim} ({SPLIT_TITLES[split]})", split=split, least=bound)
-        for split, bound in zip(TEST_SPLITS, least, strict=True)
-        if split in full.entry.splits
-    ]
+    """Where no eye of a split's clips blinks, what is left of the eye aspect ratio is noise, which nothing can follow."""
+    full, found = results.main, []
+    for split, bound in zip(TEST_SPLITS, least, strict=True):
+        if split not in full.entry.splits:
+            continue
+        own = f"{claim} ({SPLIT_TITLES[split]})"
+        if name == "ear_r" and not results.index.loc[results.index["split"] == split, "blinks"].any():
+            found.append(_bound(results, own, full.name, None, least=bound))
+        else:
+            found.append(_mean_over_trainings(results, name, own, split=split, least=bound))
+    return found
 
 
 def _amplitude(results: Results) -> list[Claim]:
@@ -144,7 +150,7 @@ def _worst_clip(results: Results) -> list[Claim]:
     clips = pd.concat({m.name: m.clips["mouth_r"].dropna() for m in trainings})
     claim = "The mouth follows the audio in each clip" + (" of each training" if len(trainings) > 1 else "")
     if clips.empty:
-        return [Claim(claim, rule, command, f"≥ {least:g}", "not measured", False, False)]
+        return [Claim(claim, rule, command, f"≥ {least:g}", NOT_MEASURED, False, False)]
     holds = bool(clips.min() >= least)
     worst = clips.idxmin()[1] if len(trainings) == 1 else "{1} of {0}".format(*clips.idxmin())
     measured = f"{plain(float(clips.min()), 3)} at least ({worst}), n = {len(clips)}"
@@ -184,7 +190,7 @@ def _mean_over_trainings(
     claim = f"{claim}, mean over {len(trainings)} trainings"
     values = [score.value for m in trainings if (score := m.score(name, split))]
     if len(values) < len(trainings):
-        return Claim(claim, rule, command, str(expected), "not measured", False, False)
+        return Claim(claim, rule, command, str(expected), NOT_MEASURED, False, False)
     digits, mean = kind(name).digits, sum(values) / len(values)
     measured = f"{plain(mean, digits)} ({plain(min(values), digits)} to {plain(max(values), digits)})"
     return Claim(claim, rule, command, str(expected), measured, expected.holds(mean), all(map(expected.holds, values)))
@@ -219,7 +225,7 @@ def _best_of_table(results: Results) -> list[Claim]:
         claim = f"HifiDiff’s {kind(name).title} is the smallest among the systems that do not see the true mouth"
         rule, command = _metrics(results, full.name, *(m.name for m in others))
         if own is None or not scored:
-            claims.append(Claim(claim, rule, command, "smallest", "not measured", False, False))
+            claims.append(Claim(claim, rule, command, "smallest", NOT_MEASURED, False, False))
             continue
         next_score, next_best = min(scored, key=lambda pair: pair[0].value)
         digits = kind(name).digits
@@ -276,7 +282,7 @@ def _without_mask(results: Results) -> list[Claim]:
         )
         rule, command = _metrics(results, row.name, main.name)
         if worse is None or full is None:
-            claims.append(Claim(claim, rule, command, f"≥ {least:g}", "not measured", False, False))
+            claims.append(Claim(claim, rule, command, f"≥ {least:g}", NOT_MEASURED, False, False))
             continue
         ratio = worse.value / full.value
         measured = f"{ratio:.2f} ({with_interval(worse, 2)} against {with_interval(full, 2)})"
@@ -314,7 +320,7 @@ def _sync_apart(results: Results) -> Claim:
     rule, command = _metrics(results, full.name)
     own, other = full.score("sync_confidence"), full.score("sync_confidence_other")
     if own is None or other is None or own.low is None or other.high is None:
-        return Claim(claim, rule, command, expected, "not measured", False, False)
+        return Claim(claim, rule, command, expected, NOT_MEASURED, False, False)
     measured = f"{with_interval(own, 2)} against {with_interval(other, 2)}"
     apart = own.low > other.high
     return Claim(claim, rule, command, expected, measured, apart, apart)
@@ -335,7 +341,7 @@ def _sync_teaches(results: Results) -> list[Claim]:
         claim = f"Training with L_sync makes the {kind(name).title} larger than training without"
         rule, command = _metrics(results, with_it.name, without.name)
         if made is None or other is None or made.low is None or other.high is None:
-            claims.append(Claim(claim, rule, command, "intervals apart", "not measured", False, False))
+            claims.append(Claim(claim, rule, command, "intervals apart", NOT_MEASURED, False, False))
             continue
         apart = made.low > other.high
         measured = f"{with_interval(made, 2)} against {with_interval(other, 2)}"
@@ -413,7 +419,7 @@ def _no_drift(results: Results) -> list[Claim]:
             )
             score = method.score(name, "test_long")
             if score is None or score.high is None:
-                claims.append(Claim(claim, rule, command, expected, "not measured", False, False))
+                claims.append(Claim(claim, rule, command, expected, NOT_MEASURED, False, False))
                 continue
             measured = f"{with_interval(score, 3)}, n = {score.n}"
             holds = score.high >= 0
@@ -444,6 +450,10 @@ class Words(NamedTuple):
     unsure: str  # on one that holds by its value alone
     counted: str  # after "n of m"
 
+    def asked(self, claims: list[Claim]) -> list[Claim]:
+        """Those that count: a claim that was not measured fails, a question that a corpus can't answer does not."""
+        return claims if self is CLAIMS else [claim for claim in claims if claim.measured != NOT_MEASURED]
+
 
 CLAIMS = Words(
     "Claims",
@@ -470,8 +480,9 @@ def words(results: Results) -> Words:
 
 def verdict(claims: list[Claim], said: Words = CLAIMS) -> list[str]:
     """Plain sentences: first failed claims, then claims that hold by value and not by the whole interval, then the count."""
-    failed = [c for c in claims if not c.holds]
-    unsure = [c for c in claims if c.holds and not c.sure]
+    asked = said.asked(claims)
+    failed = [c for c in asked if not c.holds]
+    unsure = [c for c in asked if c.holds and not c.sure]
     sentences = [
         f"{word}: {_lower(c)}; expected {c.expected}, measured {c.measured}."
         for word, group in ((said.failed, failed), (said.unsure, unsure))
@@ -479,7 +490,9 @@ def verdict(claims: list[Claim], said: Words = CLAIMS) -> list[str]:
     ]
     one, more = ("is", "are") if said is QUESTIONS else ("does", "do")
     rest = f"; {len(failed)} {one if len(failed) == 1 else more} not, as stated below" if failed else ""
-    return [*sentences, f"{len(claims) - len(failed)} of {len(claims)} {said.counted}{rest}."]
+    if len(asked) < len(claims):
+        rest += f"; {len(claims) - len(asked)} could not be asked of these clips"
+    return [*sentences, f"{len(asked) - len(failed)} of {len(asked)} {said.counted}{rest}."]
 
 
 def _lower(claim: Claim) -> str:

@@ -86,7 +86,7 @@ def content(results: Results, claims: list[Claim], shown: list[str]) -> Page:
         "split_titles": SPLIT_TITLES,
         "score_columns": tables.score_columns(results),
         "faceless": "" if results.params.report.faces else FACELESS,
-        "claim_rows": [_claim_row(claim) for claim in claims],
+        "claim_rows": [_claim_row(claim, words(results)) for claim in claims],
     }
     return Page(
         results,
@@ -204,8 +204,8 @@ def described(results: Results, shown: list[str]) -> dict[str, Figure]:
     return {entry.stem: entry for entry in entries if entry.chart or results.params.report.faces}
 
 
-def _claim_row(claim: Claim) -> list[str]:
-    holds = "yes" if claim.holds else "**no**"
+def _claim_row(claim: Claim, said: Words) -> list[str]:
+    holds = "–" if not said.asked([claim]) else "yes" if claim.holds else "**no**"
     return [claim.claim, claim.rule, f"`{claim.command}`", claim.expected, claim.measured, holds]
 
 
@@ -373,10 +373,9 @@ def worst_clips(results: Results) -> list[str]:
 def headline(results: Results, claims: list[Claim]) -> str:
     """A few plain lines: the count, the failed claims, and the full model's main scores."""
     full, said = results.main, words(results)
-    lines = [f"{results.params.report.title}: {sum(c.holds for c in claims)} of {len(claims)} {said.counted}"]
-    lines += [
-        f"  {said.fails}: {c.claim} (expected {c.expected}, measured {c.measured})" for c in claims if not c.holds
-    ]
+    asked = said.asked(claims)
+    lines = [f"{results.params.report.title}: {sum(c.holds for c in asked)} of {len(asked)} {said.counted}"]
+    lines += [f"  {said.fails}: {c.claim} (expected {c.expected}, measured {c.measured})" for c in asked if not c.holds]
     for name in ("ear_r", "mouth_r"):
         parts = [
             f"{catalogue.with_interval(full.score(name, s), 2)} {SPLIT_TITLES[s]}"

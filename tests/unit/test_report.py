@@ -303,6 +303,26 @@ def test_of_own_footage_the_bounds_are_questions(run: Results) -> None:
     assert "## Claims" in pages.markdown(pages.content(run, claims.evaluate(run), ["kira_s01"]))
 
 
+def test_a_question_that_the_clips_cannot_answer_does_not_count(run: Results) -> None:
+    """A test without a blink; the claim of a corpus that has them fails."""
+    still = replace(run, index=run.index.assign(blinks=0))
+    asked = replace(
+        still, params=run.params.model_copy(update={"report": run.params.report.model_copy(update={"questions": True})})
+    )
+    for found, lids in ((still, "**no**"), (asked, "–")):
+        judged = claims.evaluate(found)
+        rows = {row[0]: row for row in pages.content(found, judged, ["kira_s01"]).values["claim_rows"]}
+        row = rows["The eyelids follow the blink signal (seen speakers)"]
+        assert (row[4], row[5]) == (claims.NOT_MEASURED, lids)
+    judged = claims.evaluate(asked)
+    unanswered = sum(claim.measured == claims.NOT_MEASURED for claim in judged)
+    said = claims.verdict(judged, claims.words(asked))
+    assert f"of {len(judged) - unanswered} questions" in said[-1]
+    assert said[-1].endswith(f"; {unanswered} could not be asked of these clips.")
+    for text in (*said, pages.headline(asked, judged)):
+        assert claims.NOT_MEASURED not in text
+
+
 def test_what_is_weak_is_said_in_words(run: Results) -> None:
     said = " ".join(weak.sentences(run))
     assert "FD, corpus encoder (in mask) is" not in said  # its floor was not measured

@@ -39,7 +39,16 @@ def test_a_still_never_says_its_own_speakers_sound() -> None:
     assert {p.face["speaker"] for p in found} == {"ada", "bela", "kira"}
     assert len({(p.face["clip"], p.sound["clip"], p.input) for p in found}) == 16
     assert {p.input for p in portraits.pairs(given, 3, 2, 0)} == {"still"}
-    assert portraits.pairs(index(ada="test_seen"), 2, 2, 2) == []
+
+
+def test_one_speaker_alone_says_other_clips_sounds() -> None:
+    alone = index(ada="test_seen")
+    found = portraits.pairs(alone, 2, 2, 2)
+    assert len(found) == 6
+    assert all(p.sound["clip"] != p.face["clip"] for p in found)
+    one = portraits.pairs(alone.iloc[:1], 2, 2, 2)
+    assert {(p.face["clip"], p.sound["clip"]) for p in one} == {(alone["clip"].iloc[0],) * 2}
+    assert portraits.pairs(alone.iloc[:0], 2, 2, 2) == []
 
 
 def test_blinks_are_matched_within_two_frames() -> None:
