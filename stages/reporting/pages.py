@@ -238,7 +238,8 @@ def limits(results: Results) -> list[str]:
         "The sync judge learnt from this corpus's training clips: another network from another seed than the loss's expert, "
         "but it was trained on the same voices.",
     ]
-    if settings.network.reference == "aligned":
+    blind = any("masked_face" in entry.drop for entry in settings.methods.values())
+    if blind and settings.network.reference == "aligned":
         sentences.append(
             "Without the masked face the head's place is not known, so that the reference is not moved onto the frame either: "
             "that setting's distance shows the loss of both."

@@ -269,6 +269,8 @@ def test_of_own_videos_nothing_is_said_of_the_rendered_corpus(run: Results) -> N
     page = pages.markdown(pages.content(own, claims.evaluate(own), ["kira_s01"]))
     assert "own videos of 2 speakers" in page
     assert "corpus.folder.path" in page
+    assert "two speakers only in the test" not in page
+    assert "all clips of kira" in page
     for words in ("rendered and synthesised", "corpus.rendered", "cremad.folder", "demo-tune"):
         assert words not in page
     whole = pages.markdown(pages.content(run, claims.evaluate(run), ["kira_s01"]))
