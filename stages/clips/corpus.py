@@ -201,8 +201,8 @@ def bytes_held(data: Path, split: str) -> int:
     own = rows[rows["split"] == split]
     shards = set(own["shard"])
     stored = sum(path.stat().st_size for shard in shards for path in _tables(data, shard))
-    frames = rows.loc[rows["shard"].isin(shards), "frames"].sum()
-    return int(stored * own["frames"].sum() / max(frames, 1))
+    all_frames, own_frames = (int(some["frames"].sum()) for some in (rows[rows["shard"].isin(shards)], own))
+    return stored * own_frames // max(all_frames, 1)  # Python's integers: the product may pass 2⁶³
 
 
 def load_some(data: Path, split: str, *, size: int, dilation: float) -> list[Clip]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import weakref
 
 import fake_run
@@ -101,6 +102,10 @@ def test_the_memory_of_a_split_is_its_share_of_its_shards_tables(tmp_path):
     tables.write(tmp_path / "index.parquet", schemas.INDEX, rows)
     stored = sum(path.stat().st_size for path in corpus.files(tmp_path, ("train",))[1:])
     assert corpus.bytes_held(tmp_path, "train") == stored // 4
+    # A million clips: their bytes times their frames are more than 64 bits hold.
+    tables.write(tmp_path / "index.parquet", schemas.INDEX, [{**row, "frames": 2**31 - 1} for row in rows])
+    os.truncate(tmp_path / "faces" / "ada.parquet", 600 * 10**9)  # sparse
+    assert 300 * 10**9 <= corpus.bytes_held(tmp_path, "train") < 301 * 10**9
 
 
 def test_windows_hold_their_starts_in_order(make_clip):
