@@ -432,7 +432,8 @@ def _stills_talk(results: Results) -> list[Claim]:
     bounds = results.params.report.talking.model_dump()
     claims = []
     for method, given, column, score in stills.claimed(results):
-        bound, claim = bounds[column.name], f"A {given} {column.claim}"
+        said = column.claim.replace("another speaker’s", stills.whose(results))
+        bound, claim = bounds[column.name], f"A {given} {said}"
         least = {"least": bound, "either": -bound}.get(column.bound)
         most = None if column.bound == "least" else bound
         command = f"snakemake --cores all {results.data.as_posix()}/portraits/{method}.parquet"

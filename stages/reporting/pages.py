@@ -61,6 +61,7 @@ def content(results: Results, claims: list[Claim], shown: list[str]) -> Page:
         "study_words": [study.COST, study.WORDS],
         "stills": stills.table(results),
         "stills_heads": stills.headings(),
+        "whose_sound": stills.whose(results),
         "left_out": left_out(results),
         "clips": len(results.index),
         "terms": cremad_facts.TERMS if results.params.corpus.source == "cremad" else (),

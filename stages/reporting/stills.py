@@ -120,6 +120,12 @@ def table(results: Results) -> list[list[str]]:
     return rows
 
 
+def whose(results: Results) -> str:
+    """Another speaker's sound is what a face says; another clip's where the test has one speaker."""
+    tested = results.index[results.index["split"].isin(["test_seen", "test_unseen"])]
+    return "another speaker’s" if tested["speaker"].nunique() > 1 else "another clip’s"
+
+
 def headings() -> list[str]:
     return ["input", "films", *(column.heading for column in COLUMNS)]
 

@@ -284,6 +284,8 @@ def test_where_all_speakers_are_seen_their_stills_are_claimed(run: Results) -> N
     found = [c.claim for c in claims.evaluate(replace(run, portraits=seen))]
     assert any(claim.startswith("A still of a seen speaker") for claim in found)
     assert not any("unseen speaker" in claim and claim.startswith("A still") for claim in found)
+    alone = replace(run, portraits=seen, index=run.index.assign(speaker="ann"))
+    assert "A still of a seen speaker follows another clip’s sound, r" in [c.claim for c in claims.evaluate(alone)]
     none = {name: films.iloc[:0] for name, films in run.portraits.items()}
     assert not any(c.claim.startswith("A still") for c in claims.evaluate(replace(run, portraits=none)))
 
