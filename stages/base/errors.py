@@ -58,7 +58,8 @@ def _unread() -> bool:
     output.register(sys.stdout, 0)  # asks for nothing: an error is told unasked
     if not output.poll(0):
         return False
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    with open(os.devnull, "wb") as nothing:
+        os.dup2(nothing.fileno(), sys.stdout.fileno())
     return True
 
 
