@@ -46,13 +46,13 @@ def write(found: Results, out: Path) -> None:
     if found.params.report.faces and len(shown) < wanted:
         raise ParameterError(f"report.videos is {wanted}, but the test has {len(shown)} clips; lower it")
     draw(found, shown, out / "figures")
-    films = shown if found.params.report.faces else []
+    page = pages.content(found, judged, shown)
     for name in {*files.faces(found.params), files.NO_VIDEOS}.difference(files.files(found.params)):
         (out / name).unlink(missing_ok=True)  # of a report with, or without, faces
-    for number, clip in enumerate(films, 1):
+    for number, clip in enumerate(page.videos, 1):
         videos.side_by_side(found, clip, out / "videos" / f"{number}.mp4")
-    if films:
-        videos.moving(found, films[0], out / files.MOVING)
+    if page.videos:
+        videos.moving(found, page.videos[0], out / files.MOVING)
     else:
         _text(out / files.NO_VIDEOS, pages.FACELESS + "\n")
     for table in tables.in_papers_form(found):
@@ -61,7 +61,6 @@ def write(found: Results, out: Path) -> None:
         _text(out / f"tables/{table.name}.tex", tables.to_latex(table))
     for path in sorted((out / "figures").glob("*.png")):
         drawing.bounded(path, LARGEST)
-    page = pages.content(found, judged, shown)
     _text(out / "index.md", pages.markdown(page))
     _text(out / "index.html", pages.html(page, out, LARGEST))
     _text(out / "headline.txt", pages.headline(found, judged))

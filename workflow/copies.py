@@ -8,8 +8,8 @@ from pathlib import Path
 
 from stages.base import presets
 from stages.base.params import PARAMS_FILE
+from workflow.sources import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 AUTHOR = ("-c", "user.name=HifiDiff", "-c", "user.email=hifidiff@localhost")
 LISTED = ("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
 

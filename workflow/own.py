@@ -284,16 +284,20 @@ def described(footage: Footage, chosen: Plan, size: int) -> list[str]:
     return lines
 
 
+def _digest(lines: str) -> str:
+    return hashlib.sha256(lines.encode()).hexdigest()[:16]
+
+
 def _marked(text: str) -> str:
     """A parameter file whose first line, a comment, ends with a digest of the others: so it is known while nobody edits it."""
     first, rest = text.split("\n", 1)
-    return f"{first} {hashlib.sha256(rest.encode()).hexdigest()[:16]}\n{rest}"
+    return f"{first} {_digest(rest)}\n{rest}"
 
 
 def _own(path: Path) -> bool:
     """Whether a parameter file is one that was written here, without a later edit."""
     first, _, rest = presets.read(path).partition("\n")
-    return first.startswith("# Own videos") and first.endswith(hashlib.sha256(rest.encode()).hexdigest()[:16])
+    return first.startswith("# Own videos") and first.endswith(_digest(rest))
 
 
 def asked(question: str, answer: Callable[[str], str] = input) -> bool:

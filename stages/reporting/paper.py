@@ -131,12 +131,11 @@ def deviations(settings: Params) -> list[tuple[str, str, str]]:
     if settings.corpus.source == "folder":
         shards = settings.corpus.shards
         speakers = "1 speaker" if len(shards) == 1 else f"{len(shards)} speakers"
-        unseen = [f"all clips of {', '.join(settings.index.unseen_speakers)}"] if settings.index.unseen_speakers else []
-        drawn = (
-            [f"{settings.index.test_fraction:.0%} of the others' clips, at random"]
-            if settings.index.test_fraction
-            else []
-        )
-        own_words = {"corpus": f"own videos of {speakers}", "split": " and ".join([*unseen, *drawn]) or "see index.*"}
+        test = []
+        if settings.index.unseen_speakers:
+            test.append(f"all clips of {', '.join(settings.index.unseen_speakers)}")
+        if settings.index.test_fraction:
+            test.append(f"{settings.index.test_fraction:.0%} of the others' clips, at random")
+        own_words = {"corpus": f"own videos of {speakers}", "split": " and ".join(test) or "see index.*"}
         known = [(what, said, own_words.get(what, here)) for what, said, here in known]
     return [*known, ("features of the distances", "I3D, Inception, SyncNet", here)]

@@ -113,6 +113,15 @@ def kill_when(process: subprocess.Popen[bytes], happened: Callable[[], bool]) ->
     process.wait()
 
 
+def packages(imports: str, *folders: str) -> dict[str, str] | None:
+    """The variable with which what the Makefile installs beside the environment is found; None where an import fails."""
+    places = [*(str(Path(sys.prefix, folder)) for folder in folders), os.environ.get("PYTHONPATH")]
+    variables = {"PYTHONPATH": os.pathsep.join(filter(None, places))}
+    command = [sys.executable, "-c", f"import {imports}"]
+    failed = subprocess.run(command, env=os.environ | variables, capture_output=True).returncode
+    return None if failed else variables
+
+
 def new_project(root: Path, preset: str) -> Project:
     """The working tree's files as a fresh clone, with a preset chosen."""
     copy_tree(root, preset)

@@ -15,25 +15,22 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from conftest import Project
+from conftest import Project, packages
 
 from stages.base.params import load
 from workflow.artifacts import everything
 
 pytestmark = pytest.mark.workflow
 
-FOLDERS = [Path(sys.prefix, name) for name in ("s3", "s3-test")]  # where the Makefile installs the two locks
 BUCKET = "hifidiff"
 
 
 @pytest.fixture(scope="module")
-def packages() -> dict[str, str]:
+def installed() -> dict[str, str]:
     """The environment variable with which dvc-s3 and moto are found."""
-    path = os.pathsep.join(map(str, [*FOLDERS, *filter(None, [os.environ.get("PYTHONPATH")])]))
-    variables = {"PYTHONPATH": path}
-    command = [sys.executable, "-c", "import dvc_s3, moto"]
-    if subprocess.run(command, env=os.environ | variables, capture_output=True).returncode:
-        assert "S3_TEST" not in os.environ, f"no dvc-s3 or no moto in {path}"
+    variables = packages("dvc_s3, moto", "s3", "s3-test")
+    if variables is None:
+        assert "S3_TEST" not in os.environ, "no dvc-s3 or no moto beside the environment"
         pytest.skip("no dvc-s3 or no moto: 'make test-s3' installs them")
     return variables
 
@@ -63,16 +60,16 @@ def started(variables: dict[str, str], log: Path) -> Iterator[str]:
 
 
 @pytest.fixture
-def server(packages: dict[str, str], tmp_path: Path) -> Iterator[str]:
-    with started(packages, tmp_path / "server.log") as address:
+def server(installed: dict[str, str], tmp_path: Path) -> Iterator[str]:
+    with started(installed, tmp_path / "server.log") as address:
         yield address
 
 
 @pytest.fixture
-def project(smoke: Project, packages: dict[str, str], server: str) -> Project:
+def project(smoke: Project, installed: dict[str, str], server: str) -> Project:
     """The finished smoke run with a remote on S3, whose bucket is not there yet."""
     keys = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
-    smoke.env |= packages | keys
+    smoke.env |= installed | keys
     smoke.run("dvc", "remote", "add", "--default", "store", f"s3://{BUCKET}/hifidiff")
     smoke.run("dvc", "remote", "modify", "store", "endpointurl", server)
     smoke.commit()

@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,12 +19,11 @@ import local_slurm
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import Project, new_project
+from conftest import Project, new_project, packages
 
 pytestmark = pytest.mark.workflow
 
 PLUGIN = "snakemake_executor_plugin_slurm"
-FOLDER = Path(sys.prefix, "slurm")  # where the Makefile installs its lock
 SOON = ("--slurm-init-seconds-before-status-checks", "1", "--seconds-between-status-checks", "2", "--latency-wait", "5")
 COMMAND = ("snakemake", "--workflow-profile", "profiles/slurm", *SOON)
 LIMIT_S = 1200
@@ -34,16 +32,14 @@ LIMIT_S = 1200
 @pytest.fixture
 def project(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Project]:
     """A fresh clone with the smoke preset, in an environment with a Slurm of one node, or of ``request.param``."""
-    path = {"PYTHONPATH": os.pathsep.join(filter(None, [str(FOLDER), os.environ.get("PYTHONPATH")]))}
-    command = [sys.executable, "-c", f"import {PLUGIN}"]
-    found = subprocess.run(command, env=os.environ | path, capture_output=True).returncode == 0
-    lacks = local_slurm.missing() + ([] if found else [PLUGIN])
+    plugin = packages(PLUGIN, "slurm")
+    lacks = local_slurm.missing() + ([PLUGIN] if plugin is None else [])
     if lacks:
         assert "SLURM_TEST" not in os.environ, f"missing: {', '.join(lacks)}; on Debian: apt install slurm-wlm munge"
         pytest.skip(f"no {', '.join(lacks)}: 'make test-slurm' says what to install")
     made = new_project(tmp_path / "project", "smoke")
     with local_slurm.started(tmp_path / "slurm", nodes=getattr(request, "param", 1)) as variables:
-        made.env |= path | variables
+        made.env |= (plugin or {}) | variables
         made.env |= {"PATH": f"{tmp_path}/slurm/bin{os.pathsep}{made.env['PATH']}{os.pathsep}/usr/sbin"}
         yield made
 
